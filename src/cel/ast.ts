@@ -4,7 +4,7 @@ import type { Overload } from './functions.ts';
 import type { Type } from './type.ts';
 
 interface Base {
-  /** Where errors of it are reported: its operator, bracket or dot, or where it begins. */
+  /** Position of its errors: its operator, bracket or dot, or its start. */
   readonly at: number;
   /** The checker's; dyn before. */
   type: Type;
@@ -17,7 +17,7 @@ export interface LiteralNode extends Base {
 interface IdentNode extends Base {
   readonly kind: 'ident';
   readonly name: string;
-  /** A name that stands for a value of its own: a type's. Set by the checker. */
+  /** A name that denotes a value: a type's. Set by the checker. */
   constant?: unknown;
 }
 interface SelectNode extends Base {
@@ -41,7 +41,7 @@ interface IndexNode extends Base {
 }
 export interface CallNode extends Base {
   readonly kind: 'call';
-  /** With its namespace once it is checked: 'sets.contains', which has no target. */
+  /** With its namespace after checking: 'sets.contains', which has no target. */
   name: string;
   target: Node | undefined;
   readonly args: readonly Node[];

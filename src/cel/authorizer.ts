@@ -20,7 +20,7 @@ import {
 
 /** Of one check, as upstream counts it. */
 const CHECK_COST = 350_000;
-/** What a bounded budget allows is far below; a bound all the same. */
+/** Far above the calls that a budget allows; a bound all the same. */
 const MAX_ROUNDS = 100;
 /** After so long others have a turn. */
 const TURN_MS = 20;
@@ -34,7 +34,7 @@ const DECISION = 'kubernetes.authorization.Decision';
 /** Thrown out of an evaluation: a check has to be waited for. */
 class UnansweredError extends Error {}
 
-/** As a request asks it, without the user. */
+/** Attributes of a request, without the user. */
 interface Question {
   readonly verb: string;
   readonly isResourceRequest: boolean;
@@ -55,7 +55,7 @@ interface Decision {
   readonly error?: string;
 }
 
-/** The API server's authorizers are such; they may answer later. */
+/** The API server's authorizers implement it; they may be asynchronous. */
 interface Authorizer {
   authorize(attributes: Question & { readonly user: UserInfo }): Decision | Promise<Decision>;
 }
@@ -63,7 +63,7 @@ interface Authorizer {
 export interface AuthorizerOptions {
   readonly authorizer: Authorizer;
   readonly user: UserInfo;
-  /** What the request itself is about: authorizer.requestResource. */
+  /** The attributes of the request itself: authorizer.requestResource. */
   readonly request?: {
     readonly group: string;
     readonly resource: string;
@@ -73,7 +73,7 @@ export interface AuthorizerOptions {
   };
 }
 
-/** The checks of one request: remembers answers, so that each is asked for once. */
+/** The checks of one request: caches results, so that each is evaluated once. */
 export class AuthorizerChecks {
   /** What expressions have as `authorizer`. */
   readonly value: unknown;
@@ -92,7 +92,7 @@ export class AuthorizerChecks {
     this.#awaited.length = 0;
     try {
       const result = evaluate();
-      // An operator may have absorbed that an answer is missing.
+      // An operator may have absorbed the missing result.
       if (this.#awaited.length === 0) return result;
     } catch (error) {
       if (this.#awaited.length === 0) throw error;
@@ -118,7 +118,7 @@ export class AuthorizerChecks {
     throw new Error(`expressions asked the authorizer more than ${MAX_ROUNDS} different questions`);
   }
 
-  /** The request's expressions have kept the server for long enough. */
+  /** The request's expressions exceeded their time. */
   get isLong(): boolean {
     return performance.now() - this.#turnBegan > TURN_MS;
   }

@@ -1,4 +1,4 @@
-/** What calls of functions cost at run time beside their step: charged before they run, by the sizes of what they read, and of what some make. */
+/** Run-time costs of function calls beside their step: charged before they run, by the sizes of their inputs, and of some results. */
 import { TOTAL_LIMIT, traversal, type Meter } from './budget.ts';
 import { sizeOf } from './operators.ts';
 
@@ -9,7 +9,7 @@ const ZONE_COST = 500;
 /** Functions that look for one text in another. */
 const SEARCHES = new Set(['contains', 'indexOf', 'lastIndexOf', 'split', 'replace']);
 
-/** What some functions make is told before they make it: it may be far more than they are given. */
+/** Results that may be far larger than the inputs are sized before they are built. */
 const MADE: Readonly<Record<string, (args: readonly unknown[]) => number>> = {
   replace: ([text, from, to]) =>
     typeof text === 'string' && typeof from === 'string' && typeof to === 'string'
@@ -43,7 +43,7 @@ function occurrences(text: string, part: string): number {
   return count;
 }
 
-/** Of passing over all that a value holds. Ends when nobody could pay for it. */
+/** The cost of traversing a value. Stops beyond any budget. */
 function weightOf(value: unknown, most = TOTAL_LIMIT): number {
   if (typeof value === 'string' || value instanceof Uint8Array) return Math.max(1, traversal(value.length));
   const items = Array.isArray(value) ? value : value instanceof Map ? value.values() : [];

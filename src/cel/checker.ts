@@ -189,7 +189,7 @@ class Checker {
     return type ?? this.#noOverload(name, { at, operands, isMember: false });
   }
 
-  /** undefined: none takes these types. Several that differ in their results: dyn. */
+  /** undefined: no overload accepts these types. Several with different results: dyn. */
   #overload<O extends Pick<Overload, 'params' | 'result'>>(
     overloads: readonly O[],
     operands: readonly Node[],
@@ -250,7 +250,7 @@ class Checker {
 
   // -------------------------------------------------------------------------------------------------------------- literals
 
-  /** Of an item written with a question mark, what it holds. */
+  /** The element type of an item marked optional. */
   #item(node: Node, isOptional: boolean): Type {
     const type = this.#check(node);
     if (!isOptional || isDynOrError(type)) return type;

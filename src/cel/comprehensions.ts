@@ -10,7 +10,7 @@ interface Run {
   readonly entries: Iterable<Entry>;
   readonly body: (key: unknown, value: unknown) => unknown;
   readonly chooses: ((key: unknown, value: unknown) => boolean) | undefined;
-  /** Throws what must not be absorbed. */
+  /** Throws errors that must not be absorbed. */
   readonly absorbed: (error: unknown) => unknown;
   readonly meter: Meter;
 }
@@ -51,7 +51,7 @@ function isTrue(value: unknown): boolean {
   throw new NoSuchOverloadError();
 }
 
-/** An error counts only where no item decides. */
+/** An error counts only if no item decides. */
 function quantified({ entries, body, absorbed }: Run, deciding: boolean): boolean {
   let failure: unknown;
   for (const [key, value] of entries) {

@@ -27,7 +27,7 @@ export const CONSTRUCTION_FUNCTIONS: Functions = {
   'jsonpatch.escapeKey(string): string': (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1'),
 };
 
-/** Types must say where their values stand: Object.spec is what field spec of Object holds. Answers what is wrong. */
+/** Type names must match their location: Object.spec is the type of field spec of Object. Returns the error. */
 export function misplacedType(value: unknown): string | undefined {
   return value instanceof CelObject && value.typeName === 'Object'
     ? misplacedWithin(value, 'Object')

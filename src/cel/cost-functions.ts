@@ -1,4 +1,4 @@
-/** What calls of functions may cost at most, and how large is what they make: by name, as upstream's environment has them. */
+/** Estimated costs and result sizes of functions, by name, as upstream's environment has them. */
 import {
   bounded,
   fixed,
@@ -13,7 +13,7 @@ import {
 } from './cost.ts';
 import type { Node } from './ast.ts';
 
-/** size: undefined where it is that of the call's type. */
+/** size: undefined if it is that of the call's type. */
 interface CallEstimate {
   readonly cost: number;
   readonly size?: Size | undefined;
@@ -48,7 +48,7 @@ const readAndKept: Estimate = ({ target }, estimator) => ({
 const readArgument: Estimate = ({ args }, estimator) =>
   args.length === 1 ? { cost: times(estimator.size(args[0]!).max, TRAVERSAL) } : ONE;
 
-/** A pattern is as dear as it is long, at each place of the text. */
+/** A pattern costs its length at each position of the text. */
 function patternCost(text: Size, pattern: Size): number {
   return bounded(times(bounded(text.max + 1), TRAVERSAL) * times(pattern.max, PATTERN));
 }
@@ -61,7 +61,7 @@ const find: Estimate = ({ target, args }, estimator) => {
     ? { cost: patternCost(text, estimator.size(args[0]!)), size: { min: 0, max: text.max } }
     : ONE;
 };
-/** Every item is looked at, texts in full. */
+/** Every item is visited, texts completely. */
 const passItems: Estimate = ({ target }, estimator) => {
   const size = estimator.size(target),
     item = estimator.itemOf(target);
@@ -204,7 +204,7 @@ const sets =
     };
   };
 
-/** A conversion that reads what is of one type alone; what may be of any type may be of that. */
+/** A conversion that accepts one type; a dyn argument may have that type. */
 const converting =
   (from: string, result: (size: Size) => Size): Estimate =>
   ({ target }, estimator) => {

@@ -63,7 +63,7 @@ const LIST = 10,
   MAP = 30,
   STRUCT = 40;
 
-/** Of what a list or map holds. */
+/** Size of the elements of a list or map. */
 interface Entries {
   readonly key: Size;
   readonly value: Size;
@@ -97,7 +97,7 @@ function isScalar(type: Type | undefined): boolean {
   );
 }
 
-/** What a comprehension does beside its bodies: at every item, and what it starts and ends with. */
+/** Costs of a comprehension beside its bodies: at each item, at its start and end. */
 interface ComprehensionCost {
   readonly perItem: number;
   readonly once: number;
@@ -140,7 +140,7 @@ export class Estimator {
         this.#paths.set(node, [...this.pathOf(operand), field]);
         return bounded(cost + (operand.type.kind === 'map' || operand.type.kind === 'message' ? 1 : 0));
       }
-      // To ask whether a field is there costs as much as to come to where it would be.
+      // Testing a field costs as much as reaching it.
       case 'has':
         return this.cost(node.operand);
       case 'index':
@@ -196,7 +196,7 @@ export class Estimator {
     return this.knownSize(node) ?? UNKNOWN;
   }
 
-  /** Of a list's items; undefined where the value is no list. */
+  /** Of a list's items; undefined where the value is not a list. */
   itemOf(list: Node): { readonly type: Type; readonly size: Size } | undefined {
     const type = this.typeOf(list);
     if (type.kind !== 'list' || !type.valueType) return undefined;
@@ -205,7 +205,7 @@ export class Estimator {
     return { type: type.valueType, size: most === undefined ? UNKNOWN : { min: 0, max: most } };
   }
 
-  /** Of the variable that the value was read from; [] where it was made. */
+  /** Path of the variable that the value was read from; [] for a constructed value. */
   pathOf(node: Node): readonly string[] {
     const variable = node.kind === 'ident' ? this.#variables.get(node.name) : undefined;
     return variable?.path ?? this.#paths.get(node) ?? [];
@@ -378,7 +378,7 @@ export class Estimator {
     return bounded(before + LIST + cost);
   }
 
-  /** As the condition it stands for: hasValue() ? optional.of(bind(value(), body)) : none. */
+  /** Expanded to its conditional: hasValue() ? optional.of(bind(value(), body)) : none. */
   #mapOptional(node: OptMapNode): number {
     const { target, variable, body, isFlat } = node;
     const read = bounded(this.cost(target) + 1),
@@ -394,7 +394,7 @@ export class Estimator {
     return bounded(read + LIST + read + inner + (isFlat ? 0 : 1));
   }
 
-  /** As the sorting by a list of keys that it stands for. */
+  /** Expanded to the sort by a list of keys. */
   #sortBy(node: ComprehensionNode): number {
     const { range: list, body: key } = node,
       before = this.cost(list),

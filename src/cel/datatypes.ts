@@ -89,7 +89,7 @@ export class Optional {
   }
 }
 
-/** What type(x) answers. */
+/** The result of type(x). */
 export class TypeValue {
   readonly name: string;
 
@@ -126,7 +126,7 @@ export class UnorderedList extends Array<unknown> {
   /** Fields that tell items apart; none: the items do. */
   itemKeys: readonly string[] = [];
 
-  /** What is derived from it is a list like others. */
+  /** A value derived from it is a plain list. */
   static override get [Symbol.species](): ArrayConstructor {
     return Array;
   }

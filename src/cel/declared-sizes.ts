@@ -27,7 +27,7 @@ const limitsOf = ({ schema }: Structural): Limits => schema as Limits;
 const isMap = (node: Structural): boolean => node.type === 'object' && typeof node.additional === 'object';
 const notNegative = (value: number): number => Math.max(0, value);
 
-/** How often values of this node may stand in one object at most, where what it stands in has no bound. */
+/** Maximum occurrences of this node's values in one object, where its parents are unbounded. */
 export function maxOccurrences(node: Structural): number {
   return Math.floor(MAX_REQUEST_BYTES / (minBytes(node) + 1));
 }
@@ -41,7 +41,7 @@ export function declaredCount(node: Structural): number | undefined {
   return isOpen ? (declared === undefined ? undefined : notNegative(declared)) : 1;
 }
 
-/** The least bytes of JSON that a value takes. */
+/** Minimum bytes of a value in JSON. */
 function minBytes(node: Structural): number {
   if (node.intOrString) return 1;
   switch (node.type) {
@@ -92,7 +92,7 @@ function sizeOf(node: Structural): number {
   if (node.type !== 'string') return 0;
   const { format = '' } = limitsOf(node);
   if (TIME_SIZES[format]) return TIME_SIZES[format].max;
-  // Lengths are in characters, of up to four bytes each; of bytes upstream takes them as they are.
+  // Lengths are in characters, of up to four bytes each; upstream uses those of bytes unchanged.
   if (maxLength !== undefined) return notNegative(maxLength) * (format === 'byte' ? 1 : 4);
   return values?.length && format !== 'byte'
     ? Math.max(0, ...values.map((value) => (typeof value === 'string' ? Buffer.byteLength(value) : 0)))

@@ -19,7 +19,7 @@ interface Equatable {
   equals(other: unknown): boolean;
 }
 
-/** What is compared is charged as it is. */
+/** Comparisons are charged as they proceed. */
 export function equalValues(left: unknown, right: unknown, meter: Meter): boolean {
   if (left === right) {
     if (typeof left === 'string' && left.length > 10) meter.charge(traversal(left.length));

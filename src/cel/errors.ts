@@ -1,7 +1,7 @@
-/** What goes wrong with expressions, in the words cel-go has for it. */
+/** Errors of expressions, with cel-go's texts. */
 import type { Type } from './type.ts';
 
-/** The expression is no expression of what it may use; the message shows the places. */
+/** The expression does not compile; the message shows the positions. */
 export class CelCompileError extends Error {
   override readonly name = 'CelCompileError';
 }
@@ -19,14 +19,14 @@ export class CelCostError extends CelRuntimeError {
 /** An error of an operator or a function; others absorb it: true || error. */
 export class EvaluationError extends Error {}
 
-/** No function or operator takes these values. */
+/** No function or operator accepts these values. */
 export class NoSuchOverloadError extends EvaluationError {
   constructor() {
     super('no such overload');
   }
 }
 
-/** What is wrong with an expression, and where. */
+/** An error and its position. */
 export interface Issue {
   readonly message: string;
   /** In UTF-16 units from the start. */
@@ -80,7 +80,7 @@ export function undeclaredMessage(name: string): string {
 
 /** Characters (code points) of an expression: cel-go's limit. */
 const MAX_SOURCE_CHARACTERS = 100_000;
-/** What is reported of one expression: cel-go's limit. */
+/** Maximum of errors reported for one expression: cel-go's. */
 const MAX_ISSUES = 100;
 
 /** Throws CelCompileError. */
@@ -100,7 +100,7 @@ export function compileError(issues: readonly Issue[], source: string): CelCompi
 }
 
 function located({ message, at }: Issue, source: string): string {
-  // Nothing can be shown of what is not there.
+  // A position outside the text cannot be shown.
   if (source === '') return `ERROR: <input>:1:0: ${message}`;
   const start = Math.min(at, source.length),
     line = source.slice(0, start).split('\n').length,

@@ -36,7 +36,7 @@ type VariableType = string | Structural | CelFields;
 
 export interface CelFields {
   readonly typeName: string;
-  /** By name, or as another expression has it. */
+  /** By name, or with the type of another expression. */
   readonly fieldTypes: Readonly<Record<string, string | Type>>;
 }
 
@@ -45,7 +45,7 @@ export type Variables = Readonly<Record<string, VariableType>>;
 export interface ExpressionOptions extends Allowed {
   /** Pass the same object for expressions that share their variables: their environment is made once. */
   readonly variables: Variables;
-  /** What the expression must come to; several: any of them. What it comes to cannot be told of 'dyn'. Default: anything. */
+  /** The required result type; several: any of them. 'dyn' always passes. Default: any. */
   readonly result?: string | readonly string[];
   /** Of one evaluation. Default: upstream's limit of a call. */
   readonly costLimit?: number;
@@ -54,7 +54,7 @@ export interface ExpressionOptions extends Allowed {
 }
 
 interface EvaluationOptions {
-  /** Shared with other evaluations; what this one costs is taken from it. */
+  /** Shared with other evaluations; this one's cost is deducted. */
   readonly budget?: Budget;
   /** Of the evaluation that this one is a part of. */
   readonly outer?: Meter;
@@ -62,10 +62,10 @@ interface EvaluationOptions {
 
 export interface Expression {
   readonly source: string;
-  /** What it comes to, as far as can be told: 'dyn' when not at all. */
+  /** The checked result type: 'dyn' if unknown. */
   readonly type: string;
   readonly celType: Type;
-  /** What it may cost at most, for variables of such sizes. */
+  /** The maximum cost for variables of such sizes. */
   maxCost(sizeOf: SizeOf): number;
   /**
    * Values are JSON (numbers without fraction are ints), and so is the result. A variable without value is unknown, which is an error where

@@ -2,7 +2,7 @@
 import { CelObject, Duration, Message, Optional, TypeValue, UnsignedInt } from './datatypes.ts';
 import { parseType, splitTypes, type Type } from './type.ts';
 
-/** Gets receiver and arguments, and last the meter, to charge for what it costs beside its step. Throws EvaluationError. */
+/** Receives target and arguments, and last the meter, to charge costs beside its step. Throws EvaluationError. */
 type Implementation = (...args: never[]) => unknown;
 
 /** By signature: 'string.charAt(int): string', 'sets.contains(list<T>, list<T>): bool'. One capital is a type parameter. */
@@ -68,7 +68,7 @@ export class Library {
     return this.#types.has(name);
   }
 
-  /** The name of a value's type, as type(x) answers it. */
+  /** The name of a value's type: type(x). */
   typeNameOf(value: unknown): string {
     const known = typeName(value);
     if (known !== undefined) return known;
@@ -101,7 +101,7 @@ export class Library {
     };
   }
 
-  /** What stands before the dot is else a namespace. */
+  /** Otherwise the identifier before the dot is a namespace. */
   #isType(name: string): boolean {
     if (name === 'optional') return false;
     return parseType(name).kind !== 'message' || name.startsWith('google.protobuf.') || this.#types.has(name);

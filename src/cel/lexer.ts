@@ -4,7 +4,7 @@ import { INT_MAX, UnsignedInt } from './datatypes.ts';
 
 export interface Token {
   readonly kind: 'name' | 'keyword' | 'literal' | 'sign' | 'end';
-  /** As it is written; of a literal not in full. */
+  /** As written; a literal is shortened. */
   readonly text: string;
   readonly at: number;
   readonly value?: bigint | number | string | Uint8Array | UnsignedInt;
@@ -22,7 +22,7 @@ const KEYWORDS = new Set(['true', 'false', 'null', 'in']);
 
 interface Tokenized {
   readonly tokens: readonly Token[];
-  /** What is no token, which was passed over. */
+  /** An invalid character, which was skipped. */
   readonly issues: readonly Issue[];
 }
 
@@ -60,7 +60,7 @@ export function tokenize(source: string): Tokenized {
     const name = matched(NAME),
       text = name ?? matched(SIGN);
     if (text === undefined) {
-      // Half an operator takes what is not its other half with it.
+      // An incomplete operator needs its second character.
       const failedAt = HALF_OPERATORS.has(source[at]!) ? at + 1 : at;
       issues.push(unrecognized(source, { at, failedAt }));
       at = failedAt + 1;
@@ -108,7 +108,7 @@ function numberOf(text: string): NumberRead {
   }
   const isUnsigned = /[uU]$/.test(text),
     digits = isUnsigned ? text.slice(0, -1) : text;
-  // Reading a long number takes time that grows with its square.
+  // Parsing a long number takes quadratic time.
   const value = digits.replace(/^0+(?=\d)/, '').length > 20 ? -1n : BigInt(digits);
   if (isUnsigned) {
     if (value < 0n || value >= 2n ** 64n)
@@ -122,7 +122,7 @@ function numberOf(text: string): NumberRead {
 
 type TextRead =
   | { readonly value: string | Uint8Array; readonly end: number; readonly problem?: Issue | undefined }
-  /** Where it is no text any more. */
+  /** Position at which it stops being a literal. */
   | { readonly failedAt: number };
 
 function readText(source: string, { at, start }: { readonly at: number; readonly start: string }): TextRead {
@@ -134,7 +134,7 @@ function readText(source: string, { at, start }: { readonly at: number; readonly
   while (!source.startsWith(quote, end)) {
     const isNewline = quote.length === 1 && (source[end] === '\n' || source[end] === '\r');
     if (end >= source.length || isNewline) {
-      // What does not end as a text of three quotes begins with an empty one.
+      // An unterminated triple-quoted text starts with an empty one.
       return quote.length === 3
         ? { value: isBytes ? new Uint8Array() : '', end: from - 1 }
         : { failedAt: end };
@@ -166,7 +166,7 @@ const ESCAPE_FORMS: readonly (readonly RegExp[])[] = [
   [/[0-3]/, /[0-7]/, /[0-7]/],
 ];
 
-/** How long an escape sequence is with its backslash; of what is none, negative, how many of its characters might have begun one. */
+/** Length of an escape sequence with its backslash; for an invalid one, negative: the number of its characters that could start one. */
 function escapeLength(source: string, at: number): number {
   const form = ESCAPE_FORMS.find(([first]) => first!.test(source[at + 1] ?? ''));
   if (!form) return -1;

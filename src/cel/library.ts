@@ -172,7 +172,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   '"': '\\"',
 };
 
-/** As a literal; what is no character becomes the replacement one. */
+/** As a literal; invalid characters become the replacement character. */
 function quoted(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return `"${text.toWellFormed().replaceAll(/[\u0007\b\f\n\r\t\v\\"]/g, (character) => ESCAPES[character]!)}"`;
@@ -468,7 +468,7 @@ function addUrls(add: Add): void {
   });
 }
 
-/** As it is written: the platform's URL drops default ports. */
+/** As written: the platform's URL drops default ports. */
 function hostOf({ text, url }: CelURL): { readonly host: string; readonly port: string } {
   const authority = /^[^:]+:\/\/(?:[^@/?#]*@)?([^/?#]*)/.exec(text)?.[1] ?? url.host;
   return { host: authority, port: /:(\d+)$/.exec(authority)?.[1] ?? '' };

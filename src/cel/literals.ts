@@ -13,7 +13,7 @@ export function checkLiterals(root: Node): readonly Issue[] {
 }
 
 interface Walk {
-  /** Within what is formatted, which may be of any type. */
+  /** Inside a formatted value, which may be of any type. */
   readonly isExempt: boolean;
   readonly issues: Issue[];
 }

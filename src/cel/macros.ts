@@ -1,10 +1,10 @@
-/** Calls that are no functions: they bind variables or ask for fields. cel-go's standard macros, ext.TwoVarComprehensions, cel.OptionalTypes, lists.sortBy. */
+/** Macros: calls that bind variables or test fields. cel-go's standard macros, ext.TwoVarComprehensions, cel.OptionalTypes, lists.sortBy. */
 import type { CallNode, ComprehensionName, Node } from './ast.ts';
 import { SyntaxIssue } from './errors.ts';
 
-/** What an expression may use beside what all may. */
+/** Optional features of an expression. */
 export interface Allowed {
-  /** cel.bind(): upstream has it for device selectors alone. */
+  /** cel.bind(): upstream has it for device selectors only. */
   readonly binds?: boolean;
 }
 
@@ -35,7 +35,7 @@ const COMPREHENSIONS: ReadonlyMap<string, Form> = new Map<string, Form>([
   ['transformMapEntry/4', { name: 'transformMapEntry', variables: 2, filters: true }],
 ]);
 
-/** Throws SyntaxIssue. A call that is no macro is answered as it is. */
+/** Throws SyntaxIssue. A call that is not a macro is returned unchanged. */
 export function expandMacro(call: CallNode, { binds = false }: Allowed): Node {
   const { name, target, args, at, type } = call;
   if (!target) return name === 'has' && args.length === 1 ? has(call) : call;

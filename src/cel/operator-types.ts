@@ -1,4 +1,4 @@
-/** What operators take and answer, for the checker; what they do is in operators.ts. After cel-go's standard declarations. */
+/** Signatures of operators for the checker; operators.ts evaluates them. After cel-go's standard declarations. */
 import { parseType, splitTypes, type Type } from './type.ts';
 
 interface OperatorOverload {

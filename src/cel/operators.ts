@@ -1,4 +1,4 @@
-/** Operators on values: arithmetic with the bounds of 64 bits, order across numbers, membership, and access by key. What is read and made is charged. */
+/** Operators on values: arithmetic with 64-bit bounds, order across number types, membership, and access by key. Reads and results are charged. */
 import { traversal, type Meter } from './budget.ts';
 import { Duration, INT_MAX, INT_MIN, Message, Optional, UnorderedList, UnsignedInt } from './datatypes.ts';
 import { equalValues } from './equality.ts';
@@ -121,7 +121,7 @@ function isSameItem(
 
 // ----------------------------------------------------------------------------------------------------------------- order
 
-/** Of no order: NaN. Throws where the values have none among each other. */
+/** NaN has no order. Throws where the values are not comparable. */
 function order(left: unknown, right: unknown, meter: Meter): number {
   if (isNumber(left) && isNumber(right)) return sign(numberOf(left), numberOf(right));
   meter.charge(Math.min(sizeOf(left), sizeOf(right)));
@@ -180,7 +180,7 @@ function indexOf(key: unknown): number {
   return index;
 }
 
-/** As fieldOf; throws where there is none. */
+/** Like fieldOf; throws where the field is missing. */
 function requireField(value: unknown, key: unknown, meter: Meter): unknown {
   const found = fieldOf(value, key, meter);
   if (found !== undefined) return found;
@@ -189,7 +189,7 @@ function requireField(value: unknown, key: unknown, meter: Meter): unknown {
   );
 }
 
-/** Selecting from an optional value answers an optional value. */
+/** Selecting from an optional value returns an optional value. */
 export function select(value: unknown, key: unknown, meter: Meter): unknown {
   return value instanceof Optional ? selectOptional(value, key, meter) : requireField(value, key, meter);
 }

@@ -104,7 +104,7 @@ class Parser {
     return this.#token.kind === 'sign' && this.#token.text === text;
   }
 
-  /** Answers the token where it is that sign, and goes past it. */
+  /** Consumes and returns the token if it is that sign. */
   #take(text: string): Token | undefined {
     if (!this.#isSign(text)) return undefined;
     return this.#tokens[this.#next++];
@@ -297,7 +297,7 @@ class Parser {
       : this.#made({ kind: 'ident', at: token.at, type: DYN, name: token.text });
   }
 
-  /** A dotted name with a brace behind it. Answers which token the brace is. */
+  /** A dotted name followed by a brace. Returns the index of the brace. */
   #constructionAt(): number | undefined {
     let i = this.#next + 1;
     while (this.#tokens[i]?.text === '.' && this.#tokens[i + 1]?.kind === 'name') i += 2;

@@ -1,4 +1,4 @@
-/** Checked expressions as functions: each part of the tree becomes a closure, made once. Every step is charged; what parts read and make, too. */
+/** Compiles checked expressions to closures, one for each node. Every step is charged, and so are reads and results. */
 import { BudgetError, traversal, type Meter } from './budget.ts';
 import {
   type CallNode,
@@ -20,7 +20,7 @@ import { isPresent, negate, OPERATORS, select, selectOptional, sizeOf } from './
 interface Frame {
   readonly meter: Meter;
   readonly values: Readonly<Record<string, unknown>>;
-  /** Of comprehensions, by how deep they stand. */
+  /** Comprehensions by nesting depth. */
   readonly locals: unknown[];
 }
 type Step = (frame: Frame) => unknown;
@@ -32,7 +32,7 @@ export function makeProgram(root: Node, source: string): Program {
   return (values, meter) => run({ meter, values, locals: [] });
 }
 
-/** Where the variables of comprehensions are kept. */
+/** Slots of comprehension variables. */
 type Locals = ReadonlyMap<string, number>;
 
 /** Errors that are absorbed take far longer than other steps. */
@@ -280,7 +280,7 @@ function identStep({ name, constant }: Extract<Node, { kind: 'ident' }>, locals:
   };
 }
 
-/** The argument is evaluated where the first has no value. */
+/** The argument is evaluated if the first has no value. */
 function optionalOr([target, other]: readonly Step[], isOptional: boolean): Step {
   return (frame) => {
     frame.meter.charge(1);
@@ -307,7 +307,7 @@ function requireOptional(value: unknown): Optional {
   throw new NoSuchOverloadError();
 }
 
-/** What is written with a question mark is left out where it has no value. */
+/** An optional entry without a value is omitted. */
 function addItem(value: unknown, isOptional: boolean, add: (item: unknown) => void): void {
   if (!isOptional) add(value);
   else {

@@ -178,7 +178,7 @@ export const TEXTS: Functions = {
 
 // ----------------------------------------------------------------------------------------------------------------- times
 
-/** Zones whose clocks are kept: expressions use few and the same ones. */
+/** Time zones whose formatters are cached: expressions use few. */
 const MAX_ZONES = 100;
 const clocks = new Map<string, Intl.DateTimeFormat>();
 

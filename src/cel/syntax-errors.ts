@@ -1,4 +1,4 @@
-/** Syntax errors in the words that cel-go's parser has for them, as far as one error tells what the parser met. */
+/** Syntax errors with the texts of cel-go's parser, as far as one error determines them. */
 import { SyntaxIssue } from './errors.ts';
 import type { Token } from './lexer.ts';
 
@@ -17,13 +17,13 @@ export function missingField(met: Token): SyntaxIssue {
   return problem(`no viable alternative at input '.${met.kind === 'end' ? '' : met.text}'`, met);
 }
 
-/** Something stands behind the expression. */
+/** Extra input after the expression. */
 export function trailing(met: Token, next: Token | undefined): SyntaxIssue {
   const isLast = next === undefined || next.kind === 'end';
   return problem(`${isLast ? 'extraneous' : 'mismatched'} input '${met.text}' expecting <EOF>`, met);
 }
 
-/** Where an expression should begin. within: what it would stand in. */
+/** At the start of an expression. within: its enclosing construct. */
 export function missingExpression(
   met: Token,
   {

@@ -1,4 +1,4 @@
-/** Types of CEL's checker: what they are, how signatures write them, and when one is assignable to another. After cel-go's checker/types.go. */
+/** Types of CEL's checker: representation, signatures, and assignability. After cel-go's checker/types.go. */
 
 type Kind = 'dyn' | 'error' | 'primitive' | 'null' | 'list' | 'map' | 'optional' | 'message' | 'param';
 
@@ -74,7 +74,7 @@ export function parseType(text: string): Type {
   }
 }
 
-/** At the commas that stand in no brackets. */
+/** Splits at commas outside brackets. */
 export function splitTypes(text: string): string[] {
   const parts: string[] = [];
   let depth = 0,
@@ -125,7 +125,7 @@ function isAsGeneral(left: Type, right: Type): boolean {
   return sameType(left, right);
 }
 
-/** What parameters of types stand for, as far as is known. */
+/** Bindings of type parameters. */
 export class Substitution {
   #types = new Map<string, Type>();
   #fresh = 0;
@@ -135,7 +135,7 @@ export class Substitution {
     return { kind: 'param', name: `_${this.#fresh++}` };
   }
 
-  /** What is learnt stays if all are assignable, and is forgotten else. */
+  /** Bindings are kept if all are assignable, else dropped. */
   assign(from: readonly Type[], to: readonly Type[]): boolean {
     if (from.length !== to.length) return false;
     const before = new Map(this.#types);
@@ -144,7 +144,7 @@ export class Substitution {
     return false;
   }
 
-  /** toDyn: parameters that stand for nothing known become dyn. */
+  /** toDyn: unbound parameters become dyn. */
   apply(type: Type, toDyn: boolean): Type {
     if (type.kind === 'param') {
       const known = this.#types.get(type.name);

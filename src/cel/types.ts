@@ -21,7 +21,7 @@ import {
 } from './type.ts';
 import { DeclaredObject, LazyMap, toCel, type DeclaredField } from './values.ts';
 
-/** A type and how a value takes its form. */
+/** A type and the conversion of a value to it. */
 export interface CelType {
   readonly type: Type;
   convert(value: unknown): unknown;
@@ -51,7 +51,7 @@ const KEYWORDS = new Set([
   'while',
 ]);
 
-/** As expressions write a property's name; undefined where they cannot. */
+/** A property's name in expressions; undefined where it has none. */
 export function escapeName(name: string): string | undefined {
   if (KEYWORDS.has(name)) return `__${name}__`;
   if (!/^[A-Za-z_.\-/][A-Za-z0-9_.\-/]*$/.test(name)) return undefined;
@@ -109,7 +109,7 @@ export class CelTypes {
         : node.type === 'array'
           ? this.#list(node)
           : scalarType(node);
-    // A value that may be null is checked when it is there.
+    // A nullable value is checked when it is present.
     return type && node.nullable && this.#nullable
       ? { type: DYN, convert: (value) => (value === null ? null : type.convert(value)) }
       : type;

@@ -47,7 +47,7 @@ export class LazyMap extends Map<string, unknown> {
   }
 }
 
-/** How fields of an object are written by expressions, and what they hold on the wire. */
+/** How expressions name an object's fields, and their types on the wire. */
 export interface DeclaredField {
   readonly key: string;
   convert(value: unknown): unknown;
@@ -108,7 +108,7 @@ export function toCel(value: unknown): unknown {
   }
 }
 
-/** Throws a TypeError for what has no place on the wire: types, quantities, … */
+/** Throws a TypeError for values without a wire form: types, quantities, … */
 export function fromCel(value: unknown): unknown {
   switch (typeof value) {
     case 'bigint':

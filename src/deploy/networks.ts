@@ -10,7 +10,7 @@ import { describeDiskError, isIPv4Range, UserError, writeFileAtomic } from './da
 const CLAIMS = '/var/lib/capstan/networks';
 /** Another process claims within milliseconds. */
 const LOCK_WAIT_MS = 10_000;
-/** A claim this old whose data directory is gone was left behind by rm -r. */
+/** Minimum age of a claim before it is deleted when its data directory is gone (rm -r). */
 const FORGOTTEN_MS = 3_600_000;
 const FIRST_POD_OCTET = 244;
 const CANDIDATES = 100;
@@ -20,10 +20,10 @@ interface ClusterNetworks {
   readonly serviceCIDR: string;
 }
 
-/** Upstream's customary ranges; used where no real network is touched. */
+/** Upstream's customary ranges; used with simulated nodes. */
 export const DEFAULT_NETWORKS: ClusterNetworks = { podCIDR: '10.244.0.0/16', serviceCIDR: '10.96.0.0/16' };
 
-/** Holds DEFAULT_NETWORKS' pods, so that a cluster may grow into it, and none of its services: shares for 32,768 nodes. */
+/** Contains DEFAULT_NETWORKS' pods, so that a cluster may grow into it, and none of its services: shares for 32,768 nodes. */
 const WIDE_POD_CIDR = '10.128.0.0/9';
 
 /** Addresses for the pods of this many simulated nodes, each with a share of 256: the range they have, or a wider one around it. */
@@ -48,7 +48,7 @@ interface ClaimOptions {
   readonly id: string;
   /** Its data directory. */
   readonly dataDir: string;
-  /** Where claims are kept. Default: one place for the machine. */
+  /** Directory of the claims. Default: one for the machine. */
   readonly claimsDir?: string;
   /** Ranges that are in use without a claim. Default: the machine's routes. */
   readonly routed?: readonly string[];
@@ -75,7 +75,7 @@ function claimLocked({
   const own = claims.find((claim) => claim.id === id);
   if (own) return { podCIDR: own.podCIDR, serviceCIDR: own.serviceCIDR };
   const used = routed ? routed.map(parseRange) : routedRanges();
-  // Ranges of clusters that seem gone come last: their disk may only not be mounted.
+  // Ranges of seemingly deleted clusters come last: their disk may only be unmounted.
   const candidate =
     freeNetworks(claims, used) ??
     freeNetworks(
@@ -103,14 +103,14 @@ function freeNetworks(claims: readonly Claim[], used: readonly Range[]): Cluster
   );
 }
 
-/** Ids of the clusters that claimed ranges for this data directory: what is known of it elsewhere. Claims that cannot be read are passed over. */
+/** IDs of the clusters that claimed ranges for this data directory. Unreadable claims are skipped. */
 export function claimantsOf(dataDir: string, claimsDir = CLAIMS): string[] {
   return allClaims(claimsDir)
     .filter((claim) => claim.dataDir === dataDir)
     .map(({ id }) => id);
 }
 
-/** The data directory of this cluster, where it claimed ranges. */
+/** The data directory of this cluster, if it claimed ranges. */
 export function claimedBy(id: string, claimsDir = CLAIMS): string | undefined {
   return allClaims(claimsDir).find((claim) => claim.id === id)?.dataDir;
 }
@@ -167,7 +167,7 @@ function readClaim(file: string): Claim {
   try {
     claim = JSON.parse(readFileSync(file, 'utf8')) as Partial<Claim>;
   } catch {
-    // Said below.
+    // Reported below.
   }
   if (!claim?.id || !isIPv4Range(claim.podCIDR) || !isIPv4Range(claim.serviceCIDR)) {
     throw new UserError(

@@ -7,11 +7,11 @@ import { dataDir, readSettings, SettingsError, UserError, type DataDir } from '.
 import { claimedBy } from './networks.ts';
 
 interface OriginalOptions {
-  /** Where claims of address ranges are kept. Default: one place for the machine. */
+  /** Directory of the claims of address ranges. Default: one for the machine. */
   readonly claimsDir?: string | undefined;
 }
 
-/** The directory that this one is a copy of, where it is still there. A directory that was moved is no copy. */
+/** The directory that this one is a copy of, if it still exists. A moved directory is not a copy. */
 export function originalOf(
   dir: DataDir,
   { id, claimsDir }: OriginalOptions & { readonly id: string },
@@ -25,7 +25,7 @@ function hasCluster(path: string, id: string): boolean {
   try {
     return readSettings(dataDir(path))?.id === id;
   } catch (error) {
-    // Damaged, but still there: what it owns stays its own.
+    // Damaged, but present: its state stays its own.
     if (error instanceof SettingsError) return true;
     throw error;
   }

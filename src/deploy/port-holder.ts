@@ -1,4 +1,4 @@
-/** Which program listens on a TCP port of this machine, as far as /proc lets this user see: for messages only. Linux; elsewhere nobody is known. */
+/** Finds the program that listens on a TCP port of this machine, as far as /proc allows: for messages only. Linux; elsewhere unknown. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
@@ -10,7 +10,7 @@ interface PortHolder {
 /** State 'listen' in /proc/net/tcp. */
 const LISTEN = '0A';
 
-/** 'program NAME (process PID)', or 'another program' where it is not to be found out. */
+/** 'program NAME (process PID)', or 'another program' where it is unknown. */
 export function describePortHolder(port: number): string {
   const holder = portHolder(port);
   return holder ? `the program ${holder.name} (process ${holder.pid})` : 'another program';
@@ -49,13 +49,13 @@ function holdsOne(pid: number, links: ReadonlySet<string>): boolean {
   });
 }
 
-/** As it was called: the kernel's own name of a process is its main thread's, which Node.js names 'MainThread'. */
+/** Name in its command line: the kernel's name of a process is its main thread's, which Node.js calls 'MainThread'. */
 function nameOf(pid: number): string {
   const [called = ''] = read(`/proc/${pid}/cmdline`).split('\0');
   return basename(called) || read(`/proc/${pid}/comm`).trim() || 'unknown';
 }
 
-/** Empty where it may not be read or is gone. */
+/** Empty where it is unreadable or gone. */
 function namesIn(dir: string): string[] {
   try {
     return readdirSync(dir);

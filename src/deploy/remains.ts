@@ -1,20 +1,20 @@
-/** What a directory still tells of its cluster when its settings file is damaged or gone, or when the directory itself is gone. Changes nothing. */
+/** Evidence of a cluster when its directory's settings file is damaged or gone, or the directory itself is gone. Changes nothing. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DataDir } from './data-dir.ts';
 import { claimantsOf, claimedBy } from './networks.ts';
 
 export interface Remains {
-  /** The cluster's, by which its service rules are named; undefined where nothing tells. */
+  /** The cluster's ID, which names its service rules; undefined if unknown. */
   readonly id: string | undefined;
 }
 
 interface RemainsOptions {
-  /** Where claims of address ranges are kept. Default: one place for the machine. */
+  /** Directory of the claims of address ranges. Default: one for the machine. */
   readonly claimsDir?: string;
 }
 
-/** Files that nobody but Capstan makes, by their place in the directory. */
+/** Files that only Capstan creates, by their path in the directory. */
 const MARKS = [
   'store/store.mdb',
   'run/lock.guard',

@@ -34,7 +34,7 @@ const UNIT_DIR = '/etc/systemd/system';
 const BOOTED = '/run/systemd/system';
 /** The program's exit code when something of the cluster could not be stopped: starting it again would not help. */
 export const EXIT_LEFTOVERS = 4;
-/** Pods get their grace period; what is left is killed and named. */
+/** Pods get their grace period; remaining processes are killed and reported. */
 const STOP_SECONDS = 150;
 const START_SECONDS = 600;
 const WATCHDOG_SECONDS = 90;
@@ -50,7 +50,7 @@ function unitPath(clusterId: string): string {
   return join(UNIT_DIR, unitName(clusterId));
 }
 
-/** What keeps this machine from running the cluster as a service. */
+/** Reasons why this machine cannot run the cluster as a service. */
 export function serviceObstacle(): string | undefined {
   if (!existsSync(BOOTED)) return "systemd is not this machine's init";
   return process.getuid?.() === 0 ? undefined : 'writing a unit of the system needs root';
@@ -111,7 +111,7 @@ export function renderUnit({ dir, command, programDir, environment, scope }: Ser
   ].join('\n');
 }
 
-/** A command line as ExecStart has it. */
+/** A command line for ExecStart. */
 export function renderExec(command: readonly string[]): string {
   return command.map(quoted).join(' ');
 }
@@ -127,7 +127,7 @@ function specifiers(text: string): string {
   return text.replaceAll('%', '%%');
 }
 
-/** Writes the unit where it is not the same already, and has it started at each boot. */
+/** Writes the unit if it differs, and enables it at boot. */
 export function installService(unit: ServiceUnit): void {
   const path = unitPath(unit.clusterId);
   const other = ownerOf(unit.clusterId);

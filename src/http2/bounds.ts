@@ -3,7 +3,7 @@
  * the server (streams, header bytes, idle time) are options of Http2Connection.
  */
 
-/** Request body bytes a stream takes before its reader has taken any. Beyond: the stream is reset with FLOW_CONTROL_ERROR. */
+/** Request body bytes buffered before the reader has read any. Beyond: the stream is reset with FLOW_CONTROL_ERROR. */
 export const STREAM_WINDOW_BYTES = 1024 * 1024;
 /** Body bytes in flight of all streams together. Beyond: GOAWAY with FLOW_CONTROL_ERROR. */
 export const CONNECTION_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -23,7 +23,7 @@ export const MAX_HEADER_LIST_FACTOR = 4;
 /** Dynamic table size updates at the start of a header block (RFC 7541, section 4.2). Beyond: COMPRESSION_ERROR. */
 export const MAX_TABLE_SIZE_UPDATES = 2;
 
-/** Settings in one SETTINGS frame, as Go's server has it. Beyond, or when one is repeated: PROTOCOL_ERROR. */
+/** Settings in one SETTINGS frame, as Go's server. Beyond, or when one is repeated: PROTOCOL_ERROR. */
 export const MAX_SETTINGS = 100;
 /**
  * Frames that cost work and serve no request (PING, SETTINGS, PRIORITY, empty DATA, frames on closed streams, refused streams, window updates
@@ -50,7 +50,7 @@ export interface Http2Patience {
   readonly startMs: number;
   /** From the first byte of a frame to its last; of a header block to its end. Beyond: GOAWAY with ENHANCE_YOUR_CALM. */
   readonly frameMs: number;
-  /** In this time at least stallBytes (or the rest) of a whole response must be taken. Beyond: the stream is reset with CANCEL. */
+  /** Time in which the client must read stallBytes (or the rest) of a whole response. Beyond: the stream is reset with CANCEL. */
   readonly stallMs: number;
   readonly stallBytes: number;
   /** To close its side, after the server has closed its own. Beyond: closed. */
@@ -65,7 +65,7 @@ export const PATIENCE: Http2Patience = {
   lingerMs: 5000,
 };
 
-/** A count with a burst, refilled over time: for what a client may do now and then, but not all the time. */
+/** A token bucket: for actions that a client may perform occasionally. */
 export class Allowance {
   #left: number;
   #atMs = performance.now();

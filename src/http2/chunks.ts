@@ -3,7 +3,7 @@
 export const CHUNK_BYTES = 256 * 1024;
 /** Less is copied out of a chunk: until it is written, it would hold the whole of it. */
 export const COPIED_BYTES = 64 * 1024;
-/** Kept for the next response; more than these are left to the garbage collector. */
+/** Buffers kept for the next response; further ones are garbage collected. */
 const MAX_FREE_CHUNKS = 16;
 const free: Buffer[] = [];
 

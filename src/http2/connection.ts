@@ -68,12 +68,12 @@ interface Http2Options {
   readonly patience?: Partial<Http2Patience>;
 }
 
-/** Written at one turn of the event loop: enough to be cheap, little enough that encrypting it holds nobody else up. */
+/** Bytes written in one turn of the event loop: large enough to be cheap, small enough that encrypting them does not block other connections. */
 const TURN_BYTES = 512 * 1024;
 /** Large DATA frames make up for later small ones up to this. */
 const MAX_FRAGMENT_CREDIT_BYTES = MAX_UNPRODUCTIVE_FRAMES * LEAST_WINDOW_BYTES;
 
-/** What a client provokes counts with what it gives up itself. */
+/** Streams reset by a client's fault count like those it resets itself. */
 const CLIENT_FAULTS: ReadonlySet<number> = new Set([
   ErrorCode.protocolError,
   ErrorCode.flowControlError,
@@ -83,7 +83,7 @@ const CLIENT_FAULTS: ReadonlySet<number> = new Set([
 interface HeaderBlock {
   readonly streamId: number;
   readonly endStream: boolean;
-  /** The stream depends on itself: told once the block is whole. */
+  /** The stream depends on itself: reported once the block is complete. */
   readonly selfDependent: boolean;
   readonly parts: Buffer[];
   bytes: number;
@@ -108,7 +108,7 @@ export class Http2Connection implements StreamOutput {
     perSecond: UNPRODUCTIVE_FRAMES_PER_SECOND,
   });
   readonly #resets = new Allowance({ most: MAX_RESETS, perSecond: RESETS_PER_SECOND });
-  /** How many WINDOW_UPDATEs what was sent accounts for. */
+  /** WINDOW_UPDATEs that the sent bytes account for. */
   #windowFrames = 0;
   /** Bytes of DATA that make up for frames which windows cut short. */
   #fragmentCredit = 0;
@@ -119,12 +119,12 @@ export class Http2Connection implements StreamOutput {
   #settingsRead = false;
   #block: HeaderBlock | undefined;
   #lastStreamId = 0;
-  /** Handlers under way, also of streams that are gone. */
+  /** Running handlers, including those of closed streams. */
   #running = 0;
   #sendWindow = DEFAULT_WINDOW_BYTES;
   #receiveWindow = CONNECTION_WINDOW_BYTES;
   #initialSendWindow = DEFAULT_WINDOW_BYTES;
-  /** The client wants the table of our header blocks smaller than it was, and has been told that it is. */
+  /** The client reduced the table size of our header blocks, and the change was announced in a block. */
   #tableShrinks = false;
   #tableShrunk = false;
   #goingAway = false;
@@ -132,7 +132,7 @@ export class Http2Connection implements StreamOutput {
   #paused = false;
   readonly #patience: Http2Patience;
   readonly #openedMs = performance.now();
-  /** Since when a frame or a header block is under way, no stream is open, our side is closed, the socket has taken nothing; 0 = not so. */
+  /** Start of the current frame, header block, idle period, closing, or blocked write; 0 = none. */
   #partialMs = 0;
   #idleMs = performance.now();
   #endedMs = 0;
@@ -175,7 +175,7 @@ export class Http2Connection implements StreamOutput {
     this.#write(windowUpdateFrame(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW_BYTES));
   }
 
-  /** Takes no new requests; closes when those under way are answered. */
+  /** Accepts no new requests; closes when those in flight have finished. */
   shutdown(): void {
     if (this.#goingAway) return;
     this.#goingAway = true;
@@ -191,7 +191,7 @@ export class Http2Connection implements StreamOutput {
     try {
       const read = this.#readFrames(bytes);
       const left = bytes.length - read;
-      // Few bytes must not hold the whole of what they came in.
+      // A few bytes must not retain the whole buffer that they arrived in.
       if (left > 0)
         this.#unread = left * 2 < bytes.length ? Buffer.from(bytes.subarray(read)) : bytes.subarray(read);
       if (read > 0 && !this.#block) this.#partialMs = 0;
@@ -212,7 +212,7 @@ export class Http2Connection implements StreamOutput {
     }
   }
 
-  /** Answers how many bytes were whole frames. */
+  /** Returns the number of bytes in complete frames. */
   #readFrames(bytes: Buffer): number {
     let at = 0;
     if (!this.#prefaceRead) {
@@ -339,12 +339,12 @@ export class Http2Connection implements StreamOutput {
     if (streamId % 2 === 0)
       throw new ConnectionError(ErrorCode.protocolError, 'HEADERS on an even stream number');
     if (streamId <= this.#lastStreamId) return this.#lateHeaders(streamId);
-    // Streams begun after GOAWAY are the client's to try again elsewhere.
+    // The client may retry streams opened after GOAWAY elsewhere.
     if (this.#goingAway) return this.#unproductive();
     if (streamId > this.#lastStreamId + 2) this.#rememberGap({ from: this.#lastStreamId, to: streamId });
     this.#lastStreamId = streamId;
     if (selfDependent) return this.#refuse(streamId, ErrorCode.protocolError);
-    // Answers that are not taken count, and handlers whose client has gone.
+    // Unread responses count, and handlers whose client is gone.
     if (Math.max(this.#running, this.#streams.size) >= this.#options.maxConcurrentStreams)
       return this.#refuse(streamId, ErrorCode.refusedStream);
     const problem = fields.problem();
@@ -470,7 +470,7 @@ export class Http2Connection implements StreamOutput {
     this.#windowReturned();
   }
 
-  /** Who takes much sends many of these: log and watch streams go on for days, and Go's clients send two for every few kilobytes. */
+  /** Readers of large responses send many of these: log and watch streams run for days, and Go's clients send two for every few kilobytes. */
   #windowReturned(): void {
     if (this.#windowFrames >= 1) this.#windowFrames -= 1;
     else if (this.#waiting.size === 0 && this.#socket.writableLength === 0) this.#unproductive();
@@ -519,7 +519,7 @@ export class Http2Connection implements StreamOutput {
     this.#answer(pingAck(frame.payload));
   }
 
-  /** To a frame that asks for it; who does not read the answers is sent away. */
+  /** To a frame that requires a reply; a client that does not read the replies is disconnected. */
   #answer(bytes: Buffer): void {
     this.#unproductive();
     if (this.#socket.writableLength > PAUSE_BYTES)
@@ -729,7 +729,7 @@ export class Http2Connection implements StreamOutput {
     return true;
   }
 
-  /** One DATA frame of the stream's bytes; returns where it ends. */
+  /** Writes one DATA frame of the stream's bytes; returns its end. */
   #putFrame(stream: Http2Stream, { chunk, at }: { readonly chunk: Buffer; readonly at: number }): number {
     const length =
       stream.queuedBytes === 0
@@ -751,7 +751,7 @@ export class Http2Connection implements StreamOutput {
     return payloadAt + length;
   }
 
-  /** What a DATA frame takes of both windows, for which the client may give windows back. */
+  /** The size of a DATA frame in both windows, for which the client may send WINDOW_UPDATEs. */
   #spend(stream: Http2Stream, bytes: number): void {
     stream.sendWindow -= bytes;
     this.#sendWindow -= bytes;
@@ -761,7 +761,7 @@ export class Http2Connection implements StreamOutput {
     );
   }
 
-  /** What is written in one turn leaves in one record. */
+  /** Frames written in one turn leave in one TLS record. */
   #write(bytes: Buffer): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
@@ -782,7 +782,7 @@ export class Http2Connection implements StreamOutput {
     if (stream.localEnded) return;
     stream.localEnded = true;
     if (stream.remoteEnded) return this.#closeStream(stream);
-    // The rest of the request is not wanted any more. A client that is sending it reads the answer first: some take a reset for a failure.
+    // The rest of the request body is not needed. A client that is sending it must read the response first: some treat a reset as a failure.
     stream.answered();
     setTimeout(() => this.#resetStream(stream, ErrorCode.noError), UNWANTED_REST_MS).unref();
   }
@@ -821,7 +821,7 @@ export class Http2Connection implements StreamOutput {
     this.#socket.end();
   }
 
-  /** Every now and then: who keeps us waiting? */
+  /** Checks deadlines periodically. */
   #check(nowMs: number): void {
     const { startMs, frameMs, stallMs, stallBytes, lingerMs } = this.#patience;
     const lasts = (sinceMs: number, mostMs: number): boolean => sinceMs !== 0 && nowMs - sinceMs > mostMs;
@@ -876,7 +876,7 @@ function tooManyUnproductiveFrames(): ConnectionError {
   return new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames that serve no request');
 }
 
-/** The stream that a priority names, which begins with it. */
+/** The parent stream of a priority, its first field. */
 function dependencyOf(priority: Buffer): number {
   return priority.readUInt32BE(0) & 0x7fff_ffff;
 }
@@ -893,7 +893,7 @@ function requireLength({ payload }: Frame, bytes: number): void {
     );
 }
 
-/** A window size walks every stream, so that one frame must not bring it thousands of times. As Go's server has it. */
+/** A window size is applied to every stream, so one frame must not contain it thousands of times. As Go's server. */
 function requireDistinctSettings(payload: Buffer): void {
   const count = payload.length / 6;
   if (count > MAX_SETTINGS)

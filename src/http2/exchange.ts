@@ -14,13 +14,13 @@ export interface Http2Request {
   readonly headers: Readonly<Record<string, string | undefined>>;
   /** A field's values one by one. */
   headerValues(name: string): readonly string[];
-  /** Reads the whole body; rejects with RequestBodyError. Called at most once, in place of bodyStream. */
+  /** Reads the whole body; rejects with RequestBodyError. Called at most once, instead of bodyStream. */
   body(limitBytes: number): Promise<Buffer>;
   /** The body as it comes, of any length; destroyed with RequestBodyError 'incomplete' when the client goes away. */
   bodyStream(): Readable;
   /** Calls back when the client went away before the response was complete; at once when it has. */
   onAbort(callback: () => void): void;
-  /** Calls back once the response is with the operating system, or nobody reads it any more. */
+  /** Calls back once the response was passed to the operating system, or the client is gone. */
   onSent(callback: () => void): void;
 }
 
@@ -28,13 +28,13 @@ export interface Http2Response {
   readonly status: number;
   /** Lower-case names; values in Latin-1 without line ends. The connection adds date and content-length. */
   readonly headers: Record<string, string>;
-  /** Fields that are sent once for each value; none of them is in `headers` too. */
+  /** Fields sent once for each value; they must not occur in `headers`. */
   readonly repeated?: Readonly<Record<string, readonly string[]>>;
   /** Whole bytes, pieces that are sent one after the other (the list must not change any more), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
 }
 
-/** Never rejects for what the client did; a rejection resets the stream with INTERNAL_ERROR and is logged. */
+/** Never rejects because of the client; a rejection resets the stream with INTERNAL_ERROR and is logged. */
 export type Http2Handler = (request: Http2Request) => Promise<Http2Response>;
 
 /** Why a body cannot be read: longer than the reader's limit, or the client went away before its end. */

@@ -21,7 +21,7 @@ const STATIC_NAMES = STATIC_TABLE.map(({ name }) => name);
 const STATIC_VALUES = STATIC_TABLE.map(({ value }) => value);
 const STATIC_COUNT = STATIC_TABLE.length;
 
-/** What either side's encoder may use unless a setting says otherwise; ours never says otherwise. */
+/** The default table size of both encoders; ours is never changed. */
 export const DEFAULT_TABLE_BYTES = 4096;
 /** The update of a dynamic table to nothing. */
 export const NO_TABLE = Buffer.from([0x20]);
@@ -39,7 +39,7 @@ export interface HeaderReceiver {
 
 /** One connection's. Every block must be given to it, in order, also those of streams that are refused. */
 export class HeaderDecoder {
-  /** Oldest first; those before #first are gone. */
+  /** Oldest first; those before #first are evicted. */
   #names: string[] = [];
   #values: string[] = [];
   #first = 0;
@@ -127,7 +127,7 @@ export class HeaderDecoder {
     let value = most;
     for (let factor = 1; ; factor *= 128) {
       const byte = this.#block[this.#at++];
-      // More than 28 bits stand for nothing that fits into a block.
+      // More than 28 bits exceed any header block.
       if (byte === undefined || factor > 128 ** 3) throw broken('a number that is cut off or too large');
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value;
@@ -183,7 +183,7 @@ function putHeader(name: string, value: string, at: number): number {
   return putString(value, known === undefined ? putString(name, putIndex(0, at)) : putIndex(known, at));
 }
 
-/** Each of these writes into scratch and answers where it stopped. A field that is not to be remembered begins with its name's index, 0 = none. */
+/** Each writes into scratch and returns its end. A field without indexing starts with its name's index, 0 = none. */
 function putIndex(index: number, at: number): number {
   return putInteger(index, 15, at);
 }

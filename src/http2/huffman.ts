@@ -8,7 +8,7 @@ const LENGTHS =
   'dnsssssssoussussssssssusssssssss6aacd68baa8b8666555666666678f6cad67777777777777777777777878djde6f56565666577666567655677777fbedskmkkmmmnmnnnnnonoomnonnnnlmnmnnomlkmmnnlnmmolmnnllmlnmnnkmmmnmmnqqkjmnmpqqqrrqopjlqrrqrollqqsrrrkoklmllnmmppooqnqrqqrrrrrsrrrrrqu';
 const END_OF_STRING = 256;
 
-/** A walk over the tree of words, four bits at a step. Per state and four bits: next state (or FAILED), and the byte that ended on the way (or NO_BYTE). */
+/** A walk over the code tree, four bits at a step. Per state and four bits: next state (or FAILED), and the decoded byte (or NO_BYTE). */
 interface Steps {
   readonly next: Int16Array;
   readonly byte: Int16Array;

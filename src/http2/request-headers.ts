@@ -1,4 +1,4 @@
-/** The fields of one request's header block, checked as RFC 9113 section 8 has it: what is malformed never reaches the handler. */
+/** The fields of one request's header block, validated by RFC 9113 section 8: malformed ones never reach the handler. */
 import { MAX_HEADER_LIST_FACTOR } from './bounds.ts';
 import { ConnectionError, ErrorCode } from './frames.ts';
 import type { HeaderReceiver } from './hpack.ts';
@@ -26,7 +26,7 @@ const SINGLE_FIELDS = new Set([
   'referer',
   'user-agent',
 ]);
-/** As HTTP/1.1 has it: what goes on to other servers must not be read differently there. */
+/** As HTTP/1.1: a field forwarded to other servers must not be read differently there. */
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
 const BAD_TARGET = /[\0-\x20\x7f]/;
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
@@ -58,7 +58,7 @@ export class RequestHeaders implements HeaderReceiver {
     this.#scheme = this.method = this.target = '';
     this.#authority = undefined;
     this.repeated = undefined;
-    // Of names that are asked for none is inherited; objects of one shape are read faster than those without prototype.
+    // A null prototype would hide no requested name, and objects of one shape are read faster.
     this.headers = {};
     return this;
   }
@@ -124,7 +124,7 @@ export class RequestHeaders implements HeaderReceiver {
       return 'malformed';
     const length = this.headers['content-length'];
     if (length !== undefined && !/^\d{1,15}$/.test(length)) return 'malformed';
-    // Section 8.3.1: where both are there, Host must not name the target.
+    // Section 8.3.1: if both are present, Host must equal the authority.
     if (this.#authority) this.headers['host'] = this.#authority;
     return undefined;
   }

@@ -9,13 +9,13 @@ import { BodyParts } from '#stdx/body-parts.ts';
 import type { ResponseSink } from '#stdx/response-sink.ts';
 import { RequestBodyError, type Http2Request } from './exchange.ts';
 
-/** What a stream asks of its connection. */
+/** The interface of a stream to its connection. */
 export interface StreamOutput {
-  /** Queued bytes may go out now, or the stream ended. */
+  /** Queued bytes may be sent now, or the stream ended. */
   schedule(stream: Http2Stream): void;
   /** Window for this many bytes more of the request's body is wanted. */
   grant(stream: Http2Stream, bytes: number): void;
-  /** The client waits to be told that its body is wanted: 100 (Continue). */
+  /** The client waits for 100 (Continue). */
   goOn(stream: Http2Stream): void;
 }
 
@@ -32,7 +32,7 @@ interface StreamStart {
   readonly receiveWindow: number;
 }
 
-/** A sink takes this much before it says that its reader is behind. */
+/** Bytes a sink buffers before it reports backpressure. */
 const SINK_HIGH_BYTES = 256 * 1024;
 const SINK_LOW_BYTES = 64 * 1024;
 
@@ -51,14 +51,14 @@ export class Http2Stream implements Http2Request, ResponseSink {
   ending = false;
   /** The frame that ends our side is out. */
   localEnded = false;
-  /** The answer's first frame is out. */
+  /** The response's first frame was sent. */
   responded = false;
   closed = false;
-  /** Bytes of DATA the client takes, and we take. */
+  /** Send and receive windows, in bytes of DATA. */
   sendWindow: number;
   receiveWindow: number;
   readonly receiveWindowSize: number;
-  /** Bytes taken since the client was last told. */
+  /** Bytes read since the last WINDOW_UPDATE. */
   #ungranted = 0;
 
   #received = 0;
@@ -75,7 +75,7 @@ export class Http2Stream implements Http2Request, ResponseSink {
   #queueStart = 0;
   #queueOffset = 0;
   queuedBytes = 0;
-  /** What was queued when enough of it had last been taken, and when that was. */
+  /** Queue length at the last sufficient progress, and its time. */
   #stalledBytes = 0;
   #stalledMs = 0;
   #drains: (() => void)[] = [];
@@ -105,7 +105,7 @@ export class Http2Stream implements Http2Request, ResponseSink {
     return this.#repeated?.get(name) ?? (value === undefined ? [] : [value]);
   }
 
-  /** The client may send on as its reader takes what there is. */
+  /** Extends the client's window as the reader consumes. */
   bodyStream(): Readable {
     const readable = new Readable({ read: () => this.#grant() });
     this.#expectsMore();
@@ -169,7 +169,7 @@ export class Http2Stream implements Http2Request, ResponseSink {
     return true;
   }
 
-  /** Takes the next bytes of what waits; there must be as many. */
+  /** Takes the next bytes of the queue, which must be long enough. */
   copyQueued(target: Buffer, { at, bytes }: { readonly at: number; readonly bytes: number }): void {
     let to = at;
     const end = at + bytes;
@@ -193,7 +193,7 @@ export class Http2Stream implements Http2Request, ResponseSink {
     this.#queueStart = 0;
   }
 
-  /** A whole response of which the client takes less than stallBytes in stallMs. Streams that go on by themselves have bounds of their own. */
+  /** A whole response of which the client reads less than stallBytes in stallMs. Long-running streams have bounds of their own. */
   isStalled(
     nowMs: number,
     { stallMs, stallBytes }: { readonly stallMs: number; readonly stallBytes: number },
@@ -215,7 +215,7 @@ export class Http2Stream implements Http2Request, ResponseSink {
     for (const drain of drains) drain();
   }
 
-  /** Our side is done before the client's: what still comes is not kept. */
+  /** Our side ended before the client's: further data is dropped. */
   answered(): void {
     this.#discard();
     const closes = this.#closes;

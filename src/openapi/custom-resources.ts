@@ -13,7 +13,7 @@ export interface CustomResource {
   readonly listKind?: string;
   /** The version's openAPIV3Schema; absent: any object. Not changed. */
   readonly schema?: JsonSchema;
-  /** 'spec.color': what lists may be selected by beside metadata. */
+  /** 'spec.color': a selectable field beside metadata. */
   readonly selectableFields?: readonly string[];
 }
 
@@ -94,7 +94,7 @@ function resourceSchemas(
     const ref = schemaReference(definition, style);
     return style.openapi === 3 ? { description, allOf: [ref] } : { description, ...ref };
   };
-  // Of an object that takes any field, version 2 names none: clients would refuse all others.
+  // Version 2 lists no fields of an object with additional properties: clients would refuse all others.
   const isOpen =
     schema === undefined || (style.openapi === 2 && schema['x-kubernetes-preserve-unknown-fields'] === true);
   const properties = isOpen

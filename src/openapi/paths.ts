@@ -35,7 +35,7 @@ export type Paths = Record<string, PathItem>;
 interface PathOptions {
   /** The definition of a kind, e.g. 'io.k8s.api.apps.v1.Deployment'. */
   readonly definitionOf: (kind: GroupVersionKind) => string;
-  /** What a custom resource speaks is JSON and YAML, without strategic merge patch; its paths say less of what can be asked, and nothing of watches. */
+  /** Custom resources use JSON and YAML, without strategic merge patch; their paths list fewer parameters, and no watches. */
   readonly encodings?: 'built-in' | 'custom';
   /** The kind of lists. Default: kind + 'List'. */
   readonly listKind?: string;
@@ -241,7 +241,7 @@ class ResourcePaths {
     return paths;
   }
 
-  /** Parameters that all operations of a path share stand at the path. */
+  /** Parameters shared by all operations of a path are listed on the path. */
   #add(paths: Paths, path: string, operations: Record<string, Operation | undefined>): void {
     const present = Object.entries(operations).filter(
       (entry): entry is [string, Operation] => entry[1] !== undefined,

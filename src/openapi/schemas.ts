@@ -157,7 +157,7 @@ function fieldSchema([name, type, , flags, extras = {}]: FieldEntry, context: Fi
   };
 }
 
-/** The values stand where the texts are: in a list's items, in a map's values, else in the field itself. */
+/** Enum values belong to the strings: a list's items, a map's values, else the field itself. */
 function enumerated(value: JsonSchema, values: readonly string[]): JsonSchema {
   const inner = ['items', 'additionalProperties'].find((key) => value[key] !== undefined);
   return inner === undefined

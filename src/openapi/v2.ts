@@ -103,7 +103,7 @@ function v2Operation(operation: Operation): object {
   };
 }
 
-/** Operations beside resources say that they consume what they produce; those without an API content type say nothing. */
+/** Non-resource operations list what they consume and produce; those without an API content type list neither. */
 function consumes(
   operation: Operation,
   { bodyTypes, answerTypes }: { bodyTypes: readonly string[]; answerTypes: readonly string[] },

@@ -35,7 +35,7 @@ function named(
   message.sub(field, asObject(value) ?? {}, (entry, given) => void entry.text(1, name).sub(2, given, write));
 }
 
-/** A map, as a message of its own with an entry for each key. */
+/** A map: a message with an entry for each key. */
 function map(
   message: Message,
   field: number,
@@ -46,7 +46,7 @@ function map(
   });
 }
 
-/** Of everything that may stand by itself or be referred to. */
+/** For types that may be inline or a reference. */
 function orReference(write: Write): Write {
   return (message, value) => {
     if (typeof value['$ref'] === 'string')
@@ -241,7 +241,7 @@ function additionalProperties(message: Message, value: unknown): void {
   else message.sub(32, asObject(value), (item, of) => void item.sub(1, of, schemaOrReference));
 }
 
-/** One of three; what is none of them is there without a value. */
+/** One of three variants; anything else is a message without a value. */
 function defaultValue(message: Message, value: unknown): void {
   if (value === undefined) return;
   message.sub(33, value, (one) => {

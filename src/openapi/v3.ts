@@ -31,7 +31,7 @@ export type Serves = (gv: GroupVersion) => boolean;
 const metaV1 = 'io.k8s.apimachinery.pkg.apis.meta.v1';
 const info = { title: 'Kubernetes', version: 'unversioned' };
 const style = { openapi: 3 } as const;
-/** Raise it when the builders change what a document says: clients cache documents by hash. */
+/** Raise it when the builders change a document's content: clients cache documents by hash. */
 const builderVersion = 1;
 const serverPaths = ['.well-known/openid-configuration', 'logs', 'openid/v1/jwks', 'version'];
 
@@ -50,7 +50,7 @@ export function openapiV3Paths(serves: Serves = ({ version }) => enabledByDefaul
   return [...names, 'apis', ...serverPaths].toSorted();
 }
 
-/** What GET /openapi/v3 answers. A document's hash is the same as long as its content is; it may stay cached for ever. */
+/** The response of GET /openapi/v3. A document's hash depends on its content only, so that it may be cached for ever. */
 export function openapiV3Index(serves?: Serves): { paths: Record<string, { serverRelativeURL: string }> } {
   return {
     paths: Object.fromEntries(
@@ -202,7 +202,7 @@ function discoveryPath(
   return { [path]: { get: operation } };
 }
 
-/** Paths beside the API proper: logs, token keys, version. */
+/** Paths outside the API: logs, token keys, version. */
 function serverDocument(name: string): OpenapiV3Document {
   const operation = (
     id: string,

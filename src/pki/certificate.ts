@@ -52,7 +52,7 @@ interface AuthorityOptions {
   readonly commonName: string;
   readonly nowMs: number;
   readonly lifetimeMs: number;
-  /** An existing key: an authority that is renewed with its key still verifies what it has signed. */
+  /** An existing key: an authority renewed with its key still verifies what it has signed. */
   readonly keyPem?: string | undefined;
   /** For a new key. */
   readonly algorithm?: KeyAlgorithm | undefined;
@@ -97,7 +97,7 @@ interface LeafOptions {
   readonly algorithm?: KeyAlgorithm | undefined;
 }
 
-/** A leaf certificate signed by the authority, followed by the authority's own certificates where it is an intermediate. It never outlives the authority. */
+/** A leaf certificate signed by the authority, followed by the authority's own chain where it is an intermediate. It never outlives the authority. */
 export function issueCertificate(authority: KeyPair, options: LeafOptions): KeyPair {
   const { nowMs, lifetimeMs } = options;
   const keyPem = options.keyPem ?? generateKeyPem(options.algorithm);
@@ -158,7 +158,7 @@ interface Issuer {
   readonly key: KeyObject;
   readonly keyId: Buffer;
   readonly notAfterMs: number;
-  /** PEM of what a verifier that knows only the root needs beside the leaf; '' for a root. */
+  /** PEM of the certificates that a verifier with only the root needs beside the leaf; '' for a root. */
   readonly intermediates: string;
 }
 

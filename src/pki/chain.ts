@@ -8,20 +8,20 @@ import { certificatesIn, PemError, privateKeyPem } from './pem.ts';
 /** Longer ones are none. */
 const MAX_CHAIN = 8;
 
-/** Signed with the issuer's key, and by its name. Says nothing of dates. */
+/** Whether the issuer's key and name match. Ignores dates. */
 export function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
   return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }
 
 interface ChainOptions {
-  /** What the verifier trusts, roots or intermediates. */
+  /** The verifier's trust anchors, roots or intermediates. */
   readonly authorities: readonly X509Certificate[];
   /** Sent beside the leaf; not trusted by themselves. */
   readonly intermediates?: readonly X509Certificate[];
   readonly nowMs: number;
 }
 
-/** Why a verifier that trusts these authorities does not accept the certificate; undefined when it does. Usages and names are not looked at. */
+/** Why a verifier with these authorities rejects the certificate; undefined when it accepts it. Ignores usages and names. */
 export function chainProblem(
   leaf: X509Certificate,
   { authorities, intermediates = [], nowMs }: ChainOptions,

@@ -112,7 +112,7 @@ const MAX_LENGTH_BYTES = 4;
 /** In the low bits of a tag: the number follows in further bytes. X.509 has none. */
 const HIGH_TAG_NUMBER = 0x1f;
 
-/** The values that lie one after the other in these bytes, not those inside them. Throws DerError. */
+/** The consecutive values of these bytes, not their contents. Throws DerError. */
 export function readAll(bytes: Buffer): DerValue[] {
   const values: DerValue[] = [];
   for (let offset = 0; offset < bytes.length;) {

@@ -49,7 +49,7 @@ export function keyIdOf(spki: Buffer): Buffer {
   return createHash('sha1').update(bits.content.subarray(1)).digest();
 }
 
-/** Comparing public parts is not enough: a private key carries a copy of its public one, which stays right where a bit of the rest has flipped. */
+/** Comparing public parts is not enough: a private key contains a copy of its public one, which stays right when a bit of the rest has flipped. */
 export function signsForItself(key: KeyObject): boolean {
   const text = Buffer.from('signed to be verified at once');
   const hash = key.asymmetricKeyType === 'rsa' || key.asymmetricKeyType === 'ec' ? 'sha256' : null;
@@ -83,7 +83,7 @@ interface SignatureAlgorithm {
   readonly identifier: Buffer;
 }
 
-/** What this key signs with. Throws KeyError. */
+/** The key's signature algorithm. Throws KeyError. */
 export function signatureAlgorithm(key: KeyObject): SignatureAlgorithm {
   const { asymmetricKeyType: type } = key;
   if (type === 'rsa') return { hash: 'sha256', identifier: sequence(oid(OID.rsaSha256), derNull()) };
@@ -103,7 +103,7 @@ export function signed(body: Buffer, key: KeyObject): Buffer {
   return sequence(body, identifier, bitString(sign(hash, body, key)));
 }
 
-/** Throws KeyError for what is no private key in PEM. */
+/** Throws KeyError for anything but a private key in PEM. */
 export function parsePrivateKey(pem: string): KeyObject {
   try {
     return createPrivateKey(pem);

@@ -9,7 +9,7 @@ export interface BootstrapTokenParts {
   readonly secret: string;
 }
 
-/** UserError for anything else; it does not repeat what was given. */
+/** UserError for anything else, without repeating the input. */
 export function parseBootstrapToken(text: string): BootstrapTokenParts {
   const [, id, secret] = TOKEN.exec(text) ?? [];
   if (id === undefined || secret === undefined)

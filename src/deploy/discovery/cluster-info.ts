@@ -14,13 +14,13 @@ const SIGNATURE_PREFIX = 'jws-kubeconfig-';
 
 export type ClusterInfoAnswer =
   | { readonly kind: 'found'; readonly info: ClusterInfo }
-  /** The server is there and has no such ConfigMap, or shows it to nobody without credentials. */
+  /** The server has no such ConfigMap, or requires credentials for it. */
   | { readonly kind: 'absent'; readonly why: string }
-  /** Nobody answers now: may pass. */
+  /** Unreachable now: may be temporary. */
   | { readonly kind: 'unreachable'; readonly why: string }
   /** Its certificate is not accepted: does not pass. */
   | { readonly kind: 'untrusted'; readonly why: string }
-  /** What answers is no Kubernetes API server. */
+  /** The server is not a Kubernetes API server. */
   | { readonly kind: 'foreign'; readonly why: string };
 
 export interface ClusterInfo {
@@ -28,7 +28,7 @@ export interface ClusterInfo {
   readonly kubeconfig: string;
   /** By the token's ID. */
   readonly signatures: ReadonlyMap<string, string>;
-  /** The server's clock less this machine's; undefined where it does not say. */
+  /** The server's clock minus this machine's; undefined without a Date header. */
   readonly clockSkewMs: number | undefined;
 }
 

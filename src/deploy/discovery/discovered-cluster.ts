@@ -1,4 +1,4 @@
-/** What discovery found: where the cluster is and which authorities it has; of a file also who this machine is. */
+/** The result of discovery: the cluster's address and authorities; from a file also this machine's credentials. */
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import {
@@ -19,7 +19,7 @@ export interface DiscoveredCluster {
   readonly user?: Located<KubeconfigUser> | undefined;
 }
 
-/** The kubeconfig of cluster-info: one cluster, its authorities inline, nobody's credentials. UserError for anything else. */
+/** The kubeconfig of cluster-info: one cluster, its authorities inline, no credentials. UserError for anything else. */
 export function parseClusterInfo(text: string): DiscoveredCluster {
   const file = 'kube-public/cluster-info';
   const config = read(text, file);

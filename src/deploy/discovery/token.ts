@@ -23,7 +23,7 @@ export const DISCOVERY_TIMEOUT_MS = 5 * 60_000;
 /** A token that was made just now is signed with within seconds. */
 const SIGNING_TIMEOUT_MS = 15_000;
 const RETRY_MS = 1_000;
-/** Certificates of a new cluster begin an hour or less before they were made. */
+/** Certificates of a new cluster are valid from an hour or less before their creation. */
 const TOLERATED_SKEW_MS = 5 * 60_000;
 
 interface TokenDiscovery {
@@ -37,7 +37,7 @@ interface TokenDiscovery {
 export interface DiscoveryContext {
   readonly clock: Clock;
   readonly log: Logger;
-  /** For a server to answer at all. Default: DISCOVERY_TIMEOUT_MS. */
+  /** Timeout of the first response. Default: DISCOVERY_TIMEOUT_MS. */
   readonly timeoutMs?: number | undefined;
   /** For the token's signature to be there. Default: SIGNING_TIMEOUT_MS. */
   readonly signingTimeoutMs?: number | undefined;
@@ -73,7 +73,7 @@ export async function discoverByToken(
   return cluster;
 }
 
-/** 'https://HOST:PORT'; UserError where it is none. */
+/** 'https://HOST:PORT'; UserError for anything else. */
 export function serverOf(endpoint: string): string {
   const match = /^(?:https:\/\/)?(\[[0-9a-fA-F:.%]+\]|[^/:\s[\]]+):(\d{1,5})\/?$/.exec(endpoint);
   if (!match || Number(match[2]) > 65_535 || Number(match[2]) === 0)
@@ -99,11 +99,11 @@ function pinnedOf(
 interface Asking {
   readonly token: BootstrapTokenParts;
   readonly context: DiscoveryContext;
-  /** Known from an answer without trust: explains a certificate that is not accepted. */
+  /** From the unauthenticated response: explains a rejected certificate. */
   readonly skewMs?: number | undefined;
 }
 
-/** Asks until it is there and signed with the token, at most for the timeouts. */
+/** Polls until it exists and is signed with the token, at most for the timeouts. */
 async function signedInfo(options: HttpsOptions, asking: Asking): Promise<ClusterInfo> {
   const { token, context } = asking;
   const { clock, log, timeoutMs = DISCOVERY_TIMEOUT_MS } = context;

@@ -17,20 +17,20 @@ import { UserError } from '../data-dir.ts';
 const PROGRESS_TIMEOUT_MS = 2 * 60_000;
 /** Longer than any machine leaves its own learner unstarted. */
 const DEAD_LEARNER_MS = PROGRESS_TIMEOUT_MS + 30_000;
-/** For etcd to be healthy again, such as after the member before. */
+/** Timeout for etcd to become healthy, such as after the previous member. */
 const HEALTH_TIMEOUT_MS = 60_000;
 const POLL_MS = 300;
 /** Rounds of looking and acting: each goes at least one step on, a lost data directory costs two more. */
 const MAX_STEPS = 12;
 
-/** etcd of this machine, whoever runs it. */
+/** etcd of this machine, whoever started it. */
 export interface LocalEtcd {
   readonly name: string;
   readonly peerURL: string;
   readonly clientURL: string;
   hasData(): boolean;
   removeData(): Promise<void>;
-  /** Of the learner that was added for this machine; kept on disk. */
+  /** ID of the learner that was added for this machine; stored on disk. */
   recordedId(): string | undefined;
   record(memberId: string | undefined): void;
   /** Starts it, or lets it run. */
@@ -40,7 +40,7 @@ export interface LocalEtcd {
 
 interface JoinEtcd {
   readonly local: LocalEtcd;
-  /** Over the members that are there; not over this machine's. */
+  /** Client of the existing members; not of this machine's. */
   readonly membership: EtcdMembership;
   readonly clock: Clock;
   print(line: string): void;
@@ -61,7 +61,7 @@ export async function joinEtcd(join: JoinEtcd): Promise<void> {
   );
 }
 
-/** Throws a UserError where this machine must not go on. */
+/** Throws a UserError where this machine must not continue. */
 function nextStep(members: readonly EtcdMember[], local: LocalEtcd): Step {
   const own = ownMember(members, local);
   const recorded = local.recordedId();
@@ -109,7 +109,7 @@ async function add(join: JoinEtcd): Promise<void> {
     );
     local.record(id);
   } catch (error) {
-    // Of this machine: the list says how far it is.
+    // Of this machine: the member list shows its progress.
     if (!isMembershipError(error, 'duplicate-peer-url')) throw asUserError(error);
   }
 }
@@ -225,7 +225,7 @@ class StalledLearners {
   }
 }
 
-/** No learner of this machine is left, whatever went wrong; returns what to throw. */
+/** Ensures that no learner of this machine is left after a failure; returns the error to throw. */
 async function takenBack(
   { membership, local, print }: JoinEtcd,
   { id, error }: { readonly id: string; readonly error: unknown },

@@ -13,13 +13,13 @@ import { UserError } from '../data-dir.ts';
 
 export interface MemberReport {
   readonly member: EtcdMember;
-  /** What it says of itself; undefined: it does not answer. */
+  /** Its status; undefined: it does not respond. */
   readonly status?: EtcdMemberStatus | undefined;
   /** Why it is not healthy. */
   readonly problem?: string | undefined;
 }
 
-/** As the member that is asked knows them, so that it answers without quorum too. */
+/** The responding member's own view, which needs no quorum. */
 export async function inspectMembers(membership: EtcdMembership): Promise<readonly MemberReport[]> {
   const members = await asUser(() => membership.list({ local: true }));
   return Promise.all(members.map((member) => reportOf(membership, member)));
@@ -68,7 +68,7 @@ export function quorumWithout(reports: readonly MemberReport[], id: string): Quo
   };
 }
 
-/** UserError where the members that are left would have no quorum, in words that say what it would cost. */
+/** UserError with the consequences where the remaining members would have no quorum. */
 export function requireQuorumWithout(reports: readonly MemberReport[], { id, name }: EtcdMember): void {
   const own = reports.find(({ member }) => member.id === id);
   if (own?.member.isLearner) return;
@@ -90,7 +90,7 @@ interface RemoveMember {
   readonly force: boolean;
 }
 
-/** Gives leadership away first, so that nobody waits for an election. Nothing to do where it is gone already. */
+/** Moves leadership first, which avoids an election. Does nothing if the member is gone. */
 export async function removeMember({ membership, member, force }: RemoveMember): Promise<void> {
   const reports = await inspectMembers(membership);
   const own = reports.find((report) => report.member.id === member.id);
@@ -139,7 +139,7 @@ export async function defragmentAll(
   }
 }
 
-/** What a membership refuses as a sentence for the user. */
+/** Membership errors as sentences for the user. */
 export async function asUser<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();

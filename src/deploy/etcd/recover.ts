@@ -71,7 +71,7 @@ function isAhead(
   );
 }
 
-/** Returns where the copy of the data is. */
+/** Returns the path of the copied data. */
 export async function recoverEtcd(options: RecoverEtcd): Promise<string> {
   const { machine, print, follow } = options;
   const copy = await setAside(options);

@@ -8,7 +8,7 @@ export interface FloatingAddress {
   readonly prefix: number;
 }
 
-/** '10.0.0.100' or '10.0.0.100/24'. Without a prefix it is the address alone (/32, /128), as keepalived has it. Throws a UserError. */
+/** '10.0.0.100' or '10.0.0.100/24'. The default prefix is /32 or /128, as keepalived's. Throws a UserError. */
 export function parseFloatingAddress(flag: string, text: string): FloatingAddress {
   const [address = '', prefixText, ...more] = text.split('/');
   const longest = isIPv6(address) ? 128 : 32;
@@ -25,7 +25,7 @@ export function virtualRouterId({ address }: FloatingAddress): number {
   return 1 + (createHash('sha256').update(address).digest().readUInt32BE(0) % 255);
 }
 
-/** keepalived uses eight characters. Every machine with the same key file comes to the same ones, and the key is not in them. */
+/** keepalived uses eight characters. Derived from the key file, so that every machine gets the same, without disclosing the key. */
 export function routerPassword({ address }: FloatingAddress, key: Buffer): string {
   return createHmac('sha256', key).update(`keepalived ${address}`).digest('base64url').slice(0, 8);
 }

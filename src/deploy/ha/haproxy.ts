@@ -1,4 +1,4 @@
-/** Configuration of Debian's HAProxy over the API servers of a cluster: TCP is passed through, /readyz is asked over TLS, sessions of a server that fails are ended. */
+/** Configuration of Debian's HAProxy over the API servers of a cluster: TCP passthrough, /readyz checks over TLS, sessions of a failed server are closed. */
 import type { GeneratedFile } from './keepalived.ts';
 
 interface HaproxyOptions {

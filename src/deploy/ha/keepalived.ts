@@ -22,7 +22,7 @@ interface KeepalivedOptions {
   readonly caFile: string;
   /** Eight characters; IPv4 only. */
   readonly password: string;
-  /** Where the files will lie. */
+  /** Target directory of the files. */
   readonly dir: string;
   /** systemd's: '/etc/systemd/system'. */
   readonly unitDir: string;
@@ -39,7 +39,7 @@ export interface GeneratedFile {
 /** VRRP version 2, which has authentication, counts whole seconds. */
 const ADVERTISE_SECONDS = 1;
 const MISSED_ADVERTISEMENTS = 2;
-/** The same on each machine: nobody has the address by right, so it does not move back. The highest wait is (256 - priority)/256 s. */
+/** The same on each machine: no machine is preferred, so the address does not move back. The longest wait is (256 - priority)/256 s. */
 const PRIORITY = 200;
 const CHECK_TIMEOUT_SECONDS = 2;
 

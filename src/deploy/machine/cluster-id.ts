@@ -1,4 +1,4 @@
-/** What a cluster is called on its machines: 8 hex digits from its authority's key, the same on each and after the authority's renewal. */
+/** A cluster's ID on its machines: 8 hex digits from its authority's key, the same on each and after the authority's renewal. */
 import { createHash, type X509Certificate } from 'node:crypto';
 
 export function clusterIDOf(authority: X509Certificate): string {

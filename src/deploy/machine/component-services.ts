@@ -19,7 +19,7 @@ const CONTROL_GROUP = 'control';
 const NODE_GROUP = 'node';
 const DNS_PORT = 53;
 const BALANCER_HEALTH_URL = 'http://127.0.0.1:7446/healthz';
-/** The supervisor starts components beside what they wait for: they wait as long as it takes. */
+/** The supervisor starts components in parallel with their dependencies: they wait as long as it takes. */
 const WAIT_FOR_API = { 'api-timeout-seconds': '86400' };
 
 export function apiServerService({
@@ -177,7 +177,7 @@ export function dnsService({
   return { name: 'dns', run: { capstan: ['dns', ...withExtra(flags)] }, group: CONTROL_GROUP };
 }
 
-/** seeds: HOST:PORT of API servers to begin with; on a control plane the own one comes first. */
+/** seeds: HOST:PORT of API servers to begin with; on a control plane its own comes first. */
 export function balancerService({
   paths,
   seeds,
@@ -197,7 +197,7 @@ export function balancerService({
   };
 }
 
-/** Where the components of a machine reach the API. */
+/** The API address of a machine's components. */
 export const COMPONENT_SERVER = 'https://127.0.0.1:7445';
 
 function environment(

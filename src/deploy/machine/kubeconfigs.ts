@@ -26,7 +26,7 @@ interface EnsureOptions {
   readonly nowMs: number;
 }
 
-/** 'kept', or why it was written. A UserError where it would have to be issued and the authority's key is not on this machine. */
+/** 'kept', or why it was written. A UserError where it must be issued and the authority's key is not on this machine. */
 export async function ensureKubeconfig(options: EnsureOptions): Promise<'kept' | 'written' | 'renewed'> {
   const { paths, name, nodeName, server, clusterName, authority, nowMs } = options;
   const path = paths.kubeconfig(name);
@@ -73,7 +73,7 @@ interface Found {
   readonly pair: KeyPair;
 }
 
-/** 'foreign': its credentials are somewhere else, such as the kubelet's own rotated ones. Undefined: it is damaged. */
+/** 'foreign': its credentials are in another file, such as the kubelet's rotated ones. Undefined: it is damaged. */
 function foundIn(path: string): Found | 'foreign' | undefined {
   try {
     const { server, ca, cert, key } = resolveContext(loadKubeconfig({ path })).options;

@@ -1,4 +1,4 @@
-/** Where one machine of a cluster keeps everything: kubeadm's paths, each below --rootfs. Paths only; touches nothing. */
+/** Paths of one machine of a cluster: kubeadm's, each below --rootfs. Changes nothing. */
 import { join, resolve } from 'node:path';
 import { UserError } from '../data-dir.ts';
 
@@ -16,7 +16,7 @@ export interface MachinePaths {
   readonly rootfs: string;
   /** /etc/kubernetes */
   readonly kubernetes: string;
-  /** /etc/kubernetes/pki, unless --cert-dir says otherwise. */
+  /** /etc/kubernetes/pki, or --cert-dir. */
   readonly pki: string;
   readonly etcdPki: string;
   /** /etc/kubernetes/manifests */
@@ -25,7 +25,7 @@ export interface MachinePaths {
   readonly kubelet: string;
   readonly kubeletConfig: string;
   readonly kubeletPki: string;
-  /** /var/lib/etcd, unless ClusterConfiguration says otherwise. */
+  /** /var/lib/etcd, or ClusterConfiguration's. */
   readonly etcdData: string;
   /** /var/lib/capstan */
   readonly capstan: string;

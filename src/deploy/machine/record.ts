@@ -17,7 +17,7 @@ export interface MachineRecord {
   readonly format: number;
   readonly role?: MachineRole;
   readonly nodeName?: string;
-  /** 8 hex digits made from the cluster's certificate authority: names what the machine has of it, such as the nftables table. */
+  /** 8 hex digits from the cluster's certificate authority: part of the names of machine state, such as the nftables table. */
   readonly clusterID?: string;
   /** HOST:PORT */
   readonly controlPlaneEndpoint?: string;
@@ -33,7 +33,7 @@ export interface MachineRecord {
   };
   readonly etcd?: EtcdMember;
   readonly services: readonly ServiceSpec[];
-  /** While `capstan etcd recover` is under way: the services that it stopped, and the copy of etcd's data. */
+  /** During `capstan etcd recover`: the services that it stopped, and the copy of etcd's data. */
   readonly recovering?: {
     readonly services: readonly ServiceSpec[];
     readonly copy: string;
@@ -57,7 +57,7 @@ export interface MachineFile {
   /** Where none was written yet: one with nothing in it. Throws a UserError for a damaged or newer file. */
   read(): MachineRecord;
   exists(): boolean;
-  /** Reads, changes, writes. Only by whoever holds the machine's lock. */
+  /** Read-modify-write. The caller holds the machine's lock. */
   update(change: (record: MachineRecord) => MachineRecord): MachineRecord;
   remove(): void;
 }

@@ -26,7 +26,7 @@ export interface ServiceSpec {
   readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Healthy: it answers with 200. The server's certificate is not checked without caFile: it is this machine's loopback. */
+/** Healthy on a response of 200. Without caFile the server's certificate is not verified: it is on this machine's loopback. */
 export interface HealthProbe {
   readonly url: string;
   readonly caFile?: string | undefined;

@@ -1,4 +1,4 @@
-/** The programs a real node needs, which Debian package brings each, and installing what is missing (said aloud by the caller). */
+/** Programs that a real node needs, their Debian packages, and the installation of missing ones (reported by the caller). */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';

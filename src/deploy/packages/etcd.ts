@@ -29,13 +29,13 @@ interface FoundEtcd {
 interface FindOptions {
   /** --etcd-binary */
   readonly given?: string | undefined;
-  /** Directory in which a fetched one is kept. */
+  /** Directory of a fetched etcd. */
   readonly kept: string;
   readonly mayFetch: boolean;
   readonly print?: ((line: string) => void) | undefined;
 }
 
-/** Throws a UserError that says how to get one. */
+/** Throws a UserError that explains how to get one. */
 export async function findEtcd({ given, kept, mayFetch, print }: FindOptions): Promise<FoundEtcd> {
   if (given !== undefined) return described(given, '--etcd-binary');
   const fetched = join(kept, 'etcd', 'usr/bin/etcd');

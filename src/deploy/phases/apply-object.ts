@@ -1,4 +1,4 @@
-/** Writes an object of the cluster as it should be, whether it is there or not: server-side apply, so that fields of others stay. */
+/** Applies an object of the cluster by server-side apply, so that fields of other owners stay. */
 import type { Client, ResourceRef } from '#client/client.ts';
 import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
 

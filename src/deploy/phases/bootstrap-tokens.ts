@@ -24,7 +24,7 @@ interface ListedToken {
   readonly groups: readonly string[];
 }
 
-/** One that is there with the same id is replaced. */
+/** Replaces an existing one with the same id. */
 export async function writeToken(
   api: Client,
   token: DefaultedToken,
@@ -83,7 +83,7 @@ function listed({ data = {} }: Secret): ListedToken | undefined {
   };
 }
 
-/** idOrToken: the first half is enough. Throws a UserError for what is neither. */
+/** idOrToken: the first half is enough. Throws a UserError for anything else. */
 export async function deleteToken(api: Client, idOrToken: string): Promise<void> {
   const id = tokenParts(idOrToken)?.id ?? idOrToken;
   if (!/^[a-z0-9]{6}$/.test(id))

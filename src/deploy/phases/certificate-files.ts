@@ -19,7 +19,7 @@ import {
 } from '../pki/files.ts';
 import { CERTIFICATES, certificatesFor, KUBECONFIGS, partName } from './certificate-list.ts';
 
-/** PEM. A certificate is there without its key where an external authority has it, a key without certificate where one is asked for. */
+/** PEM. A certificate without a key belongs to an external authority; a key without a certificate has a pending request. */
 export interface FoundPair {
   readonly certificatePem?: string | undefined;
   readonly keyPem?: string | undefined;
@@ -33,11 +33,11 @@ export interface CertificateFile {
   readonly path: string;
   /** The name of the authority that signs it; absent for authorities. */
   readonly authority?: string;
-  /** What is there; undefined where nothing is, or where its credentials are in files of their own. Throws PkiError for what is damaged. */
+  /** The existing pair; undefined where there is none, or its credentials are in files of their own. Throws PkiError for a damaged one. */
   read(): Promise<FoundPair | undefined>;
   /** Atomically, the key first. */
   write(pair: KeyPair): Promise<void>;
-  /** Of a kubeconfig that is there, wherever its credentials are: what it trusts from now on. */
+  /** For an existing kubeconfig, wherever its credentials are: its authorities from now on. */
   writeAuthority?(caPem: string): Promise<void>;
 }
 
@@ -55,7 +55,7 @@ interface KubeadmDirs {
   readonly externalEtcd?: boolean | undefined;
 }
 
-/** Those of kubeadm's list, whether they are there or not. */
+/** Entries of kubeadm's list, whether they exist or not. */
 export function kubeadmCertificates({ certDir, kubeconfigDir, externalEtcd }: KubeadmDirs): CertificateSet {
   const authorityNames = new Map<string, string>(CERTIFICATES.map((entry) => [entry.name, partName(entry)]));
   return {
@@ -81,7 +81,7 @@ const LEAVES = [
   'kube-proxy',
 ] as const;
 
-/** Those of a data directory: its lists are pki.ts's and component-kubeconfigs.ts's; nodes and kubeconfigs are what is there. */
+/** Entries of a data directory: the lists of pki.ts and component-kubeconfigs.ts; nodes and kubeconfigs are those that exist. */
 export async function dataDirCertificates(path: string): Promise<CertificateSet> {
   const { pki, kubeconfig, kubeconfigs } = dataDir(path);
   const at = (name: string, authority?: string): CertificateFile =>
@@ -194,7 +194,7 @@ function kubeconfigFile(path: string): CertificateFile {
   };
 }
 
-/** What a kubeconfig trusts from now on, in it or in the file it names. Nothing where there is no such file, or where it names no authority. */
+/** Sets a kubeconfig's authorities, inline or in the file it names. Does nothing without the file, or without an authority in it. */
 export async function writeKubeconfigAuthority(path: string, caPem: string): Promise<void> {
   const text = await readIfPresent(path);
   if (text === undefined) return;

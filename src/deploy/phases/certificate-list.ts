@@ -6,7 +6,7 @@ import type { ExtendedKeyUsage } from '#pki/read.ts';
 import { splitAltNames, type AltNames, type Subject } from '#pki/names.ts';
 import { CLUSTER_ADMINS_GROUP } from '../pki/pki.ts';
 
-/** What the certificates of one machine are for. */
+/** Purposes of one machine's certificates. */
 export interface MachineNames {
   readonly nodeName: string;
   readonly advertiseAddress: string;
@@ -143,7 +143,7 @@ export const CERTIFICATES: readonly CertificateEntry[] = [
   },
 ];
 
-/** Kubeconfigs with a certificate in them, beside the pki folder; all signed by 'ca'. */
+/** Kubeconfigs with an embedded certificate, beside the pki folder; all signed by 'ca'. */
 export interface KubeconfigEntry {
   /** File NAME.conf. */
   readonly name: 'admin' | 'super-admin' | 'controller-manager' | 'scheduler' | 'kubelet' | 'dns';

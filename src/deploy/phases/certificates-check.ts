@@ -1,4 +1,4 @@
-/** What there is of a machine's certificates and what is wrong with them: the rows of `certs list`, `check` and `check-expiration`. Changes nothing. */
+/** A machine's certificates and their problems: the rows of `certs list`, `check` and `check-expiration`. Changes nothing. */
 import { X509Certificate } from 'node:crypto';
 import { isIssuedBy } from '#pki/chain.ts';
 import { publicKeyHash } from '#pki/keys.ts';

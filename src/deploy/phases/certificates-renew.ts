@@ -41,12 +41,12 @@ export async function renewNamed(
   return { renewed: files.map(({ name }) => name), skipped: [] };
 }
 
-/** Every leaf; those that are not there, damaged, or not ours to renew are reported and kept. */
+/** Every leaf; those that are missing, damaged, or signed elsewhere are reported and kept. */
 export function renewAll(set: CertificateSet, options: RenewOptions): Promise<RenewResult> {
   return renewWhere(set, { ...options, isWanted: () => true });
 }
 
-/** Those at two thirds of their life (a tenth sooner or later), those of another authority than the current one, and those that have ended. */
+/** Leaves at two thirds of their life (a tenth sooner or later), of a previous authority, and expired ones. */
 export function renewDue(
   set: CertificateSet,
   options: RenewOptions & { readonly jitter?: Jitter | undefined },
@@ -156,7 +156,7 @@ async function readOrRefuse(file: CertificateFile): Promise<FoundPair | undefine
   }
 }
 
-/** A certificate that an external authority signed was put beside a kubeconfig as NAME.crt: it goes in. */
+/** An externally signed certificate beside a kubeconfig, NAME.crt, is embedded. */
 async function signedOutside({
   file,
   found,

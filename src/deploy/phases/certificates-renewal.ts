@@ -7,7 +7,7 @@ import { kubeadmCertificates } from './certificate-files.ts';
 import { inspectCertificates } from './certificates-check.ts';
 import { renewDue } from './certificates-renew.ts';
 
-/** Renews what is due and what another authority than the current one signed. A machine without an authority has nothing to renew here. */
+/** Renews due certificates and those of a previous authority. A machine without an authority has nothing to renew here. */
 export async function renewMachineCertificates(
   { pki, kubernetes }: Pick<MachinePaths, 'pki' | 'kubernetes'>,
   { nowMs, externalEtcd }: { readonly nowMs: number; readonly externalEtcd: boolean },

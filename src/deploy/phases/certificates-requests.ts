@@ -25,7 +25,7 @@ import {
 interface RequestOptions {
   readonly certDir: string;
   readonly kubeconfigDir: string;
-  /** For certificates that are not there yet; one that is there is asked for again with its own names. */
+  /** For missing certificates; a request for an existing one has its names. */
   readonly names: MachineNames;
   readonly algorithm?: KeyAlgorithm | undefined;
   readonly externalEtcd?: boolean | undefined;

@@ -27,21 +27,21 @@ export interface CertificateOptions {
   readonly authorityLifetimeMs?: number | undefined;
   /** Default a year. */
   readonly leafLifetimeMs?: number | undefined;
-  /** Whether authorities and the signing key are made where they are missing: not on a machine of a cluster that runs already. Default true. */
+  /** Whether missing authorities and the signing key are created: not on a machine that joins a cluster. Default true. */
   readonly mayCreate?: boolean | undefined;
   readonly jitter?: Jitter | undefined;
 }
 
 interface CertificatesResult {
-  /** Names of entries that were made or issued anew. */
+  /** Names of entries that were created or reissued. */
   readonly made: readonly string[];
-  /** One clause each: 'issued apiserver.crt anew: it lacked 10.0.0.7'. */
+  /** One clause each: 'reissued apiserver.crt: it lacked 10.0.0.7'. */
   readonly changes: readonly string[];
   readonly warnings: readonly PkiWarning[];
   readonly ends: readonly CertificateEnd[];
 }
 
-/** What is missing of these entries, in their order; an authority before what it signs. Throws a UserError for what only a human may repair. */
+/** Creates the missing ones of these entries, in their order; an authority before its leaves. Throws a UserError for problems that need an administrator. */
 export async function createMissing(
   list: readonly CertificateEntry[],
   options: CertificateOptions,

@@ -1,4 +1,4 @@
-/** Takes the authorities of the cluster to a machine that joins as a control plane: reads the Secret kubeadm-certs, decrypts, writes what is missing. */
+/** Downloads the cluster's authorities to a joining control plane: reads the Secret kubeadm-certs, decrypts, writes what is missing. */
 import type { Client } from '#client/client.ts';
 import { secrets } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -16,10 +16,10 @@ interface DecryptedFile extends SharedFile {
   readonly content: string;
 }
 
-/** Returns the names of what was written. UserError: no Secret, another key, files of another cluster. */
+/** Returns the names of written files. UserError: no Secret, another key, files of another cluster. */
 export async function downloadCertificates(download: Download): Promise<readonly string[]> {
   const contents = await decryptedFiles(download);
-  // All is looked at before anything is written.
+  // Everything is validated before anything is written.
   const missing = [];
   for (const file of contents) if (await isMissing(file)) missing.push(file);
   for (const { path, content, name } of missing)
@@ -27,7 +27,7 @@ export async function downloadCertificates(download: Download): Promise<readonly
   return missing.map(({ name }) => name);
 }
 
-/** In memory only. Without those that are on no machine, such as the key of an external authority. */
+/** In memory only. Without keys that no machine has, such as an external authority's. */
 export async function decryptedFiles({
   api,
   files,

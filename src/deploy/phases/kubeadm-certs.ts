@@ -17,7 +17,7 @@ export interface SharedFile {
   readonly path: string;
 }
 
-/** Of kubeadm's external etcd: the client's files, wherever they lie. */
+/** kubeadm's external etcd: the client's files, wherever they are. */
 interface ExternalEtcdFiles {
   readonly caFile: string;
   readonly certFile: string;
@@ -56,7 +56,7 @@ export function createCertificateKey(): string {
   return randomBytes(KEY_BYTES).toString('hex');
 }
 
-/** UserError for what is no key; it does not repeat what was given. */
+/** UserError for an invalid key, without repeating the input. */
 export function parseCertificateKey(text: string): Buffer {
   if (!/^[0-9a-fA-F]{64}$/.test(text))
     throw new UserError(
@@ -71,7 +71,7 @@ export function encryptFile(content: Buffer, key: Buffer): Buffer {
   return Buffer.concat([nonce, cipher.update(content), cipher.final(), cipher.getAuthTag()]);
 }
 
-/** UserError with the wrong key, or where it was damaged. */
+/** UserError for the wrong key, or damaged data. */
 export function decryptFile(
   encrypted: Buffer,
   { key, name }: { readonly key: Buffer; readonly name: string },

@@ -20,9 +20,9 @@ export interface Phase<Context extends PhaseContext = PhaseContext> {
   readonly name: string;
   /** One line for --help. */
   readonly short: string;
-  /** Idempotent; throws a UserError that says what to do next. A phase that has parts may have no work of its own: they run after it. */
+  /** Idempotent; throws a UserError with the next step. A phase with parts may have no work of its own: they run after it. */
   run?(context: Context): Promise<void>;
-  /** Idempotent, also where the phase was never run. */
+  /** Idempotent, also where the phase never ran. */
   undo?(context: Context): Promise<void>;
   readonly phases?: readonly Phase<Context>[];
 }

@@ -48,7 +48,7 @@ export function allPhases<Context extends PhaseContext>(
   return phases.flatMap((phase) => [phase, ...allPhases(phase.phases ?? [])]);
 }
 
-/** Whether the record says that it was done. Its effects may be gone since: a phase looks all the same. */
+/** Whether the record lists it as done. Its effects may be gone since: a phase checks anyway. */
 export function isDone<Context extends PhaseContext>(
   { name: command }: Workflow<Context>,
   name: string,

@@ -1,4 +1,4 @@
-/** What a folder of certificates is checked for beyond the certificates themselves: whom they are of, which names they lack. Pure. */
+/** Checks of a certificate folder beyond the certificates themselves: their identities and missing names. Pure. */
 import { createPublicKey, type X509Certificate } from 'node:crypto';
 import type { ExtendedKeyUsage } from '#pki/read.ts';
 import { missingNames } from '#pki/chain.ts';
@@ -27,7 +27,7 @@ export interface LeafDefinition {
   readonly subject: Subject;
   readonly usages: readonly ExtendedKeyUsage[];
   readonly altNames?: AltNames | undefined;
-  /** An administrator may put one of their own there: it is used, warned about, and never replaced. */
+  /** An administrator's own certificate is used with a warning, and never replaced. */
   readonly mayBeForeign?: boolean;
 }
 

@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 export const PRIVATE_MODE = 0o600;
 export const PUBLIC_MODE = 0o644;
 
-/** Writes beside the target, syncs, renames over it: a reader sees the old content or the new, also after a power cut. */
+/** Writes beside the target, syncs, renames: a reader sees the old content or the new, also after a power cut. */
 export async function writeFileAtomically(
   path: string,
   content: string,

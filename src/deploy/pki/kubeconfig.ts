@@ -64,7 +64,7 @@ function base64(text: string): string {
   return Buffer.from(text).toString('base64');
 }
 
-/** Atomic, mode 0600. Answers false when the file already had this content and was left alone. */
+/** Atomic, mode 0600. Returns false when the content was unchanged. */
 export async function writeKubeconfig(path: string, options: KubeconfigOptions): Promise<boolean> {
   const text = renderKubeconfig(options);
   if ((await readIfPresent(path)) === text) return false;

@@ -34,7 +34,7 @@ interface PkiFolderOptions {
   readonly authorityLifetimeMs?: number | undefined;
   /** Default a year. */
   readonly leafLifetimeMs?: number | undefined;
-  /** Before the names that jitter is asked for and that ends are told by: 'nodes/n1/'. */
+  /** Prefix of the names used for jitter and for expiry warnings: 'nodes/n1/'. */
   readonly prefix?: string;
 }
 
@@ -71,7 +71,7 @@ export class PkiFolder {
     return this.#ends.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** A damaged file is warned of, and stays; what was read before it was is used. Other errors are thrown again. */
+  /** Warns of a damaged file, keeps it, and uses the contents read before. Rethrows other errors. */
   useInstead<T>(error: unknown, before: T): T {
     if (!(error instanceof PkiError)) throw error;
     const { path, code, message } = error;
@@ -79,7 +79,7 @@ export class PkiFolder {
     return before;
   }
 
-  /** With its key: throws PkiError where the key is elsewhere. */
+  /** With its key: throws PkiError where the key is external. */
   async authority(name: string, commonName: string): Promise<KeyPair> {
     const { certificatePem, keyPem } = await this.authorityOrExternal(name, commonName);
     if (keyPem === undefined)
@@ -91,7 +91,7 @@ export class PkiFolder {
     return { certificatePem, keyPem };
   }
 
-  /** An authority whose certificate is there without its key signs elsewhere: its leaves are put here by whoever has the key. */
+  /** An authority without its key is external: its leaves are placed here by its administrator. */
   authorityOrExternal(name: string, commonName: string): Promise<Authority> {
     const known = this.#authorities.get(name) ?? this.#ensureAuthority(name, commonName);
     this.#authorities.set(name, known);
@@ -120,7 +120,7 @@ export class PkiFolder {
     return { certificatePem, keyPem };
   }
 
-  /** A new one would be believed by nobody who knows the old one. */
+  /** Clients that trust the old one would reject a new one. */
   #requireNew(name: string, extension: 'crt' | 'key'): void {
     if (this.#options.mayCreate ?? true) return;
     const path = this.#path(name, extension);
@@ -158,7 +158,7 @@ export class PkiFolder {
     );
   }
 
-  /** sa.pub may hold more keys than sa.key's (old ones during a rotation): it is kept as long as it contains the signing key's. */
+  /** sa.pub may contain more keys than sa.key's (old ones during a rotation): it is kept while it contains the signing key's. */
   async signingKey(name: string): Promise<{ readonly keyPem: string; readonly publicKeyPem: string }> {
     const [existing, existingPublic] = await Promise.all([
       readIfPresent(this.#path(name, 'key')),
@@ -336,7 +336,7 @@ export class PkiFolder {
     });
   }
 
-  /** A leaf can always be made anew. */
+  /** A leaf can always be reissued. */
   #orAnew(name: string): string {
     return `${FROM_A_COPY}, or remove ${this.#path(name, 'crt')} and ${this.#path(name, 'key')} to have new ones made`;
   }

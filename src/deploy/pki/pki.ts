@@ -40,11 +40,11 @@ export interface PkiOptions {
     readonly extraSANs?: readonly string[];
   };
   readonly nowMs: number;
-  /** Whether authorities and signing keys that are missing are made: not where the cluster has run before. Default true. */
+  /** Whether missing authorities and signing keys are created: not for an existing cluster. Default true. */
   readonly mayCreate?: boolean;
   /** Default: by name. */
   readonly jitter?: Jitter;
-  /** What was there before, of a cluster that runs: used in place of a file that is damaged since, which is warned of and holds up no other. */
+  /** Earlier contents, of a running cluster: used in place of a file damaged since, with a warning and without blocking others. */
   readonly known?: Pki | undefined;
 }
 
@@ -64,7 +64,7 @@ export interface Pki {
   readonly apiServer: KeyPair;
   readonly clients: Readonly<Record<ClientName, KeyPair>>;
   readonly serviceAccountKey: { readonly keyPem: string; readonly publicKeyPem: string };
-  /** What this start wrote, one clause each: 'issued apiserver.crt: it lacked 10.0.0.7'. */
+  /** Files written by this start, one clause each: 'issued apiserver.crt: it lacked 10.0.0.7'. */
   readonly changes: readonly string[];
   readonly warnings: readonly PkiWarning[];
   readonly ends: readonly CertificateEnd[];
@@ -89,7 +89,7 @@ const CLIENTS: Readonly<Record<ClientName, ClientDefinition>> = {
   'front-proxy-client': { commonName: 'front-proxy-client', authority: 'front-proxy' },
 };
 
-/** As Promise.all, but waits for all and fails with the first in the list's order: which file is named must not depend on what was read first. */
+/** Like Promise.all, but waits for all and rejects with the first error in the list's order: the named file must not depend on timing. */
 async function firstFailure<T extends readonly unknown[]>(
   work: readonly [...{ [K in keyof T]: Promise<T[K]> }],
 ): Promise<T> {
@@ -97,7 +97,7 @@ async function firstFailure<T extends readonly unknown[]>(
   return (await Promise.all(work)) as unknown as T;
 }
 
-/** Makes what is missing, checks what is there. Idempotent; throws PkiError for what only a human may repair. */
+/** Creates missing files, checks existing ones. Idempotent; throws PkiError for problems that need an administrator. */
 export async function ensurePki(options: PkiOptions): Promise<Pki> {
   const { known } = options;
   const folder = new PkiFolder(options);
@@ -145,7 +145,7 @@ interface NodeCertificates extends Pick<Pki, 'changes' | 'warnings' | 'ends'> {
   readonly serving: KeyPair;
 }
 
-/** A node's client certificate (user system:node:NAME) and its kubelet's serving certificate, kept under nodes/NAME. */
+/** A node's client certificate (user system:node:NAME) and its kubelet's serving certificate, stored under nodes/NAME. */
 export async function ensureNodeCertificates(
   pki: Pick<Pki, 'dir' | 'ca'>,
   options: {
@@ -179,7 +179,7 @@ export async function ensureNodeCertificates(
   return { client, serving, changes, warnings, ends };
 }
 
-/** A client certificate for any user, not kept on disk (`capstan user create`, tests). */
+/** A client certificate for any user, not stored on disk (`capstan user create`, tests). */
 export function issueClientCertificate(
   pki: Pki,
   options: { readonly subject: Subject; readonly nowMs: number; readonly lifetimeMs?: number },

@@ -13,9 +13,9 @@ import type { Pki } from './pki.ts';
 export type CertificateState = Pick<Pki, 'changes' | 'warnings' | 'ends'>;
 
 interface CertificateRenewalOptions {
-  /** Issues what is due at this time, and writes it where it is used from. */
+  /** Issues due certificates, and writes them where they are used. */
   readonly ensure: (nowMs: number) => Promise<CertificateState>;
-  /** Of the start: its warnings have been told. */
+  /** Warnings of the start, already reported. */
   readonly initial: CertificateState;
   readonly clock: Clock;
   readonly log: Logger;
@@ -47,7 +47,7 @@ export class CertificateRenewal {
     await this.#loop;
   }
 
-  /** Looks now, or waits for the look under way. False: something failed and is in the log. */
+  /** Checks now, or waits for the check in progress. False: a failure, which was logged. */
   look(): Promise<boolean> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;

@@ -9,7 +9,7 @@ export const LEAF_LIFETIME_MS = 365 * DAY_MS;
 
 const RENEW_AT = 2 / 3;
 const SPREAD = 0.1;
-/** Days before its end on which a certificate that nobody renews is warned of. */
+/** Days before expiry from which a certificate without renewal is warned of. */
 const WARN_DAYS = [7, 30, 90] as const;
 
 /** -1 ≤ x ≤ 1 for a certificate's name. */
@@ -29,13 +29,13 @@ export function renewalTimeMs(
   return fromMs + lifeMs * RENEW_AT * (1 + SPREAD * jitter(name));
 }
 
-/** Something an administrator should know; told once for each key. */
+/** A warning for the administrator; reported once for each key. */
 export interface PkiWarning {
   readonly key: string;
   readonly message: string;
 }
 
-/** undefined while its end is far. todo: what the administrator does about it. */
+/** undefined while its expiry is far. todo: the administrator's next step. */
 export function endWarning(
   certificate: X509Certificate,
   { path, todo, nowMs }: { readonly path: string; readonly todo: string; readonly nowMs: number },

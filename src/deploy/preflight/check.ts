@@ -1,4 +1,4 @@
-/** Checks before a machine is changed: each says what is wrong and how to mend it; fatal unless it is told to be ignored. Names are kubeadm's where it has the check. */
+/** Checks before a machine is changed: each reports a problem and its remedy; fatal unless ignored. Names are kubeadm's where it has the check. */
 import { UserError } from '../data-dir.ts';
 
 export interface Check {
@@ -23,7 +23,7 @@ interface RunChecks {
 export async function runChecks(checks: readonly Check[], { ignore, warn }: RunChecks): Promise<void> {
   const ignored = new Set(ignore.map((name) => name.toLowerCase()));
   const errors: string[] = [];
-  // One after the other: what is told comes in the order of the list.
+  // Sequential: results are reported in the order of the list.
   for (const check of checks) {
     const { errors: found = [], warnings = [] } = (await check.run()) ?? {};
     for (const warning of warnings) warn(`[WARNING ${check.name}]: ${warning}`);

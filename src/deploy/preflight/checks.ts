@@ -1,4 +1,4 @@
-/** The checks of a machine: what the kernel, the programs, the disk and the network must be like. They change nothing. */
+/** Checks of a machine: requirements on kernel, programs, disk and network. They change nothing. */
 import { existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { lookup } from 'node:dns/promises';
@@ -13,11 +13,11 @@ import type { Check } from './check.ts';
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 const MINIMUM_CPUS = 2;
-/** Resolvers that do not answer keep one waiting for longer than a join takes. */
+/** Unresponsive resolvers delay more than a join takes. */
 const LOOKUP_TIMEOUT_MS = 1_000;
 /** A clock before this program was written is wrong. */
 const EARLIEST_MS = Date.UTC(2026, 0, 1);
-/** Of an overlay: VXLAN takes 50 bytes of it. */
+/** Overhead of VXLAN: 50 bytes. */
 const MINIMUM_MTU = 1280;
 
 export function isPrivilegedUser(): Check {
@@ -153,7 +153,7 @@ export function cgroup2(): Check {
   };
 }
 
-/** ip_forward is set by the node where it may; a read-only /proc/sys is the case that it cannot mend. */
+/** The node sets ip_forward where it may; a read-only /proc/sys is the case that it cannot correct. */
 export function ipForward(): Check {
   const path = '/proc/sys/net/ipv4/ip_forward';
   return {
@@ -165,7 +165,7 @@ export function ipForward(): Check {
   };
 }
 
-/** Only where the module is there: then bridged packets go by rules that are not meant for them unless nftables sees them too. */
+/** Only with the module: then bridged packets bypass nftables unless it sees them too. */
 export function bridgeNetfilter(): Check {
   const path = '/proc/sys/net/bridge/bridge-nf-call-iptables';
   return {

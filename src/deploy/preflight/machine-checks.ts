@@ -1,4 +1,4 @@
-/** Checks that init and join share: what every control plane needs, and what a node with real containers does. */
+/** Checks shared by init and join: requirements of every control plane, and of a node with real containers. */
 import { errorMessage } from '#stdx/log.ts';
 import { findEtcd } from '../packages/etcd.ts';
 import type { Check } from './check.ts';
@@ -7,7 +7,7 @@ import { bridgeNetfilter, cgroup2, ipForward, noOtherKubelet, portFree, programs
 export const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
 export const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
 
-/** ours: who holds a port may be this machine's own supervisor. */
+/** ours: this machine's own supervisor may hold the port. */
 export function realNodeChecks(ours: Parameters<typeof portFree>[1]): readonly Check[] {
   return [
     portFree(10250, ours),
@@ -23,7 +23,7 @@ export function realNodeChecks(ours: Parameters<typeof portFree>[1]): readonly C
 interface EtcdCheckOptions {
   /** Of --etcd-binary. */
   readonly given: string | undefined;
-  /** Directory that a fetched one is kept in. */
+  /** Directory of a fetched etcd. */
   readonly kept: string;
   readonly mayFetch: boolean;
 }

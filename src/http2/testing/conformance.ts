@@ -1,11 +1,11 @@
-/** Cases of conformance: what is sent, what must come of it, and the server they run against. */
+/** Conformance cases: bytes to send, the expected result, and the server they run against. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Flag, FrameType } from '../frames.ts';
 import { literal, RawClient, START, type SeenFrame } from './raw-client.ts';
 import { startHttp2Server, type TestHttp2Server } from './server.ts';
 
-/** What must come of it. Throws when it does not. */
+/** Checks the result. Throws when it is wrong. */
 type Expectation = (client: RawClient) => Promise<void>;
 export interface Case {
   readonly what: string;
@@ -20,7 +20,7 @@ const seen: { path: string; body: string; headers: Readonly<Record<string, strin
 export const HOLD = Buffer.concat([Buffer.from([0x82, 0x86]), literal(':path', '/hold')]);
 export const BIG = Buffer.concat([Buffer.from([0x82, 0x86]), literal(':path', '/big')]);
 
-/** The server answers with the body of the request; /big with 100,000 bytes, /hold never, and its body is not read. */
+/** The server echoes the body of the request; /big returns 100,000 bytes, /hold never responds, and its body is not read. */
 function startServer(): Promise<TestHttp2Server> {
   return startHttp2Server(async (incoming) => {
     if (incoming.path === '/hold') await new Promise(() => {});
@@ -70,7 +70,7 @@ export function goaway(...codes: readonly number[]): Expectation {
   };
 }
 
-/** RST_STREAM with one of these codes, and the connection goes on. */
+/** RST_STREAM with one of these codes, and the connection stays open. */
 export function reset(streamId: number, ...codes: readonly number[]): Expectation {
   return async (client) => {
     const frameSeen = await client.frame(
@@ -82,7 +82,7 @@ export function reset(streamId: number, ...codes: readonly number[]): Expectatio
   };
 }
 
-/** A response of 200 with this body, and the connection goes on. */
+/** A response of 200 with this body, and the connection stays open. */
 export function answered(streamId: number, body = ''): Expectation {
   return async (client) => {
     assert.ok(await client.frame((one) => one.streamId === streamId && endsStream(one)), 'a response');
@@ -135,7 +135,7 @@ export function dataLengths(streamId: number, lengths: readonly number[]): Expec
   };
 }
 
-/** What the handler was given last. */
+/** The handler's last request. */
 export function handed(expected: {
   readonly path?: string;
   readonly body?: string;

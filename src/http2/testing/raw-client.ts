@@ -1,4 +1,4 @@
-/** A client that sends the bytes it is told and notes the frames it gets, with frames and header fields written independently of the server's code. */
+/** A client that sends given bytes and records the frames it receives, with frames and header fields coded independently of the server. */
 import { connect, type Socket } from 'node:net';
 import { Flag, FrameType, PREFACE } from '../frames.ts';
 import { HeaderDecoder } from '../hpack.ts';
@@ -42,7 +42,7 @@ export class RawClient {
     }
   }
 
-  /** All that was sent before is handled once the answer to this PING is there; undefined = the connection is closed. */
+  /** Everything sent before was handled once this PING is acknowledged; undefined = the connection is closed. */
   ping(opaque = String(this.#pings++).padStart(8, '0')): Promise<SeenFrame | undefined> {
     this.send(frame(FrameType.ping, { payload: Buffer.from(opaque) }));
     return this.frame(
@@ -95,7 +95,7 @@ export class RawClient {
   }
 }
 
-/** length: what the header says where it is not that of the payload. */
+/** length: the header's, if it differs from that of the payload. */
 export function frame(
   type: number,
   {

@@ -27,7 +27,7 @@ export interface TestHttp2Server {
   close(): void;
 }
 
-/** limits is asked for each connection. */
+/** limits is called for each connection. */
 export async function startHttp2Server(
   handler: Http2Handler,
   limits: () => Partial<TestLimits> = () => ({}),

@@ -1,4 +1,4 @@
-/** Phase addon: the service proxy and the cluster DNS, which are services of the machine here and not pods. Their Service is kept by the DNS server itself. */
+/** Phase addon: the service proxy and the cluster DNS, which are services of the machine here and not pods. The DNS server maintains their Service. */
 import { X509Certificate } from 'node:crypto';
 import { dnsService, proxyService } from '../../machine/component-services.ts';
 import { clusterIDOf } from '../../machine/cluster-id.ts';

@@ -1,4 +1,4 @@
-/** Phase certs: the keys and certificates of a control plane in kubeadm's layout, by certificate-list.ts; what is there already is adopted. */
+/** Phase certs: the keys and certificates of a control plane in kubeadm's layout, by certificate-list.ts; existing ones are adopted. */
 import { mkdir } from 'node:fs/promises';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import type { KeyAlgorithm } from '#pki/keys.ts';

@@ -1,4 +1,4 @@
-/** What the phases of `capstan init` work with: the configuration with its defaults, the machine, and what only the program around them can do. */
+/** Context of the phases of `capstan init`: the configuration with its defaults, the machine, and functions of the program around them. */
 import type { Client } from '#client/client.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { DefaultedCluster, DefaultedInit } from '../../config/defaults.ts';
@@ -33,11 +33,11 @@ interface InitOptions {
 export interface ProgramAround {
   /** Throws a UserError for a flag that `capstan COMMAND` does not have or a value that it refuses. */
   requireFlags(command: string, words: readonly string[]): Promise<void>;
-  /** Starts the supervisor of this machine, or has it follow the changed record. */
+  /** Starts the supervisor of this machine, or lets it apply the changed record. */
   startSupervisor(): Promise<void>;
   /** Whether it runs now. */
   isSupervised(): boolean;
-  /** As the administrator, at this machine's own API server. Closed by whoever runs the phases. */
+  /** As the administrator, at this machine's own API server. The runner of the phases closes it. */
   api(): Client;
   /** Undefined when the API server of this machine is ready, else why not. */
   apiServerProblem(): Promise<string | undefined>;

@@ -82,7 +82,7 @@ function addressesCheck({ init, cluster }: InitContext): Check {
   };
 }
 
-/** Run again it completes what was begun; with other words it would make half of two clusters. */
+/** A repeated init completes the first; with other arguments it would mix two clusters. */
 function requireSameMachine({ machine, init, endpoint, cluster }: InitContext): void {
   const record = machine.read();
   if (record.role === undefined) return;

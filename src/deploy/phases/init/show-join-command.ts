@@ -1,4 +1,4 @@
-/** Phase show-join-command: what to do next, and the lines that further machines join with; in kubeadm's form. */
+/** Phase show-join-command: the next steps, and the join commands of further machines; in kubeadm's form. */
 import { X509Certificate } from 'node:crypto';
 import { publicKeyHash } from '#pki/keys.ts';
 import type { Phase } from '../phase.ts';

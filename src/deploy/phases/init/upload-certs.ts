@@ -1,4 +1,4 @@
-/** Phase upload-certs: the authorities for control planes that will join, encrypted under the certificate key; only where --upload-certs asks for it. */
+/** Phase upload-certs: the authorities for joining control planes, encrypted under the certificate key; only with --upload-certs. */
 import { sharedFiles } from '../kubeadm-certs.ts';
 import type { Phase } from '../phase.ts';
 import { uploadCertificates } from '../upload-certs.ts';

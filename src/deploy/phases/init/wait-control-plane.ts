@@ -1,4 +1,4 @@
-/** Phase wait-control-plane: until the API server of this machine is ready, or its time is up; then it says which service failed and where its log is. */
+/** Phase wait-control-plane: waits until the API server of this machine is ready; at the timeout it names the failed service and its log. */
 import { timeoutMs } from '../../config/defaults.ts';
 import { UserError } from '../../data-dir.ts';
 import type { Phase } from '../phase.ts';

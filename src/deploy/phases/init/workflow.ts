@@ -39,7 +39,7 @@ export const INIT_WORKFLOW: Workflow<InitContext> = {
   ],
 };
 
-/** The first phase that writes says in the record whose machine it is: from then on nothing else may be made of it. */
+/** The first phase that writes claims the machine in the record: from then on it can be nothing else. */
 function claimed(phase: Phase<InitContext>): Phase<InitContext> {
   return {
     ...phase,

@@ -1,4 +1,4 @@
-/** Says in the record whose machine this is, before anything else is written: from then on nothing else may be made of it. */
+/** Claims the machine in the record before anything else is written: from then on it can be nothing else. */
 import { certificatesIn } from '#pki/pem.ts';
 import { clusterIDOf } from '../../machine/cluster-id.ts';
 import { hostPort } from '../../config/endpoint.ts';

@@ -1,4 +1,4 @@
-/** What the phases of `capstan join` work with: the configuration, the cluster as discovery found it, and what only the program around them can do. */
+/** Context of the phases of `capstan join`: the configuration, the discovered cluster, and functions of the program around them. */
 import type { Client } from '#client/client.ts';
 import type { HttpsOptions } from '#client/https.ts';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
@@ -13,13 +13,13 @@ import type { PhaseContext } from '../phase.ts';
 export interface JoinContext extends PhaseContext {
   readonly join: DefaultedJoin;
   readonly role: MachineRole;
-  /** Of this machine; the port is that of its API server, where it gets one. */
+  /** Of this machine; the port is that of its API server, if it gets one. */
   readonly local: Required<APIEndpoint>;
   readonly options: JoinOptions;
   readonly clock: Clock;
   readonly log: Logger;
   readonly program: JoinProgram;
-  /** Asked for at the first call only; a UserError for each way in which it cannot be found. */
+  /** Runs discovery at the first call; a UserError for each failure. */
   discovered(): Promise<JoinedCluster>;
   warn(line: string): void;
 }
@@ -39,7 +39,7 @@ export interface JoinProgram extends Omit<InitContext['program'], 'api' | 'apiSe
   /** Closed when the command ends. */
   client(options: HttpsOptions): Client;
   etcd(options: EtcdConnectionOptions): EtcdMembership;
-  /** Undefined where the server is ready, else why not. */
+  /** Undefined where the server is ready, else the reason. */
   serverProblem(options: HttpsOptions): Promise<string | undefined>;
 }
 
@@ -53,16 +53,16 @@ export interface EtcdConnectionOptions {
 export interface JoinedCluster {
   /** The control-plane endpoint, 'https://HOST:PORT'. */
   readonly server: string;
-  /** The one that was given to join by, where it was: the endpoint may lead to a machine that is away. */
+  /** The server given for the join, if any: the endpoint may lead to a machine that is down. */
   readonly apiServer: string;
   readonly caPem: string;
   readonly cluster: DefaultedCluster;
   readonly kubelet: KubeletConfiguration;
-  /** What this machine bootstraps with: the token, or the credentials of a discovery file. */
+  /** Bootstrap credentials: the token, or those of a discovery file. */
   readonly credentials: Omit<HttpsOptions, 'server'>;
 }
 
-/** With what this machine was told to join by. */
+/** With this machine's bootstrap credentials. */
 export function bootstrapClient({ program }: JoinContext, { apiServer, credentials }: JoinedCluster): Client {
   return program.client({ server: apiServer, ...credentials });
 }

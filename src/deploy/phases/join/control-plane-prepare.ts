@@ -44,7 +44,7 @@ async function download(context: JoinContext): Promise<void> {
   const { external } = joined.cluster.etcd;
   const { caFile = '', certFile = '', keyFile = '' } = external ?? {};
   const all = sharedFiles(paths, external && { caFile, certFile, keyFile });
-  // A witness holds what is in etcd, and nothing by which it could speak for the cluster.
+  // A witness has etcd's data, and no credentials for the cluster.
   const files = role === 'witness' ? all.filter(({ name }) => name.startsWith('etcd-ca')) : all;
   const written = await downloadCertificates({
     api: bootstrapClient(context, joined),

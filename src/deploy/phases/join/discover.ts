@@ -55,7 +55,7 @@ function find({ join, clock, log }: Discovery): Promise<DiscoveredCluster> {
   );
 }
 
-/** The file's own where it has any, as kubeadm has it. */
+/** The file's own credentials if it has any, as kubeadm. */
 function credentialsOf(
   { server, caPem, user }: DiscoveredCluster,
   token: string | undefined,

@@ -16,7 +16,7 @@ import type { Phase } from '../phase.ts';
 import { bootstrapClient, type JoinContext, type JoinedCluster } from './context.ts';
 import { supervisedEtcd } from './local-etcd.ts';
 
-/** Of the identity that a witness asks with where etcd is. */
+/** Validity of the identity with which a witness looks up etcd. */
 const ADMIN_LIFETIME_MS = 10 * 60_000;
 
 export const etcdJoin: Phase<JoinContext> = {
@@ -97,7 +97,7 @@ async function apiServerAddresses(api: Client): Promise<readonly string[]> {
   }
 }
 
-/** A control plane has the administrator's kubeconfig. A witness makes itself an identity for this question, and keeps none. */
+/** A control plane has the administrator's kubeconfig. A witness issues itself an identity for this lookup, and stores none. */
 async function administrator(context: JoinContext, joined: JoinedCluster): Promise<Client> {
   const { role, paths, program, clock, options } = context;
   const { apiServer, caPem } = joined;

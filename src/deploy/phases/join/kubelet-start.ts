@@ -73,7 +73,7 @@ async function writeFiles(context: JoinContext, joined: JoinedCluster): Promise<
     await mkdir(dirname(authority), { recursive: true, mode: 0o755 });
     await writeFileAtomically(authority, joined.caPem, PUBLIC_MODE);
   }
-  // Also where a kubeconfig is there: its certificate may have expired.
+  // Also with an existing kubeconfig: its certificate may have expired.
   await writeBootstrapKubeconfig(context, joined);
   print(`[kubelet-start] Writing kubelet configuration to file "${paths.kubeletConfig}"`);
   await writeFileAtomically(

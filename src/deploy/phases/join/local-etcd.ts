@@ -13,7 +13,7 @@ interface SupervisedEtcd {
   readonly machine: MachineFile;
   readonly name: string;
   readonly address: string;
-  /** What etcdService takes besides. */
+  /** Further options of etcdService. */
   readonly settings: Pick<Parameters<typeof etcdService>[0], 'program' | 'extraArgs' | 'env'>;
   /** Has the supervisor follow the record, and starts one where none runs. */
   follow(): Promise<void>;
@@ -36,7 +36,7 @@ export function supervisedEtcd(options: SupervisedEtcd): LocalEtcd {
       })),
     async start(initialCluster) {
       await mkdir(paths.etcdData, { recursive: true, mode: 0o700 });
-      // What runs is not started anew for another list of members: etcd reads that once, when it has no data.
+      // A running etcd is not restarted for another list of members: it reads that once, without data.
       const isSame = machine.read().services.some((service) => service.name === 'etcd') && hasEtcdData(paths);
       if (!isSame)
         machine.update((record) => ({

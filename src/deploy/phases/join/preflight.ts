@@ -85,7 +85,7 @@ function etcdOf({ options, paths }: JoinContext): Check {
   return etcdCheck({ given: options.etcdBinary, kept: paths.capstan, mayFetch: options.mayFetchEtcd });
 }
 
-/** Run again it goes on; with other words it would make half of two machines. */
+/** A repeated join continues; with other arguments it would mix two machines. */
 function requireSameMachine({ machine, role, join }: JoinContext): void {
   const record = machine.read();
   if (record.role === undefined) return;

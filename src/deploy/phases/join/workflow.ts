@@ -1,4 +1,4 @@
-/** `capstan join` as the list of its phases: of a worker, a control plane or a witness; each leaves out what is not its own. */
+/** `capstan join` as the list of its phases: of a worker, a control plane or a witness; each omits the others' phases. */
 import type { Phase, Workflow } from '../phase.ts';
 import type { JoinContext } from './context.ts';
 import { controlPlaneJoin, waitControlPlane } from './control-plane-join.ts';

@@ -1,4 +1,4 @@
-/** A client of whichever API server answers, other than this machine's own: that one is about to stop. */
+/** A client of any API server but this machine's own, which is about to stop. */
 import { existsSync, readFileSync } from 'node:fs';
 import type { Client } from '#client/client.ts';
 import type { HttpsOptions } from '#client/https.ts';
@@ -8,7 +8,7 @@ import { hostPort } from '../../config/endpoint.ts';
 import { UserError } from '../../data-dir.ts';
 import type { LeaveContext } from './context.ts';
 
-/** UserError where none answers; own: this machine's too. */
+/** UserError where none responds; own: this machine's too. */
 export async function reachableApi(
   context: LeaveContext,
   { own = false, ...more }: { readonly own?: boolean; readonly maxRetries?: number } = {},
@@ -40,7 +40,7 @@ export function serversOf(
   );
 }
 
-/** Of the balancer's file; a damaged one names nobody. */
+/** From the balancer's file; a damaged one names none. */
 function listedServers(path: string): readonly string[] {
   try {
     const value: unknown = JSON.parse(readFileSync(path, 'utf8'));
@@ -51,7 +51,7 @@ function listedServers(path: string): readonly string[] {
   }
 }
 
-/** The administrator's, where this machine has it; else the node's own. */
+/** The administrator's, if this machine has it; else the node's own. */
 function credentialsOf({ paths, options }: LeaveContext): HttpsOptions {
   const path = [options.kubeconfig, paths.kubeconfig('admin'), paths.kubeconfig('kubelet')].find(
     (one) => one !== undefined && (one === options.kubeconfig || existsSync(one)),

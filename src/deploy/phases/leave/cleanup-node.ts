@@ -45,7 +45,7 @@ export const cleanupNode: Phase<LeaveContext> = {
     for (const path of [paths.manifests, paths.kubelet, paths.pki]) await emptied(path);
     for (const name of KUBECONFIGS) await rm(paths.kubeconfig(name), { force: true });
     await emptied(paths.run);
-    // The record last: while it is there, what was begun can be gone on with. The lock is held by this command.
+    // The record last: while it exists, the command can be repeated. This command holds the lock.
     await emptied(paths.capstan, [paths.machineFile, paths.machineLock]);
     machine.remove();
     if (existsSync(paths.kubernetes) && (await readdir(paths.kubernetes)).length === 0)

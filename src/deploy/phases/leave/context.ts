@@ -1,4 +1,4 @@
-/** What the phases of `capstan leave` and `capstan reset` work with: the machine's record says what it is, and the program around them stops and removes. */
+/** Context of the phases of `capstan leave` and `capstan reset`: the machine's record, and the program's functions that stop and remove. */
 import type { Client } from '#client/client.ts';
 import type { HttpsOptions } from '#client/https.ts';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
@@ -14,11 +14,11 @@ export interface LeaveContext extends PhaseContext {
 }
 
 interface LeaveOptions {
-  /** Also what cannot be taken back: the last control plane, the quorum, pods that nobody makes again. */
+  /** Allows irreversible steps: the last control plane, the quorum, pods without a controller. */
   readonly force: boolean;
-  /** Goes on where the cluster cannot be reached or refuses: of reset. */
+  /** Continues where the cluster is unreachable or refuses: for reset. */
   readonly bestEffort: boolean;
-  /** For pods to be gone. */
+  /** Timeout for pods to end. */
   readonly drainTimeoutMs: number;
   readonly gracePeriodSeconds?: number | undefined;
   /** Of an administrator, for a worker: its own credentials may not delete Nodes. */
@@ -26,11 +26,11 @@ interface LeaveOptions {
 }
 
 export interface LeaveProgram {
-  /** maxRetries: of a request that the server asks to retry later. */
+  /** maxRetries: for responses with Retry-After. */
   client(options: HttpsOptions, more?: { readonly maxRetries?: number }): Client;
   etcd(options: EtcdConnectionOptions): EtcdMembership;
   serverProblem(options: HttpsOptions): Promise<string | undefined>;
-  /** The supervisor follows the record as it is now; nothing to do where none runs. */
+  /** Lets the supervisor apply the current record; does nothing where none runs. */
   followSupervisor(): Promise<void>;
   /** Also its unit; its services stop in reverse order. */
   stopSupervisor(): Promise<void>;

@@ -15,7 +15,7 @@ export const deleteNode: Phase<LeaveContext> = {
     if (role === 'witness' || nodeName === undefined) return;
     if (phases['leave']?.includes('delete-node')) return;
     if (dryRun) return print(`[delete-node] Would delete the Node "${nodeName}"`);
-    // The last control plane: there is nobody to tell.
+    // The last control plane: no API server remains.
     if (role === 'control-plane' && etcd !== undefined) return;
     // It would register itself again.
     machine.update((record) => ({

@@ -14,7 +14,7 @@ import { reachableApi } from './api.ts';
 import type { LeaveContext } from './context.ts';
 
 const LOOK_EVERY_MS = 500;
-/** Before an eviction that a budget refused is asked for again, as kubectl has it. */
+/** Delay before a refused eviction is retried, as kubectl's. */
 const REFUSED_RETRY_MS = 5_000;
 const MIRROR = 'kubernetes.io/config.mirror';
 
@@ -25,7 +25,7 @@ export const drain: Phase<LeaveContext> = {
     const { machine, print, dryRun } = context;
     const { nodeName, role, phases } = machine.read();
     if (role === 'witness' || nodeName === undefined) return;
-    // Begun before: its Node is gone, and what would be asked with may be gone too.
+    // A repeated run: its Node is deleted, and its credentials may be too.
     if (phases['leave']?.includes('delete-node')) return;
     if (dryRun) return print(`[drain] Would evict the pods of the Node "${nodeName}"`);
     // A budget that refuses is no reason to wait with the other pods.
@@ -105,7 +105,7 @@ function requireManaged(left: readonly Pod[], force: boolean): void {
   );
 }
 
-/** Undefined: it is leaving, or gone. Else why it has to stay for now. */
+/** Undefined: it is terminating or gone. Else why it has to stay for now. */
 async function evict(
   api: Client,
   { metadata }: Pod,

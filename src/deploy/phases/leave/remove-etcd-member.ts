@@ -90,7 +90,7 @@ async function withEtcd(
   }
 }
 
-/** Its own first, then those beside the API servers that are known. */
+/** Its own first, then those beside the known API servers. */
 function endpointsOf(context: LeaveContext): readonly string[] {
   const hosts = serversOf(context, { own: false }).flatMap((server) => parseHostPort(server)?.host ?? []);
   return [...new Set([clientURL('127.0.0.1'), ...hosts.map(clientURL)])];
@@ -139,7 +139,7 @@ function isLast(reports: readonly MemberReport[], own: EtcdMember): boolean {
   return !own.isLearner && !reports.some(({ member }) => member.id !== own.id && !member.isLearner);
 }
 
-/** UserError where the others could not go on, unless that is meant. */
+/** UserError where the others would lose quorum, unless forced. */
 function requireOthers(
   { options, machine }: LeaveContext,
   { reports, own }: { readonly reports: readonly MemberReport[]; readonly own: EtcdMember },

@@ -35,7 +35,7 @@ const FILES: Readonly<Record<RotatedName, string>> = {
   sa: 'sa',
 };
 
-/** Those that are there, in the order they are rotated. */
+/** The existing ones, in the order of rotation. */
 export function authoritiesIn(pkiDir: string): readonly RotatedAuthority[] {
   return (Object.keys(FILES) as RotatedName[])
     .filter(
@@ -72,7 +72,7 @@ interface StageOptions {
   readonly lifetimeMs?: number | undefined;
 }
 
-/** Copies the old pair and makes the new one, or takes the one that was put there: rotation/NAME.new.{crt,key}. Changes nothing that is in use. */
+/** Copies the old pair and creates the new one, or uses the provided one: rotation/NAME.new.{crt,key}. Changes nothing in use. */
 export async function stage(authority: RotatedAuthority, options: StageOptions): Promise<void> {
   const { name } = authority;
   const [oldPublic, oldKey] = await Promise.all([
@@ -139,7 +139,7 @@ function checkGiven({
     );
 }
 
-/** What is trusted and what signs in this phase; 'none': before the rotation. */
+/** The trusted and the signing authority of this phase; 'none': before the rotation. */
 export async function apply(authority: RotatedAuthority, phase: RotationPhase | 'none'): Promise<void> {
   const generations = await readGenerations(authority);
   const signer = phase === 'overlap' || phase === 'none' ? 'old' : 'new';

@@ -44,7 +44,7 @@ const CONTROL_PLANE = 'node-role.kubernetes.io/control-plane';
 const SIMULATED = 'capstan.dev/simulated';
 const ETCD_PORT = 2379;
 
-/** Before the new authorities sign: who does not trust them. */
+/** Before the new authorities sign: components that do not trust them. */
 export async function trustGaps(rotating: readonly Rotating[], around: Surroundings): Promise<string[]> {
   const all = await nodesOf(around);
   const servers = await apiServers(around);
@@ -221,7 +221,7 @@ function servedBy(server: string): Promise<X509Certificate> {
   const { hostname, port } = new URL(server);
   const host = hostname.replace(/^\[|\]$/g, '');
   return new Promise((resolve, reject) => {
-    // Whoever it is: only what it shows counts.
+    // Whatever server it is: only its certificate counts.
     const socket = connect({
       host,
       port: Number(port || 443),

@@ -26,7 +26,7 @@ export interface RotationRecord {
   readonly phaseMs: number;
 }
 
-/** Where the old and the new keys lie until the end. */
+/** Directory of the old and the new keys until the end. */
 export function rotationDir(pkiDir: string): string {
   return join(pkiDir, 'rotation');
 }

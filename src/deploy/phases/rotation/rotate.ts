@@ -45,7 +45,7 @@ import {
   type RotationRecord,
 } from './record.ts';
 
-/** A way in, as the administrator's kubeconfig says now. */
+/** A connection from the administrator's current kubeconfig. */
 export interface Access {
   readonly api: Client;
   readonly connection: HttpsOptions;
@@ -54,12 +54,12 @@ export interface Access {
 
 export interface RotateOptions {
   readonly set: CertificateSet;
-  /** Opened anew for each phase: the kubeconfig changes with it. */
+  /** Opened for each phase: the kubeconfig changes with it. */
   connect(): Promise<Access>;
   /** This machine's node name. */
   readonly machineName: string;
   readonly ownNodes: readonly string[];
-  /** Of a rotation that begins. Default: all that are there. */
+  /** For a new rotation. Default: all existing ones. */
   readonly names?: readonly string[] | undefined;
   readonly algorithm?: KeyAlgorithm | undefined;
   /** How long to wait for those who are not there yet. */
@@ -68,7 +68,7 @@ export interface RotateOptions {
   readonly tokenOverlapMs: number;
   /** On another control plane than the leading one: what its keys were shared under. */
   readonly certificateKey?: string | undefined;
-  /** Takes the lead from a control plane that is gone. */
+  /** Takes the lead over from a failed control plane. */
   readonly lead?: boolean | undefined;
   readonly clock: Clock;
   print(line: string): void;
@@ -243,7 +243,7 @@ async function newFiles(pkiDir: string, record: RotationRecord): Promise<Readonl
   return Object.fromEntries(names.map((name, index) => [name, texts[index]!]));
 }
 
-/** What machines that join trust: the kubeconfig in kube-public/cluster-info, where there is one. */
+/** Authorities that joining machines trust: the kubeconfig in kube-public/cluster-info, if any. */
 async function publishClusterInfo(api: Client, caPem: string): Promise<void> {
   const place = { name: 'cluster-info', namespace: 'kube-public' };
   try {
@@ -270,7 +270,7 @@ async function waitForGate(options: RotateOptions, record: RotationRecord): Prom
   }
 }
 
-/** An API server that does not answer at the moment is a gap as well. */
+/** An unresponsive API server counts as a gap as well. */
 async function gapsNow(options: RotateOptions, record: RotationRecord): Promise<readonly string[]> {
   const { set, clock, machineName, ownNodes } = options;
   const rotating = await rotatingOf(set.dir, record);
