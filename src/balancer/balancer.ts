@@ -1,5 +1,5 @@
 /**
- * The local balancer: one address on this machine that leads to every API server. It passes TCP through; TLS stays between clients and servers.
+ * The local balancer: one address on this machine for every API server. It forwards TCP; TLS stays between clients and servers.
  *
  *   EndpointSlice default/kubernetes ─┐                        ┌─ checks: /readyz of each, every second
  *   last good list on disk ───────────┼─► servers ─► pool ◄────┤

@@ -1,10 +1,10 @@
 /**
- * Asks one API server for /readyz, again and again, over a kept TLS connection: a broken connection is noticed at once, a dial that is refused
- * too, and a server that is stopped or cut off within CHECK_TIMEOUT_MS.
+ * Polls /readyz of one API server over a kept TLS connection: a broken connection and a refused dial are noticed at once, a stopped or unreachable server
+ * within CHECK_TIMEOUT_MS.
  *
- *   ask ──200, 401, 403──► passed ──CHECK_EVERY_MS──► ask          401, 403: it serves, but does not let us look
- *    │──any other answer, refused, TLS refused, late──► failed ──CHECK_EVERY_MS──► ask
- *    '──connection lost while it was idle──► ask at once on a new one
+ *   check ──200, 401, 403──► passed ──CHECK_EVERY_MS──► check        401, 403: it serves, but does not allow the check
+ *    │──any other response, refused, TLS refused, late──► failed ──CHECK_EVERY_MS──► check
+ *    '──connection lost while idle──► check at once on a new one
  */
 import * as https from 'node:https';
 import type { Socket } from 'node:net';

@@ -1,6 +1,6 @@
 /**
- * The list of API servers on disk: what EndpointSlice default/kubernetes named last, for a start while no seed answers. A damaged file is kept
- * beside (`FILE.damaged`) and ignored; the seeds still lead to the cluster.
+ * The list of API servers on disk: the last content of EndpointSlice default/kubernetes, for a start without a reachable seed. A damaged file is renamed
+ * (`FILE.damaged`) and ignored; the seeds still lead to the cluster.
  */
 import { readFileSync, renameSync } from 'node:fs';
 import { replaceFile } from '#stdx/atomic-file.ts';

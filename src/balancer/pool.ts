@@ -1,10 +1,10 @@
 /**
- * The API servers and what is known of each: which one a connection goes to, and which connections are cut. Decides only; opens nothing.
+ * The state of each API server: selects the server of a connection, and the connections to close. Pure; opens nothing.
  *
  *   unknown ──check passed──► ready ──dial refused, check failed──► ejected ──check passed──► ready
  *
- * Connections are cut as soon as a server is ejected while another one is ready. Where none is ready all are tried, and nothing is cut: a wrong
- * health check must not make an outage. A server that leaves the list takes no new connections and is forgotten with its last one.
+ * Connections are closed as soon as a server is ejected while another one is ready. Where none is ready all are tried, and nothing is closed: a wrong health
+ * check must not cause an outage. A server that leaves the list gets no new connections and is dropped with its last one.
  */
 import { formatAddress, type Address } from './address.ts';
 

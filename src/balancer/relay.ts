@@ -1,5 +1,5 @@
 /**
- * One client's connection and its way to an API server: tries the candidates in turn, then passes bytes both ways with the backpressure of pipes.
+ * Relays one client's connection to an API server: tries the candidates in turn, then copies bytes both ways with the backpressure of pipes.
  *
  *   client ──► dial candidate 1 ──refused, late──► candidate 2 … ──none──► closed
  *                     └──connected──► bytes both ways ──either side closes──► closed     cut(): both at once

@@ -1,6 +1,6 @@
 /**
- * `capstan delete`: stop a cluster and remove its data directory and everything it made on the machine. Asks first. Where the settings file is
- * damaged or gone it goes by what else there is, and says what it could not know; a newer version's directory is left to that version.
+ * `capstan delete`: stops a cluster and removes its data directory and its state on the machine. Asks for confirmation. With a damaged or missing settings
+ * file it uses other evidence, and reports what it could not determine; a newer version's directory is left to that version.
  */
 import { existsSync, rmSync } from 'node:fs';
 import type { Command } from 'commander';

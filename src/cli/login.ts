@@ -1,6 +1,6 @@
 /**
- * `capstan login`: swaps a password, a Kerberos ticket or a login at an OpenID Connect issuer for a short-lived token, and writes a kubeconfig whose
- * user is this program as kubectl's credential plugin. Passwords are kept nowhere; tokens in a cache file that only their owner may read.
+ * `capstan login`: exchanges a password, a Kerberos ticket or a login at an OpenID Connect issuer for a short-lived token, and writes a kubeconfig whose
+ * user is this program as kubectl's credential plugin. Passwords are never stored; tokens in a cache file readable only by its owner.
  *
  *   capstan login ──► token ─► cache file            kubectl ──► capstan login --exec-credential ──► cached token, while it lasts
  *        '──────────► kubeconfig with exec                             '─ ended: refresh (OIDC), ticket (Kerberos), ask at the terminal, or say what to run

@@ -1,6 +1,6 @@
 /**
- * `capstan reset`: cleans this machine, kubeadm's way: of what init or join made of it, or, with the flags of those commands, of what `capstan node` and
- * `capstan proxy`, run by themselves, have made. Asks first.
+ * `capstan reset`: cleans this machine as kubeadm does: removes what init or join made, or, with the flags of those commands, what `capstan node` and
+ * `capstan proxy` made when run by themselves. Asks for confirmation.
  */
 import { Option, type Command } from 'commander';
 import type { LeaveFlags } from '#cmd/machine/leave.ts';

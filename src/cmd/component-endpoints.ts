@@ -1,6 +1,6 @@
 /**
- * The port where a component shows its health, metrics, configuration and flags: the component server of src/runtime/ with what flags say of its
- * certificate, its clients' authority and its kubeconfig for reviews.
+ * The port for a component's health, metrics, configuration and flags: the component server of src/runtime/ with the certificate, client CA and review
+ * kubeconfig of its flags.
  */
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';

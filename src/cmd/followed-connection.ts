@@ -1,6 +1,6 @@
 /**
- * The way to the API that a kubeconfig describes, followed while the program runs: credentials and authorities that are in the file itself are renewed by
- * writing it anew; those in files that it names are followed by each transport. Every transport that was opened from it follows it.
+ * The API connection of a kubeconfig, followed at run time: embedded credentials and authorities are renewed by rewriting the file; those in separate files
+ * are followed by each transport. Every transport opened from it follows it.
  */
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#client/https.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';

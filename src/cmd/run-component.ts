@@ -1,9 +1,9 @@
 /**
- * One component as a program of its own: reads a kubeconfig, waits until the API server answers, runs the component in the foreground and
- * stops it on SIGTERM or SIGINT. Knows no component; src/cmd/<name>.ts say how each is made.
+ * One component as a program of its own: reads a kubeconfig, waits until the API server responds, runs the component in the foreground and stops it on
+ * SIGTERM or SIGINT. Independent of the component; src/cmd/<name>/ creates each.
  *
- *   kubeconfig ─► API server answers ─► create ─► start ─► running ──SIGTERM──► stop ─► exit 0
- *      '── unreadable │ nobody there, not trusted, not accepted │ cannot start, failed ──► one sentence, exit 1
+ *   kubeconfig ─► API server responds ─► create ─► start ─► running ──SIGTERM──► stop ─► exit 0
+ *      '── unreadable │ unreachable, untrusted, rejected │ cannot start, failed ──► one sentence, exit 1
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';

@@ -1,5 +1,5 @@
 /**
- * The running cluster seen from outside: the program that `up` starts, what it reports while starting, and how it is found and stopped.
+ * The running cluster as seen by other commands: the program that `up` starts, its progress reports, and how it is found and stopped.
  *
  *   up ──spawn──> all-in-one (holds DIR/run/lock) ──IPC: DaemonMessage──> up prints progress, then lets go
  *   down, status: read DIR/run/lock and DIR/run/state.json; down sends SIGTERM and waits for the lock to be free

@@ -1,5 +1,5 @@
 /**
- * The data directory: where one cluster keeps everything, and its settings file.
+ * The data directory of one cluster, and its settings file.
  *
  *   DIR/capstan.json        settings and format version (this file)      DIR/pki/              certificates and keys (pki/)
  *   DIR/admin.kubeconfig    the administrator's way in                   DIR/store/            the embedded store
@@ -7,7 +7,7 @@
  *   DIR/node/               containerd's root and state, pods' files     DIR/logs/             log files
  *   DIR/run/lock            which process runs the cluster               DIR/run/state.json    what it is doing
  *
- * A damaged or newer settings file is refused and left as it is.
+ * A damaged or newer settings file is refused and kept.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import {
@@ -60,8 +60,8 @@ export class UserError extends Error {
 }
 
 /**
- * Why there are no settings to be had: `damaged` and `missing` (though there is a cluster's data) may be mended or deleted, `newer` is whole
- * and belongs to another version's program.
+ * Why settings are unavailable: `damaged` and `missing` (though the cluster has data) can be repaired or deleted, `newer` is intact and belongs to another
+ * version.
  */
 export class SettingsError extends UserError {
   readonly code: 'damaged' | 'missing' | 'newer';

@@ -1,6 +1,6 @@
 /**
- * Address ranges for a cluster that runs real pods on this machine: two clusters side by side must not share any, nor take what the machine
- * already uses. Claims are remembered in a machine-wide directory, so that a stopped cluster keeps its ranges. One process claims at a time.
+ * Address ranges of clusters with real pods on this machine: clusters must not share any, nor use the machine's own. Claims are stored in a machine-wide
+ * directory, so that a stopped cluster keeps its ranges. One process claims at a time.
  */
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * Tells a copy of a data directory from the cluster's own. A copy has the same id in its settings, but the service rules and address ranges of that id
- * belong to the directory that claimed them, so nothing that is done to a copy may touch them. Simulated clusters claim nothing.
+ * Distinguishes a copy of a data directory from the original. A copy has the same id in its settings, but the service rules and address ranges of that id
+ * belong to the directory that claimed them, so operations on a copy must not touch them. Simulated clusters claim nothing.
  */
 import { fileIdentity } from '#stdx/kept-files.ts';
 import { dataDir, readSettings, SettingsError, UserError, type DataDir } from './data-dir.ts';

@@ -1,6 +1,6 @@
 /**
- * Renews the certificates of a machine that its own authorities can sign: before its services start, since it may have been off past their end, and every hour
- * after that. Services follow their files. A worker has none of these: its node agent asks the cluster. See deploy/phases/certificates-renewal.ts.
+ * Renews the certificates that a machine's own authorities can sign: before its services start, since it may have been off past their expiry, and every
+ * hour. Services reload their files. A worker has none: its node agent uses the cluster's signer. See deploy/phases/certificates-renewal.ts.
  */
 import type { MachinePaths } from '#deploy/machine/paths.ts';
 import type { MachineFile } from '#deploy/machine/record.ts';

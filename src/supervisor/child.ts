@@ -1,10 +1,10 @@
 /**
- * One process of a machine: started, watched by its own health endpoint, started again with backoff when it ends, ended when it is no longer wanted.
+ * One process of a machine: started, checked by its health endpoint, restarted with backoff when it ends, stopped when it is no longer needed.
  *
  *   stopped ──start──► starting ──healthy──► running ──ends, or unhealthy too long──► waiting (backoff) ──► starting
  *      ▲                   '─────────────────────'──── stop: SIGTERM, then SIGKILL after the grace ────► stopping ──► stopped
  *
- * Which processes there are is supervisor.ts's concern.
+ * supervisor.ts decides which processes there are.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';

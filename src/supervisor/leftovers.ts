@@ -1,6 +1,6 @@
 /**
- * Processes of a supervisor that was killed: they run on without one. They are known by a file with their pids and start times, and ended before the next
- * supervisor starts anything, so that no service ever runs twice (etcd holds a lock on its data besides). Containers are not among them: they run on.
+ * Processes left by a killed supervisor. A file lists their pids and start times; they are stopped before the next supervisor starts anything, so that no
+ * service ever runs twice (etcd also locks its data). Containers are not included: they keep running.
  */
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * `capstan supervise`: the supervisor of a machine as a program: one for each machine (a lock), in the foreground or started by systemd, which it tells when
- * its services are started. Follows machine.json, SIGHUP and its control socket; SIGTERM stops the services in reverse order.
+ * `capstan supervise`: the supervisor of a machine as a program: one for each machine (a lock), in the foreground or under systemd, which it notifies when
+ * its services have started. Follows machine.json, SIGHUP and its control socket; SIGTERM stops the services in reverse order.
  */
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';

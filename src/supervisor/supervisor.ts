@@ -1,6 +1,6 @@
 /**
- * Runs the services of one machine as its record says: starts them in order, watches them, follows the record when it changes, stops them in reverse
- * order. Containers are not its own: they outlive it.
+ * Runs the services listed in one machine's record: starts them in order, checks them, applies changes of the record, stops them in reverse order.
+ * Containers outlive it.
  */
 import { join } from 'node:path';
 import type { MachinePaths } from '#deploy/machine/paths.ts';

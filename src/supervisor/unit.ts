@@ -1,6 +1,6 @@
 /**
- * The supervisor of a machine as a service of systemd, capstan.service: started at boot after the network, told to stop gracefully at shutdown. Containers
- * are in a scope of their own. For clusters of `capstan up` see deploy/service-unit.ts.
+ * The supervisor of a machine as a systemd service, capstan.service: started at boot after the network, stopped gracefully at shutdown. Containers are in a
+ * scope of their own. For clusters of `capstan up` see deploy/service-unit.ts.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
- * What the user commands share: the administrator's connection, and the record of users made so far. A certificate is nowhere kept by Kubernetes; the
- * record (ConfigMap kube-system/capstan-users, one JSON text a user) only serves `user list` and `user delete`. Rights are in role bindings, which
- * carry a label and the user's name.
+ * Shared by the user commands: the administrator's connection, and the record of users. Kubernetes does not store certificates; the record (ConfigMap
+ * kube-system/capstan-users, one JSON text a user) only serves `user list` and `user delete`. Permissions are in role bindings, which carry a label
+ * and the user's name.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';

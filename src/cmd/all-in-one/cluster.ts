@@ -1,6 +1,6 @@
 /**
  * The cluster of a data directory, in this program: API server and store on the main thread, scheduler and controllers on a second, the node
- * on a third. Knows neither signals nor arguments.
+ * on a third. Independent of signals and arguments.
  *
  *   lock ─► certificates ─► store ─► API server ─► ready          stop(): node (containers too) ─► control ─► API server ─► store ─► unlock
  *     '───► threads load meanwhile ─► connect when the API is there

@@ -1,7 +1,6 @@
 /**
- * Labels the node of the machine that runs the control plane, as kubeadm does, so that `kubectl get nodes` shows its role. No taint: pods may run there.
- * The node cannot do it itself, since NodeRestriction refuses it the label. Done for each Node object that is made, and at each start; an
- * administrator's removal lasts until then.
+ * Labels the control plane's node, as kubeadm does, so that `kubectl get nodes` shows its role. No taint: pods may run there. The node cannot do it itself,
+ * since NodeRestriction refuses the label. Applied to each new Node object, and at each start; an administrator's removal lasts until then.
  */
 import { nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';

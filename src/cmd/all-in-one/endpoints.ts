@@ -1,6 +1,6 @@
 /**
- * The ports where the components of a thread show their health and metrics, where `up --component-endpoints` asks for them: upstream's, on
- * 127.0.0.1. Otherwise nothing is counted, loaded or opened.
+ * Ports for health and metrics of a thread's components, with `up --component-endpoints`: upstream's, on 127.0.0.1. Otherwise nothing is counted, loaded
+ * or opened.
  */
 import { RestClientMetrics } from '#client/metrics.ts';
 import type { Client } from '#client/client.ts';

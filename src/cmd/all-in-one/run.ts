@@ -1,6 +1,6 @@
 /**
  * The whole cluster in one program: API server and store on the main thread, scheduler and controllers on a second, the node on a third.
- * Started by `capstan up`, which hears its progress over IPC (DaemonMessage); ends on SIGTERM.
+ * Started by `capstan up`, which receives its progress over IPC (DaemonMessage); ends on SIGTERM.
  *
  *   lock ─► certificates ─► store ─► API server ─► ready          SIGTERM: node (containers too) ─► control ─► API server ─► store ─► unlock
  *     '───► threads load meanwhile ─► connect when the API is there      kill -9: containers run on and are adopted at the next start

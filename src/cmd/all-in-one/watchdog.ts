@@ -1,6 +1,6 @@
 /**
- * The watchdog's thread: tells the service manager that the program is alive for as long as the event loops of all its other threads turn. It has a loop
- * of its own, so one that stands still is noticed, logged, and after WatchdogSec the program is ended and started again; containers run on meanwhile.
+ * The watchdog's thread: notifies the service manager while the event loops of all other threads respond. It has its own event loop, so a blocked one is
+ * noticed, logged, and after WatchdogSec the program is killed and restarted; containers keep running meanwhile.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { describeStalled, type Heartbeat } from '#runtime/heartbeat.ts';

@@ -1,6 +1,6 @@
 /**
- * The two ends between the main thread of all-in-one and its worker threads: the main end starts a worker, gives it ports to the API
- * (one per user it acts as) and hears how it is; the worker end asks for ports and reports. Only threads of this program, so trusted.
+ * The two ends between the main thread of all-in-one and its worker threads: the main end starts a worker, provides ports to the API (one per user it acts
+ * as) and receives its state; the worker end requests ports and reports. Both are trusted.
  *
  *   main: spawn ──workerData──► worker ──ask {user}──► main ──port──► worker ──started | failed──► main ──stop──► worker ──stopped──► exit
  */

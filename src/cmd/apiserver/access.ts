@@ -1,7 +1,6 @@
 /**
- * Who may do what in a running cluster, and why: reads roles and bindings through the API and asks the server's own evaluator of rules about
- * them, so that the answer names the rule, its role and the binding. What is not RBAC (Node, ABAC, webhooks) shows in the server's own verdict
- * only, which is asked for too.
+ * Explains permissions in a running cluster: reads roles and bindings through the API and evaluates them with the server's own code, so that the result
+ * names the rule, its role and the binding. Other authorizers (Node, ABAC, webhooks) show only in the server's own verdict, which is requested too.
  */
 import * as refs from '#api/refs.ts';
 import type { AuthorizationAttributes } from '#apiserver/authz/authorizer.ts';

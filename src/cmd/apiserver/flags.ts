@@ -1,6 +1,6 @@
 /**
  * The flags of `capstan apiserver`, one entry a flag, with upstream's names where they mean the same; upstream's others are refused by name.
- * `to` says which setting a flag sets. Flags that mean something only together have no `to`: the file of their area in flags/ reads them.
+ * `to` names the setting of a flag. Flags that only mean something together have no `to`: the file of their area in flags/ reads them.
  */
 import { LOGGING_FLAGS, TLS_FLAGS } from '../flags/common.ts';
 import { flagKinds, refused, type GivenFlags } from '../flags/define.ts';

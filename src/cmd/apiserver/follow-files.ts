@@ -1,6 +1,6 @@
 /**
- * Certificates and keys of flags, followed while the API server runs: what a changed file says is used from then on; one that is damaged, or does not
- * fit the others, changes nothing but the log.
+ * Certificate and key files of flags, reloaded while the API server runs: a changed file takes effect; a damaged one, or one that does not match the
+ * others, is only logged.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { ProxyClientCertificate } from '#apiserver/aggregation/extension-service.ts';

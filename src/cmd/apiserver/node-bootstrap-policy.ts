@@ -1,6 +1,7 @@
 /**
- * What machines that join with a bootstrap token may do, and what nodes may renew without being asked: kubeadm's bindings under kubeadm's
- * names; and what the service proxy and the pod network of a machine that joined read, which act as the machine's node. Removing one turns that way off, except that it comes back at the next start: bind another role in its place to keep it off.
+ * Permissions of machines that join with a bootstrap token, and of nodes that renew their certificates: kubeadm's bindings under kubeadm's names; also the
+ * reads of a joined machine's service proxy and pod network, which act as its node. A deleted binding is recreated at the next start: bind another role
+ * in its place to disable it.
  */
 import type { KubeObject } from '#machinery/object.ts';
 

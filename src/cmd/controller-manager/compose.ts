@@ -37,9 +37,9 @@ interface ControllerManagerSetup extends ComponentContext {
 }
 
 /**
- * Made, not started yet: the caller calls start(). `identity` is what the lease is held by. An instance that comes back under the identity
- * its predecessor had (after a kill -9, say) leads at once; with a new identity it waits until the old lease has run out. So an identity
- * must be the same for each start of one place, and never that of two that run at the same time.
+ * Created, not started: the caller calls start(). `identity` holds the lease. An instance that starts with its predecessor's identity (after a kill -9, say)
+ * leads at once; with a new identity it waits until the old lease has expired. So an identity must be the same for each start of one instance, and
+ * never shared by two that run at the same time.
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, signer, apiFor, settings = {} } = setup;

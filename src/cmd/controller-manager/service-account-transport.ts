@@ -1,6 +1,6 @@
 /**
- * Requests as a service account, over a connection shared by many of them: what kube-controller-manager --use-service-account-credentials
- * does. The account is made when missing, its token requested when first needed and again before it ends.
+ * Sends requests as a service account, over a connection shared by many: upstream's kube-controller-manager --use-service-account-credentials.
+ * Creates a missing account; requests its token when first needed and again before it expires.
  */
 import type { Client } from '#client/client.ts';
 import { serviceAccounts } from '#client/refs.ts';

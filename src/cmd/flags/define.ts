@@ -1,6 +1,6 @@
 /**
- * How a component declares its flags: one table, one entry a flag. Help, the options of the command line, shell completion, /flagz, the types of
- * what is given and read, and the settings it goes to all derive from the table. Knows no component and no command line library.
+ * Declares a component's flags: one table, one entry a flag. Help, command line options, shell completion, /flagz, the types of given and parsed values,
+ * and the settings all derive from the table. Independent of components and of the command line library.
  *
  *   text ──take──► given (what the command line hands over) ──read──► value (typed, with defaults) ──to──► settings
  */

@@ -1,6 +1,6 @@
 /**
- * `capstan together`: several components in one process, each with the words of its own command, which saves the memory of a process each. The supervisor
- * starts it, and may add components while it runs; when one of them fails the process ends, and all are started again.
+ * `capstan together`: several components in one process, each with its own command's arguments, which saves the memory of a process each. The supervisor
+ * starts it, and may add components while it runs; when one of them fails the process ends, and all are restarted.
  */
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

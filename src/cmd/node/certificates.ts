@@ -1,9 +1,9 @@
 /**
- * How `capstan node` comes by its certificates: a machine that joins with a bootstrap kubeconfig (a token) asks for a client certificate as
- * system:node:NAME, keeps it in the certificate directory, writes its kubeconfig, and renews it from then on as itself. The kubelet API
- * shows a certificate of its own making until the cluster has signed one for it.
+ * Certificates of `capstan node`: a machine that joins with a bootstrap kubeconfig (a token) requests a client certificate as system:node:NAME, stores it in
+ * the certificate directory, writes its kubeconfig, and renews it from then on as itself. The kubelet API uses a self-signed certificate until the
+ * cluster has signed one.
  *
- *   CERT-DIR/kubelet-client-current.pem  kubelet-server-current.pem     links to the ones in use; kubelet.crt, kubelet.key: of its own making
+ *   CERT-DIR/kubelet-client-current.pem  kubelet-server-current.pem     links to the current ones; kubelet.crt, kubelet.key: self-signed
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
  * The flags of `capstan node`, one entry a flag, with the kubelet's names where they mean the same; the kubelet's others are refused by name.
- * `to` says which setting a flag sets. Flags that mean something only together have no `to`: run.ts, settings.ts and certificates.ts read them.
+ * `to` names the setting of a flag. Flags that only mean something together have no `to`: run.ts, settings.ts and certificates.ts read them.
  */
 import { UserError } from '#deploy/data-dir.ts';
 import { tryParseQuantity } from '#machinery/quantity.ts';

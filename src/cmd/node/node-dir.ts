@@ -1,5 +1,5 @@
 /**
- * The --data-dir of `capstan node`: which files in it are the node's, who runs it, and which API server it belongs to.
+ * The --data-dir of `capstan node`: the node's files in it, its running process, and its API server.
  *
  *   DIR/node.json     the API server's address and the node's name       DIR/containerd/    its containerd (containerd-dir.ts)
  *   DIR/node.lock     which process runs the node                        DIR/kubelet/, DIR/pki/
@@ -23,8 +23,7 @@ const LOCK = 'node.lock';
 const OWN_FILES = ['containerd', 'kubelet', 'pki', LOCK, `${LOCK}.guard`, RECORD];
 
 /**
- * Makes the directory where it is missing. UserError when another process runs this node (`capstan up` runs that in DIR/node of its cluster), or the
- * disk refuses.
+ * Creates a missing directory. UserError when another process runs this node (`capstan up` runs that in DIR/node of its cluster), or the disk refuses.
  */
 export function lockNodeDir(dir: string): ProcessLock {
   try {

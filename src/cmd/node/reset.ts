@@ -1,8 +1,8 @@
 /**
- * `capstan reset`: takes away what `capstan node` and `capstan proxy`, run as single commands, have on this machine, kubeadm's way. What they
- * have in the cluster stays: the Node object is deleted there. A cluster of `capstan up` is removed by `capstan delete`, with the same means.
+ * `capstan reset`: removes the state of `capstan node` and `capstan proxy`, run as single commands, from this machine, as kubeadm does. Cluster state stays:
+ * the Node object is deleted there. A cluster of `capstan up` is removed by `capstan delete`, with the same functions.
  *
- *   find (files of node-dir.ts, names of containerd's layout, nftables tables) ─► ask ─► stop what runs ─► remove ─► find again: what is gone
+ *   find (files of node-dir.ts, names of containerd's layout, nftables tables) ─► ask ─► stop processes ─► remove ─► find again: report
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

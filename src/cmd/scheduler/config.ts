@@ -1,6 +1,6 @@
 /**
- * KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), the file of `capstan scheduler --config`: every field of upstream's, and what
- * becomes of it. Profiles choose plugins by `multiPoint` and weights by `score`; other extension points and plugin arguments are refused.
+ * KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), the file of `capstan scheduler --config`: every field of upstream's, and its handling.
+ * Profiles select plugins by `multiPoint` and weights by `score`; other extension points and plugin arguments are refused.
  */
 import { only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
 import { configKind } from '#machinery/config/read.ts';

@@ -1,9 +1,9 @@
 /**
- * Copies all objects of one store into another that is empty, in the order in which they were last written, under revisions above all of the source, so that
- * no client sees a resourceVersion go back, nor one that it knows mean something else. A copy that was interrupted goes on.
+ * Copies all objects of one store to an empty one, in the order of their last writes, at revisions above the source's, so that no client sees a
+ * resourceVersion go back or change its meaning. An interrupted copy can be continued.
  *
- *   target empty, or marked by this copy ─▶ mark ─▶ raise the revision ─▶ copy what is missing, in order ─▶ both read again and compared ─▶ [the caller sets
- *   the source aside] ─▶ finish: the mark removed, older history forgotten, so that clients list anew
+ *   target empty, or marked by this copy ─▶ mark ─▶ raise the revision ─▶ copy what is missing, in order ─▶ compare both ─▶ [the caller sets the
+ *   source aside] ─▶ finish: the mark removed, older history compacted, so that clients relist
  */
 import { StoreError, type Revision, type Store } from '#storage/store.ts';
 import { readContents, ROOT, visitAll, type Contents } from './digest.ts';

@@ -1,6 +1,6 @@
 /**
- * `capstan store migrate`: moves a cluster that is off from the embedded store to etcd, or back. `check` and `digest` only look. What was done is kept in
- * DIR/store-migration.json, so that --resume goes on after a kill at any step. The old store is renamed, or left where it is in etcd, never deleted.
+ * `capstan store migrate`: moves a stopped cluster from the embedded store to etcd, or back. `check` and `digest` only read. DIR/store-migration.json records
+ * the progress, so that --resume continues after a kill at any step. The old store is renamed, or left in etcd, never deleted.
  *
  *   copying ──compared──► verified ──► the embedded store renamed (aside, or into its place) ──► target finished ──► the file is gone
  */

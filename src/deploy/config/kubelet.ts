@@ -1,6 +1,6 @@
 /**
- * KubeletConfiguration (kubelet.config.k8s.io/v1beta1), the file of `capstan node --config` and of init and join: every field of upstream's,
- * and what becomes of it. Flags are those of `capstan node`.
+ * KubeletConfiguration (kubelet.config.k8s.io/v1beta1), the file of `capstan node --config` and of init and join: every field of upstream's, and its
+ * handling. Flags are those of `capstan node`.
  */
 import { group, only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
 import { configKind } from '#machinery/config/read.ts';

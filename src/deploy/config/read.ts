@@ -1,6 +1,6 @@
 /**
  * The file of --config: any of kubeadm's kinds and a KubeletConfiguration, as documents of one YAML text. Unknown fields are refused with their path; known
- * ones that nothing here acts on give a warning each, never silence. Defaults are filled in by defaults.ts, values are checked by validate.ts.
+ * fields without effect are warned of. defaults.ts sets defaults, validate.ts validates.
  */
 import { readFileSync } from 'node:fs';
 import { applyFields } from '#machinery/config/fields.ts';

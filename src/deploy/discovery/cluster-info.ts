@@ -1,6 +1,6 @@
 /**
- * One question for the ConfigMap kube-public/cluster-info, over a connection that may not be trusted: answers are bounded and come back with what
- * they mean for the next try. Decides nothing about trust.
+ * One request for ConfigMap kube-public/cluster-info, over a connection that may be untrusted: responses are bounded and classified for retries.
+ * Makes no trust decision.
  */
 import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
 import { isTransportError } from '#client/transport-error.ts';

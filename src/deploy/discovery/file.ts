@@ -1,6 +1,6 @@
 /**
- * Finds out about the cluster by a kubeconfig file, or an https:// address of one: --discovery-file. It is trusted as it is, since it came by a way that
- * the user trusts. cluster-info is read over its authority where anybody may, as the newer of the two. After kubeadm's app/discovery/file and /https.
+ * Discovers the cluster by a kubeconfig file, or an https:// URL of one: --discovery-file. The file is trusted. cluster-info, read over its authority where
+ * allowed, is newer and takes precedence. After kubeadm's app/discovery/file and /https.
  */
 import { readFile } from 'node:fs/promises';
 import { createHttpsTransport } from '#client/https.ts';

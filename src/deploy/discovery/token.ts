@@ -1,10 +1,10 @@
 /**
- * Finds out what the cluster's authorities are, knowing a bootstrap token and a pin of the authority, kubeadm's way:
+ * Discovers the cluster's authorities with a bootstrap token and a pin of the authority, as kubeadm does:
  *
  *   GET cluster-info, nothing trusted ─► signed with the token? ─► authority pinned? ─► GET again over TLS by the pinned authority ─► the same?
  *
- * The signature alone shows only that somebody knows the token, which every machine that joined does; the pin shows who the cluster is.
- * Of several authorities in cluster-info only pinned ones are trusted for the second question, so nobody can add theirs to them.
+ * The signature only proves knowledge of the token, which every joined machine has; the pin identifies the cluster. Of several authorities in cluster-info
+ * only pinned ones are trusted for the second request, so that no others can be added.
  * After kubeadm's app/discovery/token.
  */
 import type { HttpsOptions } from '#client/https.ts';

@@ -1,12 +1,12 @@
 /**
- * Makes this machine a voting member of the cluster's etcd, from wherever an earlier attempt ended. The state is etcd's member list, the data directory
- * and the ID that was recorded when the learner was added; nothing is kept in memory.
+ * Makes this machine a voting member of the cluster's etcd, continuing any earlier attempt. The state is etcd's member list, the data directory and the
+ * recorded ID of the added learner; nothing is kept in memory.
  *
  *   not in the list ─ add as learner ─► not started ─ start etcd ─► started ─ in sync ─► promoted
  *        ▲                                  │ two minutes without progress    │
  *        └───────────── removed ◄───────────┴─────────────────────────────────┘
  *
- * A learner of another machine that stays unstarted for longer than its machine would leave it so is removed, so that no dead one blocks a join.
+ * Another machine's learner that stays unstarted longer than its own join would allow is removed, so that a dead one does not block a join.
  */
 import { isMembershipError, type EtcdMember, type EtcdMembership } from '#machinery/etcd-membership.ts';
 import type { Clock } from '#stdx/clock.ts';

@@ -1,6 +1,5 @@
 /**
- * The members of the cluster's etcd as an administrator looks at them and changes them: each with what it says of itself, and changes only where the
- * members that are left keep their quorum.
+ * Administration of the cluster's etcd members: lists each with its own status, and changes membership only where the remaining members keep their quorum.
  */
 import {
   isMembershipError,

@@ -1,9 +1,9 @@
 /**
- * Quorum lost for good: makes a cluster of one member out of the best survivor's data. Each step is recorded, so that it can be gone on with after a kill.
+ * Recovers from a permanent loss of quorum: creates a cluster of one member from the best survivor's data. Each step is recorded, so that it can be resumed.
  *
  *   stop API server and etcd ─► copy the data ─► etcd once with --force-new-cluster ─► etcd as usual ─► API server
  *
- * What it costs: writes that only the lost members hold. One survivor of three may lack the last ones that were acknowledged.
+ * Its cost: writes that only the lost members have. One survivor of three may lack the last acknowledged ones.
  */
 import { cp, rename, rm } from 'node:fs/promises';
 import { isMembershipError, type EtcdMembership } from '#machinery/etcd-membership.ts';

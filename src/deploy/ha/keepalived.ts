@@ -1,6 +1,6 @@
 /**
- * Configuration of Debian's keepalived for a floating address over the API servers of a cluster, one machine's files: keepalived.conf, a check of
- * this machine's API server, and a script that takes the address from a machine that should not have it.
+ * Configuration of Debian's keepalived for a floating address over a cluster's API servers, one machine's files: keepalived.conf, a check of this machine's
+ * API server, and a script that removes the address from a machine that should not have it.
  *
  *   this machine's /readyz fails ──► FAULT: the address goes to a peer at once
  *   this machine dies            ──► a peer takes the address after two missed advertisements (ADVERTISE_SECONDS each)

@@ -1,6 +1,6 @@
 /**
- * The kubeconfigs of a machine in /etc/kubernetes, with their certificates in them: made where they are missing, kept while they are good, made anew where
- * their certificate is near its end, for another identity or of another authority, and where they lead elsewhere than they should.
+ * Kubeconfigs of a machine in /etc/kubernetes, with embedded certificates: created where missing, kept while valid, rewritten when the certificate is near
+ * its expiry, for another identity or of another authority, or when the server's address changed.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';

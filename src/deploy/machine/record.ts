@@ -1,6 +1,6 @@
 /**
- * The machine's record (machine.json): its role and names, the cluster it belongs to, what its supervisor runs, and the phases that are done. Written
- * atomically by each phase. A damaged or newer one is refused with one sentence and left as it is.
+ * The machine's record (machine.json): its role and names, its cluster, its supervisor's services, and the finished phases. Written atomically by each
+ * phase. A damaged or newer one is refused with one sentence and kept.
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';

@@ -1,6 +1,5 @@
 /**
- * Finds the etcd program: the one that is named, one fetched before, or one of the PATH; else, with consent, Debian's package, unpacked into a directory of
- * its own beside the system.
+ * Finds the etcd program: the given one, one fetched before, or one on the PATH; else, with consent, Debian's package, unpacked into a directory of its own.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';

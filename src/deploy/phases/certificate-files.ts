@@ -1,6 +1,6 @@
 /**
- * The certificates of a machine as files, whichever layout they lie in: kubeadm's (/etc/kubernetes/pki with the kubeconfigs beside it) or a data directory's.
- * Reads and writes them; what is right and when to renew is others' concern.
+ * A machine's certificate files in either layout: kubeadm's (/etc/kubernetes/pki with the kubeconfigs beside it) or a data directory's. Reads and writes
+ * them; validation and renewal are elsewhere.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readdir } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
- * The certificates of a control plane in kubeadm's layout: which there are, whom each is for, which authority signs it, and its file below /etc/kubernetes/pki.
- * The explicit list that `init phase certs`, `certs` and the renewal go through. Data only; certificates.ts acts on it.
+ * The certificates of a control plane in kubeadm's layout: subject, authority and file below /etc/kubernetes/pki of each. The explicit list used by
+ * `init phase certs`, `certs` and the renewal. Data only; certificates.ts acts on it.
  */
 import type { ExtendedKeyUsage } from '#pki/read.ts';
 import { splitAltNames, type AltNames, type Subject } from '#pki/names.ts';

@@ -1,6 +1,6 @@
 /**
- * Renews leaf certificates with the names, usages and key that they have, as kubeadm's `certs renew`; all of them, those that are named, or those that are due.
- * What cannot be renewed is refused with a sentence, and left as it is.
+ * Renews leaf certificates with their names, usages and key, as kubeadm's `certs renew`: all, the named, or the due ones. One that cannot be renewed is
+ * reported with a sentence, and kept.
  */
 import { X509Certificate } from 'node:crypto';
 import { issueCertificate, type KeyPair } from '#pki/certificate.ts';

@@ -1,6 +1,6 @@
 /**
- * Requests for an external authority: a key and a signing request beside each certificate's place, as kubeadm's `certs generate-csr`. The signed certificate is
- * put to NAME.crt (of a kubeconfig: NAME.conf.crt, and `certs renew` puts it in). Keys that are there stay.
+ * Requests for an external authority: a key and a signing request beside each certificate's path, as kubeadm's `certs generate-csr`. The signed certificate
+ * is stored as NAME.crt (of a kubeconfig: NAME.conf.crt, which `certs renew` embeds). Existing keys are kept.
  */
 import { X509Certificate } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';

@@ -1,6 +1,6 @@
 /**
- * Makes the keys and certificates of certificate-list.ts where they are missing, and adopts what is there: kubeadm's, the user's own root or intermediate, or
- * those of an external authority whose key is elsewhere. Idempotent; a damaged file is refused and kept.
+ * Creates the missing keys and certificates of certificate-list.ts, and adopts existing ones: kubeadm's, the user's own root or intermediate, or those of an
+ * external authority whose key is elsewhere. Idempotent; a damaged file is refused and kept.
  */
 import type { KeyAlgorithm } from '#pki/keys.ts';
 import { UserError } from '../data-dir.ts';

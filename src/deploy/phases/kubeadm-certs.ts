@@ -1,6 +1,6 @@
 /**
- * The Secret kube-system/kubeadm-certs: which files of a control plane are in it, under which names, and how each is encrypted. Format of kubeadm's
- * phases/copycerts and util/crypto: AES-256-GCM, a nonce of 12 bytes before the ciphertext and its tag; a file that is absent is an empty value.
+ * The Secret kube-system/kubeadm-certs: the files of a control plane in it, their names, and their encryption. Format of kubeadm's phases/copycerts and
+ * util/crypto: AES-256-GCM, a nonce of 12 bytes before the ciphertext and its tag; a missing file is an empty value.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { join } from 'node:path';

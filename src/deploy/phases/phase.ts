@@ -1,6 +1,6 @@
 /**
- * A phase: a small step of init, join, leave or reset that can be done again. It looks first, does what is missing, prints a line and is recorded as
- * done. Running phases is runner.ts's concern.
+ * A phase: a small idempotent step of init, join, leave or reset. It checks first, does what is missing, prints a line and is recorded as done. runner.ts
+ * runs phases.
  */
 import type { MachineFile } from '../machine/record.ts';
 import type { MachinePaths } from '../machine/paths.ts';

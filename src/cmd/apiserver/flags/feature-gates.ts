@@ -1,6 +1,6 @@
 /**
- * Feature gates of the API server and the controller manager: upstream's names, stages and defaults. Those that can be switched change something here; the others say what holds
- * anyhow: they are taken at that value and refused at the other. Unknown names are refused.
+ * Feature gates of the API server and the controller manager: upstream's names, stages and defaults. Those that can be switched have an effect here; the
+ * others are fixed: their value is accepted and the other one refused. Unknown names are refused.
  */
 import { UserError } from '#deploy/data-dir.ts';
 

@@ -1,6 +1,6 @@
 /**
- * Phase drain: no new pods for this machine's node, and the pods that are there leave it by eviction, which keeps to their PodDisruptionBudgets. Pods of
- * DaemonSets and static pods stay, as with kubectl drain.
+ * Phase drain: cordons this machine's node and evicts its pods, respecting PodDisruptionBudgets. Pods of DaemonSets and static pods stay, as with kubectl
+ * drain.
  */
 import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';

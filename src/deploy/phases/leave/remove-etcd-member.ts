@@ -1,6 +1,6 @@
 /**
- * Phase remove-etcd-member: this machine's API server and controllers stop, then its member leaves etcd, before anything else is taken away. Never below
- * quorum: then nothing is changed.
+ * Phase remove-etcd-member: stops this machine's API server and controllers, then removes its member from etcd, before anything else is removed. Refuses to
+ * go below quorum, without changing anything.
  */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

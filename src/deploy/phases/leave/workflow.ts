@@ -1,6 +1,6 @@
 /**
- * `capstan leave` and `capstan reset` as lists of phases. Leave is for a machine whose cluster goes on without it, and changes nothing where the cluster
- * would be harmed; reset is for one that is to be clean whatever the cluster says, and only removes its etcd member besides.
+ * `capstan leave` and `capstan reset` as lists of phases. Leave requires a healthy rest of the cluster, and changes nothing where it would be harmed; reset
+ * cleans the machine in any case, and only removes its etcd member besides.
  */
 import type { Workflow } from '../phase.ts';
 import { cleanupNode, stop } from './cleanup-node.ts';

@@ -1,6 +1,6 @@
 /**
- * The files of one authority through its rotation. Old and new lie in PKI/rotation, and what stands in PKI follows from them and the phase alone: each step
- * can be done again after it was interrupted anywhere.
+ * The files of one authority through its rotation. Old and new pairs are in PKI/rotation, and PKI's content follows from them and the phase alone: each step
+ * can be repeated after an interruption.
  */
 import { X509Certificate } from 'node:crypto';
 import { existsSync } from 'node:fs';
