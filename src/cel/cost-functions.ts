@@ -8,9 +8,9 @@ import {
   TRAVERSAL,
   UNBOUNDED,
   type Call,
-  type Estimator,
   type Size,
-} from './cost.ts';
+  type Sizes,
+} from './sizes.ts';
 import type { Node } from './ast.ts';
 
 /** size: undefined if it is that of the call's type. */
@@ -20,7 +20,7 @@ interface CallEstimate {
 }
 type Estimate = (
   call: { readonly target: Node; readonly args: readonly Node[] },
-  estimator: Estimator,
+  estimator: Sizes,
 ) => CallEstimate;
 
 const ONE: CallEstimate = { cost: 1 };
@@ -29,7 +29,7 @@ const PATTERN = 0.25,
   ALLOCATED = 11;
 
 /** Of a call without what its receiver and arguments cost. */
-export function callEstimate({ name, target, args }: Call, estimator: Estimator): CallEstimate {
+export function callEstimate({ name, target, args }: Call, estimator: Sizes): CallEstimate {
   const member = target && (Object.hasOwn(MEMBERS, name) ? MEMBERS[name] : undefined);
   if (member) return member({ target, args }, estimator);
   const global = !target && args.length > 0 && (Object.hasOwn(GLOBALS, name) ? GLOBALS[name] : undefined);

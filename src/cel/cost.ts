@@ -4,6 +4,20 @@
  * what evaluations really cost is counted in budget.ts.
  */
 import { callEstimate } from './cost-functions.ts';
+import {
+  bounded,
+  fixed,
+  productOfSizes,
+  sumOfSizes,
+  times,
+  TRAVERSAL,
+  union,
+  UNBOUNDED,
+  UNKNOWN,
+  type Call,
+  type Sizes,
+  type Size,
+} from './sizes.ts';
 import type { BinaryNode, ComprehensionNode, Node, OptMapNode } from './ast.ts';
 import { DYN, type Type } from './type.ts';
 
@@ -11,15 +25,6 @@ import { DYN, type Type } from './type.ts';
 export const RULE_COST_LIMIT = 10_000_000;
 /** Of all rules of a definition's version. */
 export const SCHEMA_COST_LIMIT = 100_000_000;
-
-/** Characters, bytes, items or entries. */
-export interface Size {
-  readonly min: number;
-  readonly max: number;
-}
-/** Sizes and costs are counted in 64 bits upstream and stay there. */
-export const UNBOUNDED = 2 ** 64 - 1;
-const UNKNOWN: Size = { min: 0, max: UNBOUNDED };
 
 /**
  * How large the value at a path of a variable is at most; undefined: not known. ['self', 'list', '@items']: '@items' of lists, '@keys' and '@values' of
@@ -40,25 +45,6 @@ export function costMessage(
   return `${what} exceeds budget by factor of ${text} (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)`;
 }
 
-export const bounded = (value: number): number => Math.min(value, UNBOUNDED);
-/** Of passing over so much, rounded up. */
-export const times = (size: number, factor: number): number =>
-  bounded(Math.ceil(Number((size * factor).toPrecision(15))));
-export const fixed = (size: number): Size => ({ min: size, max: size });
-export const sumOfSizes = (left: Size, right: Size): Size => ({
-  min: bounded(left.min + right.min),
-  max: bounded(left.max + right.max),
-});
-export const productOfSizes = (left: Size, right: Size): Size => ({
-  min: bounded(left.min * right.min),
-  max: bounded(left.max * right.max),
-});
-const union = (left: Size, right: Size): Size => ({
-  min: Math.min(left.min, right.min),
-  max: Math.max(left.max, right.max),
-});
-
-export const TRAVERSAL = 0.1;
 const LIST = 10,
   MAP = 30,
   STRUCT = 40;
@@ -72,13 +58,6 @@ interface Variable {
   readonly path: readonly string[];
   readonly size: Size | undefined;
   readonly entries?: Entries | undefined;
-}
-
-/** A call as functions see it: name with its namespace, 'sets.contains'. */
-export interface Call {
-  readonly name: string;
-  readonly target: Node | undefined;
-  readonly args: readonly Node[];
 }
 
 const SCALARS = new Set([
@@ -115,7 +94,7 @@ const COMPREHENSIONS: Readonly<Record<Exclude<ComprehensionNode['name'], 'sortBy
   transformMapEntry: { perItem: 2, once: MAP + 1, makes: 'map' },
 };
 
-export class Estimator {
+class Estimator implements Sizes {
   readonly #sizeOf: SizeOf;
   readonly #variables = new Map<string, Variable>();
   readonly #paths = new Map<Node, readonly string[]>();
