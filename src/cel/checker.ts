@@ -174,8 +174,9 @@ class Checker {
       node.target = undefined;
     } else if (target) this.#check(target);
     const isMember = node.target !== undefined,
-      all = this.#scope.library.overloads(node.name)?.filter((overload) => overload.isMember === isMember);
-    if (!all || all.length === 0) return this.#fail(undeclaredMessage(node.name), node.at);
+      declared = this.#scope.library.overloads(node.name);
+    if (!declared) return this.#fail(undeclaredMessage(node.name), node.at);
+    const all = declared.filter((overload) => overload.isMember === isMember);
     const operands = node.target ? [node.target, ...node.args] : node.args;
     const shaped = all.filter(({ params }) => params.length === operands.length);
     const { type, matching } = this.#overload(shaped, operands);

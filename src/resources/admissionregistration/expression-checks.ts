@@ -52,7 +52,19 @@ export function withExpressionErrors(
   });
   return compilations > MAX_EXPRESSIONS
     ? [...errors, fieldErrors.tooMany('spec', compilations, MAX_EXPRESSIONS)]
-    : [...errors, ...found];
+    : inUpstreamOrder(errors, found);
+}
+
+/** A match condition's expression is reported before its name; all others after the errors of the fields. */
+function inUpstreamOrder(errors: readonly FieldError[], found: readonly FieldError[]): FieldError[] {
+  const all = [...errors];
+  for (const error of found) {
+    const condition = /^(.*matchConditions\[\d+\])\.expression$/.exec(error.field)?.[1];
+    const name = condition === undefined ? -1 : all.findIndex(({ field }) => field === `${condition}.name`);
+    if (name < 0) all.push(error);
+    else all.splice(name, 0, error);
+  }
+  return all;
 }
 
 interface FieldChecker {

@@ -282,6 +282,11 @@ test('rules that do not compile are rejected with their path', () => {
   assert.match(refusal('self.n +'), /compilation failed: ERROR: <input>:1:\d+: Syntax error/);
   assert.match(refusal('self.n'), /cel expression must evaluate to a bool$/);
   assert.match(refusal('unheardOf(self.n)'), /undeclared reference to 'unheardOf' \(in container ''\)/);
+  // The authorizer's functions are declared, the variable is not: one error.
+  assert.match(
+    refusal('authorizer.path("/x").check("get").allowed()'),
+    /ERROR: <input>:1:1: undeclared reference to 'authorizer' \(in container ''\)\n \| authorizer[^\n]*\n \| \^$/,
+  );
   assert.match(refusal('[1].all(i, i, i > 0)'), /compilation failed/);
   assert.match(refusal('[1].all(i, v, w > i)'), /undeclared reference to 'w'/);
   assert.match(refusal('self.n == "a"'), /compilation failed/);

@@ -9,6 +9,7 @@ import { hasRules } from './has-rules.ts';
 import { itemKey, type Structural } from '#machinery/structural.ts';
 import { oldItems } from './schema-validation.ts';
 import { uses } from '#cel/ast.ts';
+import { AUTHORIZER_EXTENSION } from '#cel/authorizer.ts';
 import { BudgetError, Meter, PER_CALL_LIMIT, TOTAL_LIMIT } from '#cel/budget.ts';
 import type { Scope } from '#cel/checker.ts';
 import { compileSource } from '#cel/compile.ts';
@@ -17,6 +18,7 @@ import { bounded } from '#cel/sizes.ts';
 import { Optional } from '#cel/datatypes.ts';
 import { declaredCount, declaredSizes, maxOccurrences } from '#cel/declared-sizes.ts';
 import { CelCompileError, runtimeMessage } from '#cel/errors.ts';
+import { Library } from '#cel/functions.ts';
 import { kubernetesLibrary } from '#cel/library.ts';
 import type { Program } from '#cel/program.ts';
 import { optionalOf } from '#cel/type.ts';
@@ -293,9 +295,16 @@ class Compiler {
   }
 }
 
+let library: Library | undefined;
+
+/** With the functions of the authorizer, which upstream declares here too, though rules have no such variable: errors of expressions tell. */
+function rulesLibrary(): Library {
+  return (library ??= new Library(kubernetesLibrary(false)).add(AUTHORIZER_EXTENSION));
+}
+
 function scopeOf({ type }: CelType, isOptional: boolean): Scope {
   return {
-    library: kubernetesLibrary(false),
+    library: rulesLibrary(),
     constructs: false,
     variables: new Map([
       ['self', type],

@@ -675,6 +675,10 @@ describe('ValidatingAdmissionPolicy', () => {
         'spec.variables[1].expression: Invalid value: "variables.c": compilation failed: ERROR: <input>:1:10: undefined field \'c\'',
       ],
     );
+    assert.deepEqual(await refusal({ matchConditions: [{ expression: 'nope' }] }), [
+      "spec.matchConditions[0].expression: Invalid value: \"nope\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'nope' (in container '')",
+      'spec.matchConditions[0].name: Required value',
+    ]);
     assert.deepEqual(await refusal({ matchConditions: [{ name: 'c', expression: 'params.x' }] }), [
       "spec.matchConditions[0].expression: Invalid value: \"params.x\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')",
     ]);
