@@ -12,9 +12,7 @@ import {
   times,
   TRAVERSAL,
   union,
-  UNBOUNDED,
   UNKNOWN,
-  type Call,
   type Sizes,
   type Size,
 } from './sizes.ts';

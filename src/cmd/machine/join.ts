@@ -152,10 +152,10 @@ function documentsFrom(flags: JoinFlags, endpoint: string | undefined): ConfigDo
 }
 
 function requireUnmixed(flags: JoinFlags, endpoint: string | undefined): void {
-  const mixed = Object.entries(IN_CONFIG)
+  const mixed: string[] = Object.entries(IN_CONFIG)
     .filter(([key]) => flags[key as keyof typeof IN_CONFIG] !== undefined)
     .map(([, name]) => name);
-  if (endpoint !== undefined) mixed.push('HOST:PORT' as never);
+  if (endpoint !== undefined) mixed.push('HOST:PORT');
   if (mixed.length > 0) throw new UserError(`can not mix '--config' with arguments [${mixed.join(' ')}]`);
 }
 

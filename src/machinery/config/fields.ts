@@ -11,7 +11,7 @@ interface Leaf {
   /** The flag that it sets. */
   readonly flag?: string;
   /** The flag's value; default: that of the field. */
-  readonly words?: ((value: never) => unknown) | undefined;
+  words?(value: unknown): unknown;
   /** Zero is a value, not the default. */
   readonly pointer?: boolean | undefined;
   /** Why it can only have the value `holds`. */
@@ -89,7 +89,7 @@ export function applyFields(object: object, fields: ConfigFields): AppliedFields
   for (const { path, value, field } of leavesOf(object, fields)) {
     if (isDefault(value, field)) continue;
     if (field.flag !== undefined)
-      flags.push({ flag: field.flag, path, value: field.words ? field.words(value as never) : value });
+      flags.push({ flag: field.flag, path, value: field.words ? field.words(value) : value });
     else if (field.only !== undefined)
       problems.push({
         path,

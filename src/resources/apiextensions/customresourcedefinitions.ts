@@ -55,11 +55,14 @@ export const customresourcedefinitions = defineResource<CustomResourceDefinition
     // The names controller accepts or rejects the names, and writes the rest of the status.
     const storage =
       definition.spec?.versions?.filter(({ storage: stores }) => stores).map(({ name }) => name) ?? [];
-    definition.status = {
-      conditions: null as never,
-      acceptedNames: { plural: '', kind: '' },
-      storedVersions: storage.length > 0 ? storage.slice(0, 1) : (null as never),
-    };
+    // Upstream writes null for what is empty, which the API's types do not have.
+    Object.assign(definition, {
+      status: {
+        conditions: null,
+        acceptedNames: { plural: '', kind: '' },
+        storedVersions: storage.length > 0 ? storage.slice(0, 1) : null,
+      },
+    });
   },
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');

@@ -117,11 +117,7 @@ function fillSources(spec: PersistentVolumeClaimSpec): void {
     readonly apiGroup?: string;
     readonly kind: string;
     readonly name: string;
-  }): { apiGroup: string; kind: string; name: string } => ({
-    apiGroup: (apiGroup ?? null) as never,
-    kind,
-    name,
-  });
+  }): { kind: string; name: string } => Object.assign({ apiGroup: apiGroup ?? null }, { kind, name });
   if (dataSource && !dataSourceRef) spec.dataSourceRef = copy(dataSource);
   else if (dataSourceRef && !dataSource && !dataSourceRef.namespace) spec.dataSource = copy(dataSourceRef);
 }

@@ -22,7 +22,7 @@ type Json = Record<string, any>;
 
 export function defaultClaimRequests(spec: ResourceClaimSpec | undefined): void {
   // Always written, as null when there is none.
-  if (spec?.devices && !spec.devices.requests?.length) spec.devices.requests = null as never;
+  if (spec?.devices && !spec.devices.requests?.length) Object.assign(spec.devices, { requests: null });
   for (const request of spec?.devices?.requests ?? []) {
     for (const exact of [request.exactly, ...(request.firstAvailable ?? [])]) {
       if (!exact) continue;

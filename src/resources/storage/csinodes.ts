@@ -36,7 +36,8 @@ export const csinodes = defineResource<CSINode>({
 
 /** Both are always written, as null when they are empty. */
 function emptyAsNull(node: CSINode): void {
-  const spec = (node.spec ??= {} as never) as { drivers: { topologyKeys?: string[] | null }[] | null };
+  const written = node as { spec?: { drivers: { topologyKeys?: string[] | null }[] | null } };
+  const spec = (written.spec ??= { drivers: null });
   if (!spec.drivers?.length) spec.drivers = null;
   else for (const driver of spec.drivers) if (!driver.topologyKeys?.length) driver.topologyKeys = null;
 }

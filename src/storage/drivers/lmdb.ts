@@ -145,8 +145,8 @@ function syncDir(dir: string): void {
   }
 }
 
-/** Missing in lmdb-js's types for this overload. */
-const APPEND = { append: true } as never;
+/** lmdb-js takes options in the version's place, which its types omit for this overload. */
+const APPEND = { append: true } as unknown as number;
 
 /** Values are read in lmdb-js's buffer, without a copy: each is valid until the next read. */
 const IN_PLACE = { encode: (value: Buffer) => value, decode: (value: Buffer) => value };
@@ -173,8 +173,11 @@ function openTables(file: string): Tables {
     // We batch ourselves; with lmdb-js's own batches in addition, a failed commit also rejects an unreachable promise.
     eventTurnBatching: false,
   });
-  const table = (name: string, keyEncoder: unknown): never =>
-    root.openDB({ name, encoder: IN_PLACE, keyEncoder } as never) as never;
+  const table = <K extends Revision | string>(name: string, keyEncoder: unknown): Database<Buffer, K> => {
+    // Not a literal argument: lmdb-js's types lack both encoders.
+    const options = { name, encoder: IN_PLACE, keyEncoder };
+    return root.openDB<Buffer, K>(options);
+  };
   return {
     root,
     log: table('log', revisionKey),

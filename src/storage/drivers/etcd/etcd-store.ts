@@ -516,14 +516,14 @@ class EtcdStore implements Store {
   }
 
   /** A request that may be sent more than once. */
-  async #call<Response extends { readonly header: { readonly revision: unknown } }>(
+  async #call<Response extends Pick<RangeResponse, 'header'>>(
     method: 'Range' | 'Compact' | 'LeaseTimeToLive',
     request: object,
     doing: string,
   ): Promise<Response> {
     try {
       const answer = await this.#connection.call<Response>(method, request, { doing, idempotent: true });
-      this.#saw(answer as never);
+      this.#saw(answer);
       return answer;
     } catch (error) {
       throw error instanceof EtcdCallError ? error.failure.error : error;
