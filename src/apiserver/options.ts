@@ -46,16 +46,16 @@ export interface ApiServerOptions {
   readonly connect?: ConnectHandlers | ((context: PartContext) => ConnectHandlers);
   readonly audit?: AuditSink;
   /** Default: priority and fairness over 600 seats, 60 s a request. */
-  readonly requestLimits?: RequestLimits;
+  readonly requestLimits?: RequestLimits | undefined;
   /** Of the program, by name and as they hold: shown by /flagz, which is not served without. */
-  readonly flags?: Readonly<Record<string, string>>;
+  readonly flags?: Readonly<Record<string, string>> | undefined;
   /** Enables /debug/pprof. Default true. */
   readonly profiling?: boolean;
   /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
   readonly extraPaths?: Readonly<Record<string, PathHandler>>;
   /** Default 10.96.0.0/12. */
   readonly serviceCidr?: string;
-  readonly serviceNodePorts?: { readonly from: number; readonly to: number };
+  readonly serviceNodePorts?: { readonly from: number; readonly to: number } | undefined;
   /** Where clients in the cluster reach this server: the endpoint of the kubernetes Service. Default: that Service gets no endpoint. */
   readonly advertiseAddress?: { readonly ip: string; readonly port: number };
   /** How the kubernetes Service's endpoints follow the API servers of a shared store; none: they are not written. Default: lease. */
@@ -71,9 +71,9 @@ export interface ApiServerOptions {
   /** Impersonation for some requests only: upstream's feature gate ConstrainedImpersonation. Default true. */
   readonly constrainedImpersonation?: boolean;
   /** How extension API servers are reached. */
-  readonly aggregation?: AggregationSettings;
+  readonly aggregation?: AggregationSettings | undefined;
   /** Published beside clientCa: the front-proxy CA and the names and headers it allows. */
-  readonly requestHeader?: PublishedRequestHeader;
+  readonly requestHeader?: PublishedRequestHeader | undefined;
   /** Of parts that this server does not know: its storage's, say. */
   readonly healthChecks?: readonly HealthCheck[];
   /** Further lines of /metrics. */
@@ -89,7 +89,7 @@ export interface StartOptions {
   readonly host: string;
   readonly port: number;
   readonly tls: TlsMaterial;
-  readonly limits?: Partial<ListenerLimits>;
+  readonly limits?: Partial<ListenerLimits> | undefined;
 }
 
 export const DEFAULT_SERVICE_CIDR = '10.96.0.0/12';

@@ -129,7 +129,7 @@ async function openStorage({ options, clock, log }: Base): Promise<Storage> {
   const cache = new WatchCache({ store, clock, log });
   const services = new ServiceAllocation({
     cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR,
-    ...(options.serviceNodePorts ? { nodePorts: options.serviceNodePorts } : {}),
+    nodePorts: options.serviceNodePorts,
   });
   const catalogue = new Catalogue({
     resources: options.registry ?? RESOURCES,
@@ -382,7 +382,7 @@ class Server implements ApiServer {
       tls,
       log: this.#log,
       onHandshakeError: () => this.metrics.handshakeErrors.add(''),
-      ...(limits ? { limits } : {}),
+      limits,
     });
     const address = await listener.listen({ host, port });
     this.#listeners.push(listener);

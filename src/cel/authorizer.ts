@@ -45,8 +45,8 @@ interface Question {
   readonly namespace: string;
   readonly name: string;
   readonly path: string;
-  readonly fieldSelector?: readonly SelectorRequirement[];
-  readonly labelSelector?: readonly SelectorRequirement[];
+  readonly fieldSelector?: readonly SelectorRequirement[] | undefined;
+  readonly labelSelector?: readonly SelectorRequirement[] | undefined;
 }
 
 interface Decision {
@@ -344,8 +344,8 @@ function checkResource(
       version: '*',
       isResourceRequest: true,
       path: '',
-      ...(fields ? { fieldSelector: fields } : {}),
-      ...(labels ? { labelSelector: labels } : {}),
+      fieldSelector: fields,
+      labelSelector: labels,
     }),
   );
 }

@@ -40,7 +40,7 @@ export interface Client {
   get<T extends KubeObject>(ref: ResourceRef<T>, name: ObjectName): Promise<Stored<T>>;
   list<T extends KubeObject>(
     ref: ResourceRef<T>,
-    options?: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string },
+    options?: SelectOptions & { limit?: number | undefined; continue?: string; resourceVersion?: string },
   ): Promise<KubeList<Stored<T>>>;
   /** As list, but of metadata only: the items are PartialObjectMetadata. For code that handles objects of any kind. */
   listMetadata(

@@ -21,7 +21,7 @@ export interface DirectRequest {
     readonly organizations: readonly string[];
     readonly fingerprint: string;
   };
-  readonly user?: UserInfo;
+  readonly user?: UserInfo | undefined;
 }
 
 export interface DirectSink {
@@ -166,7 +166,7 @@ export function directRequest(
     },
     onAbort: (callback) => aborts.add(callback),
     remoteAddress,
-    ...(user ? { user } : {}),
+    user,
   };
 }
 

@@ -5,7 +5,7 @@ export interface TransportRequest {
   /** Path and query. */
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Buffer | string;
+  readonly body?: Buffer | string | undefined;
   readonly signal?: AbortSignal;
 }
 

@@ -53,7 +53,7 @@ interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
   /** The CA bundle with which pods verify the API server, PEM. */
   readonly rootCA: RootCA;
   /** The key that signs tokens in secrets, PEM. Without it, no token secrets are filled. */
-  readonly serviceAccountKey?: string;
+  readonly serviceAccountKey?: string | undefined;
 }
 
 export function controllers(options: ControllersOptions): ControllerDefinition[] {

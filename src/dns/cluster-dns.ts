@@ -100,7 +100,7 @@ class Dns implements ClusterDns {
     this.#forwarder = new Forwarder({
       resolvers,
       clock,
-      ...(upstreamTimeoutMs === undefined ? {} : { timeoutMs: upstreamTimeoutMs }),
+      timeoutMs: upstreamTimeoutMs,
     });
     if (publish)
       await keepPublished({

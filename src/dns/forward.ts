@@ -19,7 +19,7 @@ interface ForwarderOptions {
   readonly resolvers: readonly Resolver[];
   readonly clock: Clock;
   /** Per resolver and transport. Default 2 s. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
 }
 
 const TIMEOUT_MS = 2_000;

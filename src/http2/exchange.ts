@@ -29,7 +29,7 @@ export interface Http2Response {
   /** Lower-case names; values in Latin-1 without line ends. The connection adds date and content-length. */
   readonly headers: Record<string, string>;
   /** Fields sent once for each value; they must not occur in `headers`. */
-  readonly repeated?: Readonly<Record<string, readonly string[]>>;
+  readonly repeated?: Readonly<Record<string, readonly string[]>> | undefined;
   /** Whole bytes, pieces that are sent one after the other (the list must not change any more), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
 }

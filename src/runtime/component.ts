@@ -26,5 +26,5 @@ export interface ComponentContext {
   /** Unique name of this process for leader election and events: '<host>_<uuid>'. */
   readonly identity: string;
   /** The registry for the component's metrics. Undefined: metrics are not exposed. */
-  readonly metrics?: MetricsRegistry;
+  readonly metrics?: MetricsRegistry | undefined;
 }

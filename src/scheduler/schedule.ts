@@ -24,7 +24,7 @@ export interface Failure {
   /** Per node that was evaluated. */
   readonly refusals: ReadonlyMap<string, Refusal>;
   /** For the nodes that were not evaluated because a preFilter excluded them. */
-  readonly others?: Refusal;
+  readonly others?: Refusal | undefined;
   /** Set when a preFilter rejected the pod for all nodes. */
   readonly everywhere?: Refusal;
 }
@@ -68,7 +68,7 @@ export function schedule(input: ScheduleInput): Decision {
     return {
       kind: 'none',
       cycle,
-      failure: { nodeCount, refusals, ...(narrowed.others ? { others: narrowed.others } : {}) },
+      failure: { nodeCount, refusals, others: narrowed.others },
     };
   const best =
     feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random: input.random });

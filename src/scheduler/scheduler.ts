@@ -153,7 +153,7 @@ class Scheduler implements Component {
       log,
       identity,
       name: this.name,
-      ...(options.metrics ? { metrics: options.metrics } : {}),
+      metrics: options.metrics,
       ...(leaderElect === false ? {} : { leaderElect }),
       prepare: () => this.#watch(),
       work: (signal) => this.#lead(signal),

@@ -72,7 +72,7 @@ describe('admission policies and kubectl', { skip: 'missing' in tools ? tools.mi
     runCommand(['missing' in tools ? '' : tools.kubectl, ...line.split(' ')], {
       timeoutMs: 60_000,
       env: { KUBECONFIG: cluster.kubeconfig },
-      ...(input === undefined ? {} : { input }),
+      input,
     });
   const k = async (line: string, input?: string): Promise<CommandResult> => {
     const result = await kubectl(line, input);

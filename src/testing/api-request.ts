@@ -9,7 +9,7 @@ const response = await transport.request({
   method,
   path: target,
   headers: { 'content-type': 'application/json' },
-  ...(body === undefined ? {} : { body }),
+  body,
 });
 process.stdout.write(`${response.status} ${(await response.bytes()).toString()}`);
 await transport.close();

@@ -19,7 +19,7 @@ export interface CommandResult {
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
-  readonly input?: string;
+  readonly input?: string | undefined;
   /** Default 120 s; then the command is killed. */
   readonly timeoutMs?: number;
 }

@@ -66,8 +66,8 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
     clock,
     log,
     advertiseAddress: options.advertiseAddress ?? '127.0.0.1',
-    ...(options.settings ? { settings: options.settings } : {}),
-    ...(options.serving ? { serving: options.serving } : {}),
+    settings: options.settings,
+    serving: options.serving,
     port: options.port ?? 6443,
     listen: options.port === undefined ? [] : ['127.0.0.1'],
   });

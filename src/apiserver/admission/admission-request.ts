@@ -8,7 +8,7 @@ interface RequestUserInfo {
   readonly username?: string;
   readonly uid?: string;
   readonly groups?: readonly string[];
-  readonly extra?: Readonly<Record<string, readonly string[]>>;
+  readonly extra?: Readonly<Record<string, readonly string[]>> | undefined;
 }
 
 interface AdmissionRequest {
@@ -59,7 +59,7 @@ function userInfo({ name, uid, groups, extra }: UserInfo): RequestUserInfo {
     ...(name && { username: name }),
     ...(uid && { uid }),
     ...(groups.length > 0 && { groups }),
-    ...(extra && { extra }),
+    extra,
   };
 }
 

@@ -38,9 +38,9 @@ import { validatingAdmissionWebhook } from './webhooks/validating.ts';
 export interface AdmissionOptions {
   readonly authorization: Authorization;
   /** Upstream's plugin names, as in --disable-admission-plugins. An unknown one is refused. */
-  readonly disabled?: readonly string[];
+  readonly disabled?: readonly string[] | undefined;
   /** As in --enable-admission-plugins: of those that are off by default; others are on anyhow. */
-  readonly enabled?: readonly string[];
+  readonly enabled?: readonly string[] | undefined;
   /** Of plugins that have any. */
   readonly configuration?: AdmissionPluginConfiguration;
 }

@@ -25,7 +25,7 @@ export interface AggregationSettings {
   /** What extension servers know this server by: signed by the authority of request headers. */
   readonly proxyClient?: ProxyClientCertificate | undefined;
   /** Default true: connections go to a Service's endpoints, which need no routes of cluster addresses here. */
-  readonly endpointRouting?: boolean;
+  readonly endpointRouting?: boolean | undefined;
   /** For tests. */
   readonly checkTimeoutMs?: number;
   readonly responseTimeoutMs?: number;
@@ -85,7 +85,7 @@ export class Aggregator {
       clock,
       log,
       serviceOf,
-      ...(checkTimeoutMs === undefined ? {} : { checkTimeoutMs }),
+      checkTimeoutMs,
     });
     this.#documents = new DocumentsReader({ clock, log, serviceOf, changed: () => void this.#revision++ });
     this.#local = new LocalServices({ internal, catalogue, clock, log });

@@ -38,7 +38,7 @@ interface AvailabilityOptions {
   readonly log: Logger;
   /** The current Service of this name. */
   serviceOf(name: string): ExtensionService | undefined;
-  readonly checkTimeoutMs?: number;
+  readonly checkTimeoutMs?: number | undefined;
 }
 
 export class AvailabilityController {

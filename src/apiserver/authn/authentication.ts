@@ -94,9 +94,9 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
     keys,
     apiAudiences,
     nowMs,
-    ...(jwksUri === undefined ? {} : { jwksUri }),
-    ...(extendExpiration === undefined ? {} : { extendExpiration }),
-    ...(maxExpirationSeconds === undefined ? {} : { maxExpirationSeconds }),
+    jwksUri,
+    extendExpiration,
+    maxExpirationSeconds,
   });
   const chain = [
     ...(options.requestHeader ? [new RequestHeaderAuthenticator(options.requestHeader, nowMs)] : []),

@@ -15,8 +15,8 @@ import { SessionTokens, type SessionTokensOptions } from './session/session-toke
 import type { TokenAuthenticator } from './token.ts';
 
 export interface LoginOptions {
-  readonly basicAuthFile?: string;
-  readonly ldapConfigFile?: string;
+  readonly basicAuthFile?: string | undefined;
+  readonly ldapConfigFile?: string | undefined;
   readonly kerberos?: {
     readonly keytab: string;
     /** 'HTTP' or 'HTTP@host' */

@@ -23,11 +23,11 @@ interface IssuerOptions {
   readonly keys: ServiceAccountKeys;
   readonly apiAudiences: readonly string[];
   /** Default: '<issuer>/openid/v1/jwks'. */
-  readonly jwksUri?: string;
+  readonly jwksUri?: string | undefined;
   /** Default true, as upstream. */
-  readonly extendExpiration?: boolean;
+  readonly extendExpiration?: boolean | undefined;
   /** Longer requests are cut to this. */
-  readonly maxExpirationSeconds?: number;
+  readonly maxExpirationSeconds?: number | undefined;
   readonly nowMs: () => number;
 }
 
@@ -124,6 +124,6 @@ function privateClaims(spec: TokenRequestSpec, warnafter: number | undefined): P
     ...(bound && spec.boundTo?.kind === 'Pod' ? { pod: bound } : {}),
     ...(bound && spec.boundTo?.kind === 'Secret' ? { secret: bound } : {}),
     serviceaccount: { name: spec.serviceAccount.name, uid: spec.serviceAccount.uid },
-    ...(warnafter === undefined ? {} : { warnafter }),
+    warnafter,
   };
 }

@@ -23,7 +23,7 @@ export interface PrivateClaims {
   readonly pod?: ObjectRef;
   readonly secret?: ObjectRef;
   readonly serviceaccount?: ObjectRef;
-  readonly warnafter?: number;
+  readonly warnafter?: number | undefined;
 }
 
 export function serviceAccountName(namespace: string, name: string): string {

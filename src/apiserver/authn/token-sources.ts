@@ -10,8 +10,9 @@ export interface TokenSourceOptions {
   /** A file of kind AuthenticationConfiguration, or flags. */
   readonly jwt?:
     | { readonly file: string }
-    | { readonly flags: OidcFlags; readonly caFile: string | undefined };
-  readonly webhook?: Pick<WebhookTokenOptions, 'configFile' | 'version' | 'cacheTtlMs'>;
+    | { readonly flags: OidcFlags; readonly caFile: string | undefined }
+    | undefined;
+  readonly webhook?: Pick<WebhookTokenOptions, 'configFile' | 'version' | 'cacheTtlMs'> | undefined;
 }
 
 export interface TokenSources {

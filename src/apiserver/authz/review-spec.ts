@@ -19,8 +19,8 @@ export interface AccessReviewSpec {
     readonly resource?: string;
     readonly subresource?: string;
     readonly name?: string;
-    readonly fieldSelector?: SelectorSpec;
-    readonly labelSelector?: SelectorSpec;
+    readonly fieldSelector?: SelectorSpec | undefined;
+    readonly labelSelector?: SelectorSpec | undefined;
   };
   readonly nonResourceAttributes?: { readonly path?: string; readonly verb?: string };
   readonly user?: string;
@@ -51,8 +51,8 @@ function resourceAttributesOf(
   const labelSelector = selectorOf(request.labelSelector, LABEL_OPERATORS);
   return {
     ...present({ namespace, verb, group, version, resource, subresource, name }),
-    ...(fieldSelector ? { fieldSelector } : {}),
-    ...(labelSelector ? { labelSelector } : {}),
+    fieldSelector,
+    labelSelector,
   };
 }
 

@@ -129,7 +129,7 @@ export class WebhookAuthorizer implements Authorizer {
             metrics.webhookSeconds.observe(labels, (this.#clock.monotonic() - startedMs) / 1000);
           }
         },
-        { clock: this.#clock, ...(retryMs === undefined ? {} : { initialMs: retryMs }) },
+        { clock: this.#clock, initialMs: retryMs },
       );
       const decision = decisionOf(status);
       const ttlMs = status.allowed === true ? authorizedTtlMs : unauthorizedTtlMs;

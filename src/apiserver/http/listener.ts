@@ -51,7 +51,7 @@ interface TlsListenerOptions {
   readonly onUpgrade?: (request: ApiRequest, socket: Duplex, head: Buffer) => void;
   readonly tls: TlsMaterial;
   readonly log: Logger;
-  readonly limits?: Partial<ListenerLimits>;
+  readonly limits?: Partial<ListenerLimits> | undefined;
 }
 
 export interface ListenerLimits {

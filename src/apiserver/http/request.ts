@@ -50,7 +50,7 @@ export interface ApiResponse {
   readonly status: number;
   readonly headers: Record<string, string>;
   /** Headers sent as several lines, one for each value; they must not occur in `headers`. */
-  repeated?: Readonly<Record<string, readonly string[]>>;
+  repeated?: Readonly<Record<string, readonly string[]>> | undefined;
   /** Whole bytes, a concatenation of ready pieces (sent without copying them together first), or a stream. */
   readonly body: Buffer | readonly Buffer[] | ((sink: ResponseSink) => void);
   /** The same whole body as gzip, from parts that may be compressed already. */

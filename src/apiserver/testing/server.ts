@@ -18,7 +18,7 @@ export interface TestResponse {
 
 export interface TestRequestOptions {
   readonly body?: unknown;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly user?: UserInfo;
 }
 
@@ -75,7 +75,7 @@ function toRequest(
     remoteAddress: '127.0.0.1',
     onAbort,
     body: () => Promise.resolve(bytes),
-    ...(user ? { user } : {}),
+    user,
   };
 }
 

@@ -96,7 +96,7 @@ export function createKubeconfigClient({
 
 export interface RetryOptions {
   /** Default: upstream's for authentication and authorization webhooks: 500 ms, factor 1.5, jitter 0.2, 5 tries. */
-  readonly initialMs?: number;
+  readonly initialMs?: number | undefined;
   readonly tries?: number;
   readonly clock?: Clock;
   readonly signal?: AbortSignal;

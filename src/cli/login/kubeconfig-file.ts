@@ -60,8 +60,8 @@ function knownCluster(flags: LoginFlags, server: string | undefined): LoginClust
     if (server !== undefined && known.server !== server) return undefined;
     return {
       server: known.server,
-      ...(known.caPem === undefined ? {} : { caPem: known.caPem }),
-      ...(known.serverName === undefined ? {} : { serverName: known.serverName }),
+      caPem: known.caPem,
+      serverName: known.serverName,
     };
   } catch {
     return undefined;

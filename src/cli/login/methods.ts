@@ -10,8 +10,8 @@ export interface LoginCluster {
   /** Without a slash at the end. */
   readonly server: string;
   /** Absent: the authorities that the machine trusts. */
-  readonly caPem?: string;
-  readonly serverName?: string;
+  readonly caPem?: string | undefined;
+  readonly serverName?: string | undefined;
 }
 
 export type Method = 'basic' | 'ldap' | 'kerberos' | 'oidc';

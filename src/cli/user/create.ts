@@ -106,7 +106,7 @@ async function create(name: string, options: CreateOptions): Promise<void> {
       caPem: caOf(admin.https),
       clusterName: 'capstan',
       userName: name,
-      ...(namespace === undefined ? {} : { namespace }),
+      namespace,
       credentials: { certificate },
     });
     if (options.output === undefined) return print(text.trimEnd());

@@ -50,10 +50,10 @@ export interface ComposeOptions {
   /** The store is an etcd with upstream's encoding, below this prefix in place of /registry. */
   readonly etcdPrefix?: string | undefined;
   readonly pki: ApiServerKeys;
-  readonly settings?: ApiServerSettings;
+  readonly settings?: ApiServerSettings | undefined;
   /** Default: by the front-proxy certificates among the keys. */
   readonly extensions?: AggregationFromFlags;
-  readonly serving?: Serving;
+  readonly serving?: Serving | undefined;
   /** As given: shown by /flagz. */
   readonly flags?: Readonly<Record<string, string>>;
   readonly serviceCIDR: string;
@@ -137,13 +137,13 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       ? {}
       : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
-    ...(requestHeader ? { requestHeader } : {}),
-    ...(aggregation ? { aggregation } : {}),
+    requestHeader,
+    aggregation,
     ...options.serving,
     programVersion: CAPSTAN_VERSION,
     ...settings.server,
-    ...(options.flags ? { flags: options.flags } : {}),
-    ...(settings.requestLimits ? { requestLimits: settings.requestLimits } : {}),
+    flags: options.flags,
+    requestLimits: settings.requestLimits,
     ...(audit ? { audit: audit.sink } : {}),
     authentication: ({ internal }) =>
       (authentication = createAuthentication({
@@ -207,7 +207,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
         host,
         port: options.port,
         tls,
-        ...(settings.listener ? { limits: settings.listener } : {}),
+        limits: settings.listener,
       });
   } catch (error) {
     await server.stop();

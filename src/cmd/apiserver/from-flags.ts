@@ -60,7 +60,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     serviceAccounts: { ...own.serviceAccounts, ...serviceAccountTokens },
     ...(authorization ? { authorization } : {}),
     ...(admission ? { admission } : {}),
-    server: { ...own.server, ...(serviceNodePorts ? { serviceNodePorts } : {}) },
+    server: { ...own.server, serviceNodePorts },
   };
 }
 

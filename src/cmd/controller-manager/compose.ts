@@ -30,7 +30,7 @@ interface ControllerManagerSetup extends ComponentContext {
   /** What certificate requests are signed with. Absent: none are signed. */
   readonly signer?: KeySource;
   /** What tokens in secrets are signed with, PEM. Absent: none are made. */
-  readonly serviceAccountKeyPem?: string;
+  readonly serviceAccountKeyPem?: string | undefined;
   readonly settings?: ControllerManagerSettings;
   /** The client of a controller's service account in kube-system; this component closes it. */
   readonly apiFor: (serviceAccount: string) => Promise<Client>;
@@ -47,7 +47,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     clusterCIDR,
     rootCA: caPem,
     ...(signer === undefined ? {} : { clusterSigner: signer }),
-    ...(setup.serviceAccountKeyPem === undefined ? {} : { serviceAccountKey: setup.serviceAccountKeyPem }),
+    serviceAccountKey: setup.serviceAccountKeyPem,
     ...settings.controllers,
   });
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
@@ -63,7 +63,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     clock,
     log,
     identity,
-    ...(setup.metrics ? { metrics: setup.metrics } : {}),
+    metrics: setup.metrics,
     ...(settings.leaderElect === false ? {} : { leaderElect: settings.leaderElect ?? {} }),
     clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
   });

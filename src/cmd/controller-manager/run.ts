@@ -39,12 +39,12 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
         clock: context.clock,
         log: context.log,
         identity: context.identity,
-        ...(context.metrics ? { metrics: context.metrics } : {}),
+        metrics: context.metrics,
         clusterCIDR,
         caPem: rootCa(flags, context),
         apiFor: clientsFor(flags, context),
         settings,
-        ...(serviceAccountKeyPem === undefined ? {} : { serviceAccountKeyPem }),
+        serviceAccountKeyPem,
       }).catch((error: unknown) => {
         if (errorMessage(error).endsWith('is not in the list of known controllers'))
           throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
@@ -63,7 +63,7 @@ function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings 
     controllers: {
       ...own.controllers,
       ...clusterSigning(flags),
-      ...(legacyTokenCleanUpMs === undefined ? {} : { legacyTokenCleanUpMs }),
+      legacyTokenCleanUpMs,
     },
     leaderElect: electionFrom(flags, NAME),
     features: featuresOn(gatesOf(flags.featureGates)),

@@ -64,7 +64,10 @@ function authority(name: string): SigningKeys {
 /** The output of `openssl req`, base64-encoded. */
 function requested(
   subject: string,
-  { names, key = 'ec' }: { readonly names?: string; readonly key?: 'ec' | 'rsa' | 'ed25519' } = {},
+  {
+    names,
+    key = 'ec',
+  }: { readonly names?: string; readonly key?: 'ec' | 'rsa' | 'ed25519' | undefined } = {},
 ): string {
   const algorithm =
     key === 'ec' ? ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256'] : key === 'rsa' ? ['rsa:2048'] : ['ed25519'];
@@ -126,7 +129,7 @@ function create(
   return api.create(certificateSigningRequests, {
     metadata: { name },
     spec: {
-      request: request ?? requested(subject, { ...(names ? { names } : {}), ...(key ? { key } : {}) }),
+      request: request ?? requested(subject, { ...(names ? { names } : {}), key }),
       signerName: signer,
       usages,
       ...(expirationSeconds === undefined ? {} : { expirationSeconds }),

@@ -181,7 +181,7 @@ async function listOf(
   }: { readonly resource: ServedResource; readonly namespace: string; readonly limit?: number },
 ): Promise<KubeList<KubeObject>> {
   try {
-    return await api.list(resource, { namespace, ...(limit === undefined ? {} : { limit }) });
+    return await api.list(resource, { namespace, limit });
   } catch (error) {
     // It was removed since discovery (its CustomResourceDefinition was deleted), or cannot be listed.
     if (isStatusError(error, 'NotFound') || isStatusError(error, 'MethodNotAllowed')) return { items: [] };

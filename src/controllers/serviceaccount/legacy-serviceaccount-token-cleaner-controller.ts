@@ -21,7 +21,7 @@ const TRACKING = { namespace: 'kube-system', name: 'kube-apiserver-legacy-servic
 
 export interface LegacyTokenCleanerOptions {
   /** Default a year: upstream's --legacy-service-account-token-clean-up-period. */
-  readonly legacyTokenCleanUpMs?: number;
+  readonly legacyTokenCleanUpMs?: number | undefined;
 }
 
 export function legacyServiceAccountTokenCleanerController({

@@ -52,7 +52,7 @@ export interface InitConfiguration {
   readonly certificateKey?: string;
   readonly skipPhases?: readonly string[];
   readonly patches?: { readonly directory?: string };
-  readonly timeouts?: Timeouts;
+  readonly timeouts?: Timeouts | undefined;
 }
 
 interface ComponentConfiguration {

@@ -48,7 +48,7 @@ interface EtcdMember {
   readonly name: string;
   readonly peerURL: string;
   /** Hexadecimal. Absent until the member was added. */
-  readonly memberID?: string;
+  readonly memberID?: string | undefined;
 }
 
 const NEW: MachineRecord = { format: MACHINE_FORMAT, seeds: [], services: [], phases: {} };

@@ -32,7 +32,7 @@ export interface CertificateFile {
   /** Of the certificate. */
   readonly path: string;
   /** The name of the authority that signs it; absent for authorities. */
-  readonly authority?: string;
+  readonly authority?: string | undefined;
   /** The existing pair; undefined where there is none, or its credentials are in files of their own. Throws PkiError for a damaged one. */
   read(): Promise<FoundPair | undefined>;
   /** Atomically, the key first. */
@@ -123,7 +123,7 @@ function pairFile(
     name,
     kind: authority === undefined ? 'authority' : 'leaf',
     path,
-    ...(authority === undefined ? {} : { authority }),
+    authority,
     async read() {
       const [certificatePem, keyPem] = await Promise.all([readIfPresent(path), readIfPresent(keyPath)]);
       if (certificatePem === undefined && keyPem === undefined) return undefined;

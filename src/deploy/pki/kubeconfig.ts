@@ -11,7 +11,7 @@ interface KubeconfigOptions {
   readonly userName: string;
   /** Default: '<user>@<cluster>', as kubeadm names it. */
   readonly contextName?: string;
-  readonly namespace?: string;
+  readonly namespace?: string | undefined;
   /** certificateFile: PEM of a certificate with its key, read again when it changes. */
   readonly credentials:
     | { readonly certificate: KeyPair }

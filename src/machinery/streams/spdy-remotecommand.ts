@@ -93,9 +93,9 @@ function parseOutcome(text: string, protocol: string): Partial<Status> {
 
 /** The server's view of a command whose client has opened all its streams. */
 export interface RemoteCommandSession {
-  readonly stdin?: Readable;
-  readonly stdout?: Writable;
-  readonly stderr?: Writable;
+  readonly stdin?: Readable | undefined;
+  readonly stdout?: Writable | undefined;
+  readonly stderr?: Writable | undefined;
   /** Terminal sizes, as they arrive. */
   readonly resize?: AsyncIterable<TerminalSize>;
   /** Ends the command: 0, another exit code, or the error for which it could not run. */
@@ -154,9 +154,9 @@ function createSession(streams: ReadonlyMap<string, SpdyStream>, protocol: strin
     streams.get(name),
   );
   return {
-    ...(stdin ? { stdin } : {}),
-    ...(stdout ? { stdout } : {}),
-    ...(stderr ? { stderr } : {}),
+    stdin,
+    stdout,
+    stderr,
     ...(resize ? { resize: terminalSizes(resize) } : {}),
     async finish(outcome) {
       const error = streams.get('error');

@@ -151,7 +151,7 @@ export class ImagePuller {
         credentials: this.#credentials(request),
         sandboxConfig: request.sandbox,
         signal: request.signal,
-        ...(registryDir === undefined ? {} : { registryDir }),
+        registryDir,
       });
       const pulled = (await this.#cri.imageStatus({ image: { image } })).image;
       if (!pulled) throw new Error(`image "${image}" is not there after it was pulled`);

@@ -144,7 +144,7 @@ class ContainerdRuntime implements Containerd {
     this.#log = (options.log ?? silentLogger).with({ component: 'containerd' });
     this.layout = containerdLayout({
       dir: options.dir,
-      ...(options.runBase === undefined ? {} : { runBase: options.runBase }),
+      runBase: options.runBase,
     });
     this.cgroupRoot = this.layout.cgroupRoot;
     this.cgroupDriver = options.cgroupDriver ?? 'cgroupfs';
@@ -470,7 +470,7 @@ async function linkTo(path: string, target: string): Promise<void> {
 export async function destroyContainerd(options: ContainerdOptions): Promise<readonly string[]> {
   const layout = containerdLayout({
     dir: options.dir,
-    ...(options.runBase === undefined ? {} : { runBase: options.runBase }),
+    runBase: options.runBase,
   });
   const clock = options.clock ?? realClock;
   const running = await findProcess(layout);
@@ -505,7 +505,7 @@ export async function containerdExists(
 ): Promise<boolean> {
   const layout = containerdLayout({
     dir: options.dir,
-    ...(options.runBase === undefined ? {} : { runBase: options.runBase }),
+    runBase: options.runBase,
   });
   return lstat(layout.configPath).then(
     () => true,

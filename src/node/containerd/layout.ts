@@ -52,7 +52,7 @@ const LONGEST_SUFFIX = '.ttrpc';
 interface LayoutOptions {
   readonly dir: string;
   /** '/run/capstan'; tests may use another. */
-  readonly runBase?: string;
+  readonly runBase?: string | undefined;
 }
 
 /** Throws ContainerdError 'socket-path-too-long'. */

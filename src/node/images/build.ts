@@ -51,7 +51,7 @@ interface BuildImageOptions {
   /** Seconds since the epoch; 0 by default, so that the same input gives the same image. */
   readonly createdSeconds?: number;
   /** False: layers are plain tars, for an image that goes no further than this machine. Default true. */
-  readonly compress?: boolean;
+  readonly compress?: boolean | undefined;
 }
 
 export interface BuiltImage {

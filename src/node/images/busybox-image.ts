@@ -53,7 +53,7 @@ export async function buildBusyboxImage(options: BusyboxImageOptions = {}): Prom
   ];
   return buildImage({
     name: options.name ?? 'busybox:latest',
-    ...(options.compress === undefined ? {} : { compress: options.compress }),
+    compress: options.compress,
     layers: [{ entries }, ...(options.layers ?? [])],
     config: {
       Cmd: ['sh'],

@@ -14,7 +14,7 @@ interface PullOptions extends CriCallOptions {
   readonly credentials?: readonly RegistryCredential[];
   readonly sandboxConfig?: CriInput<PodSandboxConfig>;
   /** containerd's registry directory (its layout's registryDir): registries on loopback then use plain HTTP. */
-  readonly registryDir?: string;
+  readonly registryDir?: string | undefined;
 }
 
 /** The image's reference as containers are created with it. Throws ImageError 'invalid-name' and CriError: the one of the last attempt. */

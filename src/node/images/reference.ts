@@ -8,9 +8,9 @@ interface ImageReference {
   readonly domain: string;
   /** 'library/busybox' */
   readonly repository: string;
-  readonly tag?: string;
+  readonly tag?: string | undefined;
   /** 'sha256:…' */
-  readonly digest?: string;
+  readonly digest?: string | undefined;
 }
 
 const DEFAULT_DOMAIN = 'docker.io';
@@ -40,8 +40,8 @@ export function parseReference(text: string): ImageReference | undefined {
   return {
     domain,
     repository,
-    ...(tag === undefined ? {} : { tag }),
-    ...(digest === undefined ? {} : { digest }),
+    tag,
+    digest,
   };
 }
 

@@ -15,7 +15,7 @@ const DEPOSED = 'no longer leading component="kube-controller-manager"';
 export interface Fault {
   readonly name: string;
   /** Of the control planes; default: the one that the seed says. */
-  readonly victim?: (cluster: ChaosCluster) => Promise<Machine>;
+  readonly victim?: ((cluster: ChaosCluster) => Promise<Machine>) | undefined;
   /** Some writes go on while it lasts. Default true. */
   readonly keepsQuorum?: boolean;
   /** How long it lasts at least. */
@@ -88,7 +88,7 @@ function stopped(
 ): Fault {
   return {
     name,
-    ...(victim && { victim }),
+    victim,
     holdMs: HOLD_MS,
     strike: (cluster, machine) => signalled(cluster, { victim: machine, signal: 'SIGSTOP', words }),
     heal: (cluster, machine) => void cluster.signal(machine, { signal: 'SIGCONT', words }),

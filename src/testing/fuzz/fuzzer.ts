@@ -351,7 +351,7 @@ class FuzzRun {
       body: async () => body,
       onAbort: (callback) => (aborted = callback),
       remoteAddress: '127.0.0.1',
-      ...(user ? { user } : {}),
+      user,
     });
     if (typeof answer !== 'function')
       return {

@@ -61,7 +61,7 @@ export function imagePolicyWebhook(options: ImagePolicyOptions): AdmissionPlugin
     };
     const answer = await withRetries(() => client.post(review, { timeoutMs: TIMEOUT_MS }), {
       clock,
-      ...(options.retryBackoffMs === undefined ? {} : { initialMs: options.retryBackoffMs }),
+      initialMs: options.retryBackoffMs,
     });
     const verdict = verdictOf(answer);
     remembered.delete(key);

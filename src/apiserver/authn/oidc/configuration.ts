@@ -51,10 +51,12 @@ export interface JwtConfiguration {
 
 export interface AuthenticationConfiguration {
   readonly jwt?: readonly JwtConfiguration[];
-  readonly anonymous?: {
-    readonly enabled?: boolean;
-    readonly conditions?: readonly { readonly path: string }[];
-  };
+  readonly anonymous?:
+    | {
+        readonly enabled?: boolean;
+        readonly conditions?: readonly { readonly path: string }[];
+      }
+    | undefined;
 }
 
 // ------------------------------------------------------------------------------------------------------------------ form
@@ -116,7 +118,7 @@ export function readConfiguration(content: string): AuthenticationConfiguration 
           })),
         }
       : {}),
-    ...(anonymous ? { anonymous } : {}),
+    anonymous,
   };
 }
 

@@ -44,7 +44,7 @@ export function createLoginHandler(
       try {
         return await sessions.issue(user, {
           method,
-          ...(spec.expirationSeconds === undefined ? {} : { seconds: spec.expirationSeconds }),
+          seconds: spec.expirationSeconds,
         });
       } catch (error) {
         if (!(error instanceof RangeError)) throw error;

@@ -26,7 +26,7 @@ describe('requests to backends over kept connections', () => {
   }
 
   async function text(url: URL, method = 'GET', body?: Buffer): Promise<string> {
-    const { response } = await requestBackend({ url, method, headers: {}, agent, ...(body ? { body } : {}) });
+    const { response } = await requestBackend({ url, method, headers: {}, agent, body });
     const parts: Buffer[] = [];
     for await (const part of response as AsyncIterable<Buffer>) parts.push(part);
     return Buffer.concat(parts).toString();

@@ -36,7 +36,7 @@ interface BackendRequest {
   readonly url: URL;
   readonly method: string;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
-  readonly body?: Buffer;
+  readonly body?: Buffer | undefined;
   readonly agent: HttpAgent | HttpsAgent;
 }
 

@@ -54,7 +54,7 @@ export async function proxyHttp(call: ProxyCall): Promise<ApiResponse> {
     method: request.method,
     headers,
     agent,
-    ...(body ? { body } : {}),
+    body,
   }).catch((error: unknown) => {
     throw proxyError(error);
   });
@@ -144,7 +144,7 @@ export function responseHeaders(
   }
   const { location } = headers;
   if (of && location !== undefined) headers['location'] = rewriteLocation(location, of);
-  return { headers, ...(repeated && { repeated }) };
+  return { headers, repeated };
 }
 
 /** A redirect within the backend is rewritten to the proxy's path; one to another host passes unchanged. */

@@ -20,8 +20,8 @@ export function admissionSettings({
 }: AdmissionFlags): AdmissionSettings | undefined {
   if (!enabled && !disabled && file === undefined) return undefined;
   return {
-    ...(enabled ? { enabled } : {}),
-    ...(disabled ? { disabled } : {}),
+    enabled,
+    disabled,
     ...(file === undefined ? {} : { configuration: configurationOf(file) }),
   };
 }

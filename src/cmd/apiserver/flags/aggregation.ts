@@ -92,8 +92,8 @@ export function aggregationFrom(
   return {
     ...(requestHeader ? { requestHeader } : {}),
     aggregation: {
-      ...(proxyClient ? { proxyClient } : {}),
-      ...(enableAggregatorRouting === undefined ? {} : { endpointRouting: enableAggregatorRouting }),
+      proxyClient,
+      endpointRouting: enableAggregatorRouting,
     },
   };
 }

@@ -19,7 +19,7 @@ const LONGEST_SECONDS = 2 ** 32;
 export function tokenSourcesFrom(flags: AuthenticationFlags): TokenSourceOptions | undefined {
   const jwt = jwtFrom(flags),
     webhook = webhookFrom(flags);
-  return jwt || webhook ? { ...(jwt ? { jwt } : {}), ...(webhook ? { webhook } : {}) } : undefined;
+  return jwt || webhook ? { jwt, webhook } : undefined;
 }
 
 function jwtFrom(flags: AuthenticationFlags): TokenSourceOptions['jwt'] {

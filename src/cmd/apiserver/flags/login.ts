@@ -40,8 +40,8 @@ export function loginOptions(
   if (flags.kerberosGroupsFromLdap && ldapConfig === undefined)
     throw new UserError('--kerberos-groups-from-ldap needs --ldap-config.');
   return {
-    ...(basicAuthFile === undefined ? {} : { basicAuthFile }),
-    ...(ldapConfig === undefined ? {} : { ldapConfigFile: ldapConfig }),
+    basicAuthFile,
+    ldapConfigFile: ldapConfig,
     ...(kerberosKeytab === undefined
       ? {}
       : {

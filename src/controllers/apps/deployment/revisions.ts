@@ -91,7 +91,7 @@ async function noteNewSet(
         ),
       }
     : deployment.status;
-  await sync.writeStatus({ revision, ...(status ? { status } : {}) });
+  await sync.writeStatus({ revision, status });
 }
 
 /** undefined when nothing differs. */

@@ -60,7 +60,7 @@ export class DeploymentSync implements Rollout {
 
   /** Status and annotations: an update of the status subresource accepts both. */
   async writeStatus(change: {
-    readonly status?: Deployment['status'];
+    readonly status?: Deployment['status'] | undefined;
     readonly revision?: string | undefined;
   }): Promise<void> {
     const { metadata } = this.deployment;

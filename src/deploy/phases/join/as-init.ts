@@ -17,7 +17,7 @@ export function asInit(context: JoinContext, { server, cluster, kubelet }: Joine
       bootstrapTokens: [],
       nodeRegistration: { ...join.nodeRegistration, taints: join.nodeRegistration.taints ?? [] },
       localAPIEndpoint: local,
-      ...(join.timeouts ? { timeouts: join.timeouts } : {}),
+      timeouts: join.timeouts,
     },
     cluster,
     kubelet: { clusterDNS: [serviceAddress(cluster.networking.serviceSubnet, 10)], ...kubelet },

@@ -32,7 +32,7 @@ export function supervisedEtcd(options: SupervisedEtcd): LocalEtcd {
     record: (memberID) =>
       void machine.update((record) => ({
         ...record,
-        etcd: { name, peerURL: url, ...(memberID === undefined ? {} : { memberID }) },
+        etcd: { name, peerURL: url, memberID },
       })),
     async start(initialCluster) {
       await mkdir(paths.etcdData, { recursive: true, mode: 0o700 });

@@ -68,7 +68,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
         container,
         seccompDir: options.seccompDir,
         targetId: options.targetId,
-        ...(options.imageUser ? { imageUser: options.imageUser } : {}),
+        imageUser: options.imageUser,
       }),
     },
     ...(container.lifecycle?.stopSignal ? { stopSignal: container.lifecycle.stopSignal as Signal } : {}),

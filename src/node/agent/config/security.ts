@@ -55,7 +55,7 @@ interface SecurityOptions {
   /** Of an ephemeral container with a target container. */
   readonly targetId?: string | undefined;
   /** The image's user; absent: root. */
-  readonly imageUser?: ImageUser;
+  readonly imageUser?: ImageUser | undefined;
 }
 
 /** Neither uid nor username: root. */

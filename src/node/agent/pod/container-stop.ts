@@ -28,7 +28,7 @@ interface StopRequest {
   /** The Killing event's text. */
   readonly message?: string;
   /** Aborted when a shorter grace period is requested: hooks are then abandoned. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Minimum time for the stop signal after a preStop hook. */
@@ -106,7 +106,7 @@ export async function stopPod(
       runtime,
       container,
       graceSeconds: grace,
-      ...(signal ? { signal } : {}),
+      signal,
     });
   await Promise.all(
     alive

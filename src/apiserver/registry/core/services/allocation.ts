@@ -23,7 +23,7 @@ interface ServiceAllocationOptions {
   /** '10.96.0.0/12' */
   readonly cidr: string;
   /** Default 30000-32767, both inclusive. */
-  readonly nodePorts?: { readonly from: number; readonly to: number };
+  readonly nodePorts?: { readonly from: number; readonly to: number } | undefined;
 }
 
 interface Change {
