@@ -415,6 +415,8 @@ class EtcdStore implements Store {
         cause: error,
       },
     );
+    // Such a write was applied before its response, or never will be: reading the key decides.
+    const undecided = error.code === 'no-space' ? error : unknown;
     const current = await this.get(key).catch(() => {
       throw unknown;
     });
@@ -422,7 +424,7 @@ class EtcdStore implements Store {
     const upTo = current ? Math.max(current.modRevision, since) : this.#revision;
     if (current && current.modRevision <= since)
       throw expected === undefined || current.modRevision === expected
-        ? unknown
+        ? undecided
         : writtenMeanwhile(key, current);
     const events = await this.#history(key, { after: since, upTo }).catch(() => {
       throw unknown;
@@ -437,7 +439,7 @@ class EtcdStore implements Store {
         ...(ours.previous && { previous: ours.previous }),
       };
     if (expected !== undefined && ours) throw writtenMeanwhile(key, current);
-    throw unknown;
+    throw undecided;
   }
 
   /** What was written to one key after a revision. */

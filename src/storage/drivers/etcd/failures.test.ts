@@ -131,6 +131,36 @@ describe('etcd that does not let us in', { skip: program ? false : 'no etcd can 
   );
 
   test(
+    'a write that crosses the quota is applied and refused by etcd: it succeeds',
+    { timeout: 60_000 },
+    async () => {
+      const one = await startEtcd(program!, [`quota-backend-bytes=${2 * 1024 * 1024}`]);
+      const store = await openEtcdStore({ ...one.options, keyPrefix: '/crossing' });
+      try {
+        const value = Buffer.alloc(100_000, 7);
+        let isFull = false;
+        for (let batch = 0; batch < 50 && !isFull; batch++) {
+          const keys = Array.from({ length: 16 }, (_, i) => `/k${batch}-${i}`);
+          const outcomes = await Promise.allSettled(
+            keys.map((key) => store.put(key, value, { expected: 0 })),
+          );
+          for (const [i, outcome] of outcomes.entries()) {
+            const stored = await store.get(keys[i]!);
+            assert.equal(stored !== undefined, outcome.status === 'fulfilled', keys[i]);
+            if (outcome.status === 'fulfilled') continue;
+            isFull = true;
+            assert.equal(outcome.reason.code, 'no-space');
+          }
+        }
+        assert.ok(isFull);
+      } finally {
+        await store.close();
+        await one.close();
+      }
+    },
+  );
+
+  test(
     'a database that is full: reads go on, and the sentence says how to end it',
     { timeout: 60_000 },
     async () => {
