@@ -15,7 +15,7 @@ import type { InternalApi } from './registry/loopback-client.ts';
 import type { Metrics } from './nonresource/metrics.ts';
 import type { RequestLimiter } from './flowcontrol/limiter.ts';
 import type { RequestDeadlines } from './flowcontrol/request-timeout.ts';
-import type { Catalogue } from './registry/endpoints.ts';
+import type { ServedEndpoints } from './registry/endpoints.ts';
 import type { RegistryStore } from './registry/store.ts';
 import type { NodePortMap } from './registry/core/services/node-port-map.ts';
 import type { ServiceAllocation } from './registry/core/services/allocation.ts';
@@ -24,7 +24,7 @@ import type { ServiceAllocation } from './registry/core/services/allocation.ts';
 export interface ServerCore {
   readonly store: Store;
   readonly cache: WatchCache;
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
   readonly admission: AdmissionChain;

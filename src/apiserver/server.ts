@@ -25,7 +25,7 @@ import type { ResourceCache } from './watchcache/resource-cache.ts';
 import { WatchCache } from './watchcache/watch-cache.ts';
 import { recordEvent } from './registry/core/events/record-event.ts';
 import { createTlsListener, type TlsListener, type TlsMaterial } from './http/listener.ts';
-import { Catalogue } from './registry/endpoints.ts';
+import { ServedEndpoints } from './registry/endpoints.ts';
 import type { ServerCore } from './server-core.ts';
 import { celMetrics } from '#cel/metrics.ts';
 import { DiscoveryDocuments } from './nonresource/discovery.ts';
@@ -118,7 +118,7 @@ interface Base {
 interface Storage {
   readonly store: WatchedStore;
   readonly cache: WatchCache;
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly services: ServiceAllocation;
   readonly customResources: CustomResources;
 }
@@ -131,18 +131,18 @@ async function openStorage({ options, clock, log }: Base): Promise<Storage> {
     cidr: options.serviceCidr ?? DEFAULT_SERVICE_CIDR,
     nodePorts: options.serviceNodePorts,
   });
-  const catalogue = new Catalogue({
+  const servedEndpoints = new ServedEndpoints({
     resources: options.registry ?? RESOURCES,
     hooks: { '/services': services },
     cache,
     isEnabled: isEnabledBy(options),
   });
-  const customResources = new CustomResources({ store, cache, catalogue, clock, log });
+  const customResources = new CustomResources({ store, cache, servedEndpoints, clock, log });
   await customResources.prepare();
   await cache.start();
-  const allServices = catalogue.byGroup(serviceRef.group, serviceRef.plural)?.cache;
+  const allServices = servedEndpoints.byGroup(serviceRef.group, serviceRef.plural)?.cache;
   if (allServices) services.rebuild(allServices);
-  return { store, cache, catalogue, services, customResources };
+  return { store, cache, servedEndpoints, services, customResources };
 }
 
 function isEnabledBy({ isEnabled }: ApiServerOptions): NonNullable<ApiServerOptions['isEnabled']> {
@@ -167,14 +167,14 @@ function assemble(base: Base, storage: Storage): Parts {
 }
 
 function assembleCore({ options, clock, log, metrics, health }: Base, storage: Storage): Parts {
-  const { store, cache, catalogue, services } = storage;
-  const internal: InternalApi = createInternalApi({ catalogue, registry: () => registry });
+  const { store, cache, servedEndpoints, services } = storage;
+  const internal: InternalApi = createInternalApi({ servedEndpoints, registry: () => registry });
   const part: PartContext = { internal, clock, log };
   const nodePorts = cache.isShared ? shareAllocations(storage, { internal, options }) : undefined;
   const authentication = options.authentication(part);
   const authorizer = options.authorization(part);
-  const aggregator = new Aggregator({ ...options.aggregation, internal, catalogue, clock, log });
-  const flow = new FlowControl(options.requestLimits ?? {}, { catalogue, clock, log, metrics });
+  const aggregator = new Aggregator({ ...options.aggregation, internal, servedEndpoints, clock, log });
+  const flow = new FlowControl(options.requestLimits ?? {}, { servedEndpoints, clock, log, metrics });
   const admission = new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []);
   const registry = new RegistryStore({ store, cache, metrics, admission, clock });
   const core: ServerCore = {
@@ -182,7 +182,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     deadlines: flow.deadlines,
     store,
     cache,
-    catalogue,
+    servedEndpoints,
     internal,
     services,
     nodePorts,
@@ -202,7 +202,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     routePath: nonresourcePaths(options, {
       authentication,
       aggregator,
-      catalogue,
+      servedEndpoints,
       clock,
       flow,
       health,
@@ -217,10 +217,10 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
 
 /** Addresses and node ports are had from the store, which other servers write too. */
 function shareAllocations(
-  { store, catalogue, services }: Storage,
+  { store, servedEndpoints, services }: Storage,
   { internal, options }: { readonly internal: InternalApi; readonly options: ApiServerOptions },
 ): NodePortMap | undefined {
-  if (!catalogue.byGroup(SERVICES.group, SERVICES.resource)) return undefined;
+  if (!servedEndpoints.byGroup(SERVICES.group, SERVICES.resource)) return undefined;
   const ports = new NodePortMap({
     store,
     range: options.serviceNodePorts ?? DEFAULT_NODE_PORTS,
@@ -230,22 +230,22 @@ function shareAllocations(
   return ports;
 }
 
-interface PathParts extends Pick<ServerCore, 'aggregator' | 'catalogue' | 'clock' | 'metrics'> {
+interface PathParts extends Pick<ServerCore, 'aggregator' | 'servedEndpoints' | 'clock' | 'metrics'> {
   readonly authentication: Authentication;
   readonly flow: FlowControl;
   readonly health: HealthChecks;
 }
 
 function nonresourcePaths(options: ApiServerOptions, parts: PathParts): ServerCore['routePath'] {
-  const { authentication, aggregator, catalogue, clock, flow, health, metrics } = parts;
+  const { authentication, aggregator, servedEndpoints, clock, flow, health, metrics } = parts;
   const isEnabled = isEnabledBy(options);
   const { advertiseAddress } = options;
   return createPathRouter({
-    documents: new DiscoveryDocuments(catalogue, {
+    documents: new DiscoveryDocuments(servedEndpoints, {
       extensions: aggregator,
       serverAddress: advertiseAddress ? `${advertiseAddress.ip}:${advertiseAddress.port}` : '',
     }),
-    customOpenapi: new CustomOpenapi(catalogue),
+    customOpenapi: new CustomOpenapi(servedEndpoints),
     extensions: aggregator,
     health,
     metrics,
@@ -269,10 +269,10 @@ function startParts(
   parts: Parts,
 ): Bootstrap {
   const { core, flow } = parts;
-  const { internal, registry, authorizer, catalogue } = core;
+  const { internal, registry, authorizer, servedEndpoints } = core;
   storage.customResources.start({ internal, registry });
   core.aggregator.start();
-  const kinds = createAdmissionKinds(catalogue);
+  const kinds = createAdmissionKinds(servedEndpoints);
   parts.stopAdmission = core.admission.start({ internal, kinds, authorizer, metrics, clock, log });
   flow.start(internal, { keepObjects: options.bootstrapObjects ?? true });
   core.running.add(() => flow.stop());
@@ -285,14 +285,14 @@ function startParts(
   return bootstrap;
 }
 
-function startConsistencyChecks(core: ServerCore, { store, cache, catalogue }: Storage): void {
+function startConsistencyChecks(core: ServerCore, { store, cache, servedEndpoints }: Storage): void {
   const { clock, log, internal, metrics } = core;
   const checker = new ConsistencyChecker({
     store,
     cache,
     clock,
     log,
-    labelsOf: (one) => labelsOfCache(catalogue, one),
+    labelsOf: (one) => labelsOfCache(servedEndpoints, one),
     onDifference: (message) => {
       const regarding = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
       const event = { regarding, message, reason: 'WatchCacheInconsistent', component: 'kube-apiserver' };
@@ -306,24 +306,24 @@ function startConsistencyChecks(core: ServerCore, { store, cache, catalogue }: S
   core.running.add(() => checker.stop());
 }
 
-function labelsOfCache(catalogue: Catalogue, cache: ResourceCache): string | undefined {
-  for (const { cache: one, groupResource } of catalogue.endpoints)
+function labelsOfCache(servedEndpoints: ServedEndpoints, cache: ResourceCache): string | undefined {
+  for (const { cache: one, groupResource } of servedEndpoints.endpoints)
     if (one === cache) return `group="${groupResource.group}",resource="${groupResource.resource}"`;
   return undefined;
 }
 
 function addMetrics(
   { options, metrics }: Base,
-  { store, cache, catalogue, services }: Storage,
+  { store, cache, servedEndpoints, services }: Storage,
   { core }: Parts,
 ): void {
-  metrics.collect(() => storageLines(catalogue, cache));
+  metrics.collect(() => storageLines(servedEndpoints, cache));
   metrics.collect(() => metrics.store.render(store.stats()));
   metrics.collect(celMetrics);
   metrics.collect(() => services.metrics());
   metrics.collect(() => buildInfoLines(options.programVersion ?? DEFAULT_VERSION));
   metrics.isServed = ({ group, version, resource, subresource }) => {
-    const endpoint = catalogue.find(group, version, resource);
+    const endpoint = servedEndpoints.find(group, version, resource);
     return endpoint !== undefined && (subresource === '' || endpoint.served.subresources.has(subresource));
   };
   for (const collector of options.metrics ?? []) metrics.collect(collector);

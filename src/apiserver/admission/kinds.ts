@@ -13,7 +13,7 @@ import {
 } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
+import type { ServedEndpoints, Endpoint } from '../registry/endpoints.ts';
 import { decodeTyped } from '../http/codecs.ts';
 
 export interface GroupAndResource {
@@ -50,22 +50,22 @@ export interface AdmissionKinds {
   schemaOf(gvr: GroupVersionResource, gvk: GroupVersionKind): ObjectSchema | undefined;
 }
 
-export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
+export function createAdmissionKinds(servedEndpoints: ServedEndpoints): AdmissionKinds {
   /** By storage location; rebuilt when the served endpoints change. */
   let index:
     | { readonly revision: number; readonly byPrefix: ReadonlyMap<string, readonly Endpoint[]> }
     | undefined;
 
   const sameObjects = (of: Endpoint): readonly Endpoint[] => {
-    if (index?.revision !== catalogue.revision)
+    if (index?.revision !== servedEndpoints.revision)
       index = {
-        revision: catalogue.revision,
-        byPrefix: Map.groupBy(catalogue.endpoints, ({ resource }) => resource.storagePrefix),
+        revision: servedEndpoints.revision,
+        byPrefix: Map.groupBy(servedEndpoints.endpoints, ({ resource }) => resource.storagePrefix),
       };
     return of.resource.virtual ? [of] : (index.byPrefix.get(of.resource.storagePrefix) ?? [of]);
   };
   const find = ({ group, version, resource }: GroupVersionResource): Endpoint | undefined =>
-    catalogue.find(group, version, resource);
+    servedEndpoints.find(group, version, resource);
   const isOwnKind = (endpoint: Endpoint | undefined, { kind }: GroupVersionKind): endpoint is Endpoint =>
     endpoint !== undefined && endpoint.gvk.kind === kind;
 
@@ -81,7 +81,7 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
     },
     cohabitants({ group, resource }) {
       const own = { group, resource };
-      const endpoint = catalogue.byGroup(group, resource);
+      const endpoint = servedEndpoints.byGroup(group, resource);
       if (!endpoint) return [own];
       return [
         own,
@@ -103,14 +103,14 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
     convert(object, gvr, to) {
       const apiVersion = apiVersionOf(to);
       if (object.apiVersion === apiVersion) return object;
-      const endpoint = catalogue.find(to.group, to.version, gvr.resource);
+      const endpoint = servedEndpoints.find(to.group, to.version, gvr.resource);
       if (!isOwnKind(endpoint, to)) return { ...deepClone(object), apiVersion };
       return endpoint.fromVersion
         ? endpoint.fromVersion(object)
         : endpoint.resource.convert(object, apiVersion);
     },
     decode(value, gvr, gvk) {
-      const endpoint = catalogue.find(gvk.group, gvk.version, gvr.resource);
+      const endpoint = servedEndpoints.find(gvk.group, gvk.version, gvr.resource);
       const isOwn = isOwnKind(endpoint, gvk);
       const schema = isOwn ? endpoint.schema : schemaForKind(gvk);
       assert(schema !== undefined, `${apiVersionOf(gvk)} ${gvk.kind} has a schema`);
@@ -127,12 +127,12 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
         endpoint.resource.applyDefaults(object);
     },
     resourcesOf: ({ group, version, kind }) =>
-      catalogue.endpoints
+      servedEndpoints.endpoints
         .filter(({ gvk }) => gvk.kind === kind && gvk.version === version && gvk.group === group)
         .map(({ gvr, resource }) => ({ resource: gvr.resource, namespaced: resource.namespaced })),
     isCustom: (gvr) => find(gvr)?.isBuiltin === false,
     resourceOf(gvk) {
-      const endpoint = catalogue.endpoints.find(
+      const endpoint = servedEndpoints.endpoints.find(
         (candidate) =>
           candidate.cache !== undefined &&
           isOwnKind(candidate, gvk) &&
@@ -142,7 +142,7 @@ export function createAdmissionKinds(catalogue: Catalogue): AdmissionKinds {
       return endpoint && { gvr: endpoint.gvr, namespaced: endpoint.resource.namespaced };
     },
     schemaOf(gvr, gvk) {
-      const endpoint = catalogue.find(gvk.group, gvk.version, gvr.resource);
+      const endpoint = servedEndpoints.find(gvk.group, gvk.version, gvr.resource);
       return isOwnKind(endpoint, gvk) ? endpoint.schema : schemaForKind(gvk);
     },
   };

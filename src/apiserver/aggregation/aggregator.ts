@@ -9,7 +9,7 @@ import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { APIService } from '#api/types.ts';
-import type { Catalogue } from '../registry/endpoints.ts';
+import type { ServedEndpoints } from '../registry/endpoints.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
@@ -33,7 +33,7 @@ export interface AggregationSettings {
 
 interface AggregatorOptions extends AggregationSettings {
   readonly internal: InternalApi;
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -72,7 +72,15 @@ export class Aggregator {
 
   constructor(options: AggregatorOptions) {
     this.#options = options;
-    const { internal, catalogue, clock, log, proxyClient, endpointRouting = true, checkTimeoutMs } = options;
+    const {
+      internal,
+      servedEndpoints,
+      clock,
+      log,
+      proxyClient,
+      endpointRouting = true,
+      checkTimeoutMs,
+    } = options;
     this.#context = { internal, proxyClient, endpointRouting, random: Math.random };
     this.#proxy = {
       log,
@@ -88,12 +96,12 @@ export class Aggregator {
       checkTimeoutMs,
     });
     this.#documents = new DocumentsReader({ clock, log, serviceOf, changed: () => void this.#revision++ });
-    this.#local = new LocalServices({ internal, catalogue, clock, log });
+    this.#local = new LocalServices({ internal, servedEndpoints, clock, log });
   }
 
   start(): void {
-    const { internal, catalogue } = this.#options;
-    if (!catalogue.byGroup(API_SERVICES.group, API_SERVICES.resource)) return;
+    const { internal, servedEndpoints } = this.#options;
+    if (!servedEndpoints.byGroup(API_SERVICES.group, API_SERVICES.resource)) return;
     this.#unwatch.push(
       internal.watch(API_SERVICES, {
         added: (object) => this.#take(object as APIService),

@@ -8,7 +8,7 @@ import type { Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import type { APIService, CustomResourceDefinition } from '#api/types.ts';
-import type { Catalogue } from '../registry/endpoints.ts';
+import type { ServedEndpoints } from '../registry/endpoints.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import { API_SERVICES } from './availability.ts';
@@ -27,7 +27,7 @@ interface Wanted {
 
 interface LocalServicesOptions {
   readonly internal: InternalApi;
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -52,7 +52,7 @@ export class LocalServices {
     for (const {
       isBuiltin,
       gvr: { group, version },
-    } of options.catalogue.endpoints) {
+    } of options.servedEndpoints.endpoints) {
       if (isBuiltin && group !== AGGREGATOR_GROUP)
         this.#builtin.set(`${version}.${group}`, {
           group,
@@ -65,8 +65,9 @@ export class LocalServices {
 
   /** Resolves when all that is served has its APIService; follows the definitions afterwards. */
   async start(): Promise<void> {
-    const { internal, catalogue } = this.#options;
-    if (!catalogue.byGroup(API_SERVICES.group, API_SERVICES.resource) || this.#unwatch.length > 0) return;
+    const { internal, servedEndpoints } = this.#options;
+    if (!servedEndpoints.byGroup(API_SERVICES.group, API_SERVICES.resource) || this.#unwatch.length > 0)
+      return;
     this.#readDefinitions();
     const leftOver = (internal.list(API_SERVICES) as APIService[])
       .filter((service) => modeOf(service) !== undefined)
@@ -77,7 +78,7 @@ export class LocalServices {
       ),
     );
     if (this.#stopped || this.#unwatch.length > 0) return;
-    if (catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) {
+    if (servedEndpoints.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) {
       const follow = (): void => this.#definitionsChanged();
       this.#unwatch.push(internal.watch(DEFINITIONS, { added: follow, updated: follow, deleted: follow }));
     }
@@ -94,9 +95,9 @@ export class LocalServices {
   }
 
   #readDefinitions(): void {
-    const { internal, catalogue } = this.#options;
+    const { internal, servedEndpoints } = this.#options;
     this.#custom = new Map();
-    if (!catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
+    if (!servedEndpoints.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
     for (const { spec } of internal.list(DEFINITIONS) as CustomResourceDefinition[]) {
       for (const { name: version, served } of spec.versions) {
         if (served && !this.#builtin.has(`${version}.${spec.group}`))

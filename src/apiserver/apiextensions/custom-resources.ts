@@ -16,7 +16,7 @@ import type { Store } from '#storage/store.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
-import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
+import type { ServedEndpoints, Endpoint } from '../registry/endpoints.ts';
 import type { InternalApi, ModifyOptions } from '../registry/loopback-client.ts';
 import type { RegistryStore } from '../registry/store.ts';
 import { WriteRequest, type StoredEndpoint } from '../registry/write-request.ts';
@@ -40,7 +40,7 @@ const DELETIONS_AT_ONCE = 16;
 interface CustomResourcesOptions {
   readonly store: Store;
   readonly cache: WatchCache;
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -82,7 +82,7 @@ export class CustomResources {
   }
 
   start({ internal, registry }: { readonly internal: InternalApi; readonly registry: RegistryStore }): void {
-    if (!this.#options.catalogue.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
+    if (!this.#options.servedEndpoints.byGroup(DEFINITIONS.group, DEFINITIONS.resource)) return;
     this.#internal = internal;
     this.#registry = registry;
     this.#unwatch = internal.watch(DEFINITIONS, {
@@ -111,7 +111,7 @@ export class CustomResources {
     this.#leaving.delete(name);
     if (served) {
       this.#served.delete(name);
-      this.#options.catalogue.serve(
+      this.#options.servedEndpoints.serve(
         { group: definition.spec.group, resource: definition.spec.names.plural },
         { endpoints: [] },
       );
@@ -144,7 +144,7 @@ export class CustomResources {
     ]);
     const before = this.#served.get(name);
     if (before?.fingerprint === fingerprint) return;
-    const { catalogue, cache, log } = this.#options;
+    const { servedEndpoints, cache, log } = this.#options;
     const prefix = customStoragePrefix(definition);
     const stored = cache.add(prefix, { fieldsOf: fieldsOfMetadata });
     try {
@@ -153,7 +153,7 @@ export class CustomResources {
         definition.spec.versions.some((version) => version.served && version.name === gvk.version),
       );
       const keeper = { ...all[0]!, codec: undefined } as StoredEndpoint;
-      catalogue.serve(
+      servedEndpoints.serve(
         { group: definition.spec.group, resource: definition.spec.names.plural },
         {
           endpoints,

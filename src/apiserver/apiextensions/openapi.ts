@@ -6,7 +6,7 @@ import { groupVersionPath, type Paths } from '#openapi/paths.ts';
 import { componentSchemas } from '#openapi/schemas.ts';
 import { buildV2Document, type OpenapiV2Document } from '#openapi/v2.ts';
 import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#openapi/v3.ts';
-import { listKindOf, type Catalogue, type Endpoint } from '../registry/endpoints.ts';
+import { listKindOf, type ServedEndpoints, type Endpoint } from '../registry/endpoints.ts';
 
 interface CustomDocument {
   readonly bytes: Buffer;
@@ -14,18 +14,18 @@ interface CustomDocument {
 }
 
 export class CustomOpenapi {
-  readonly #catalogue: Catalogue;
+  readonly #servedEndpoints: ServedEndpoints;
   #revision = -1;
   #byPath = new Map<string, readonly Endpoint[]>();
   readonly #made = new Map<string, CustomDocument>();
 
-  constructor(catalogue: Catalogue) {
-    this.#catalogue = catalogue;
+  constructor(servedEndpoints: ServedEndpoints) {
+    this.#servedEndpoints = servedEndpoints;
   }
 
   /** What documents are made from changed when this does. */
   get revision(): number {
-    return this.#catalogue.revision;
+    return this.#servedEndpoints.revision;
   }
 
   /** 'apis/stable.example.com/v1' */
@@ -65,11 +65,11 @@ export class CustomOpenapi {
   }
 
   #refresh(): void {
-    if (this.#revision === this.#catalogue.revision) return;
-    this.#revision = this.#catalogue.revision;
+    if (this.#revision === this.#servedEndpoints.revision) return;
+    this.#revision = this.#servedEndpoints.revision;
     this.#made.clear();
     this.#byPath = new Map();
-    for (const endpoint of this.#catalogue.endpoints) {
+    for (const endpoint of this.#servedEndpoints.endpoints) {
       if (endpoint.isBuiltin) continue;
       const path = groupVersionPath(endpoint.gvk);
       this.#byPath.set(path, [...(this.#byPath.get(path) ?? []), endpoint]);

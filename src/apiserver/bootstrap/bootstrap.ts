@@ -3,7 +3,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { ServerCore } from '../server-core.ts';
 import { IP_ADDRESSES, SERVICE_CIDRS, SERVICES } from '../registry/core/services/resources.ts';
-import type { Catalogue } from '../registry/endpoints.ts';
+import type { ServedEndpoints } from '../registry/endpoints.ts';
 import { DEFAULT_SERVICE_CIDR, type ApiServerOptions } from '../options.ts';
 import { IdentityLease } from './identity-lease.ts';
 import { KubernetesService } from './kubernetes-service.ts';
@@ -31,7 +31,7 @@ export class Bootstrap {
   constructor(core: ServerCore, options: ApiServerOptions) {
     this.#core = core;
     this.#options = options;
-    const { internal, catalogue, services: allocation, clock, log } = core;
+    const { internal, servedEndpoints, services: allocation, clock, log } = core;
     this.#identity = new IdentityLease({
       internal,
       address: options.advertiseAddress
@@ -54,7 +54,7 @@ export class Bootstrap {
     const cidr = options.serviceCidr ?? DEFAULT_SERVICE_CIDR;
     this.#cidrs = new ServiceCIDRs({ internal, allocation, cidr, isShared, clock, log });
     const follower = { internal, allocation, onAddressGone: () => this.#cidrs.addressGone(), clock, log };
-    if (!servesAddresses(catalogue)) return;
+    if (!servesAddresses(servedEndpoints)) return;
     if (core.nodePorts)
       this.#repair = new ServiceRepair({
         ...follower,
@@ -155,8 +155,8 @@ export class Bootstrap {
   }
 }
 
-function servesAddresses(catalogue: Catalogue): boolean {
+function servesAddresses(servedEndpoints: ServedEndpoints): boolean {
   return [SERVICES, IP_ADDRESSES, SERVICE_CIDRS].every(
-    ({ group, resource }) => catalogue.byGroup(group, resource) !== undefined,
+    ({ group, resource }) => servedEndpoints.byGroup(group, resource) !== undefined,
   );
 }

@@ -2,7 +2,7 @@
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import type { Catalogue } from '../registry/endpoints.ts';
+import type { ServedEndpoints } from '../registry/endpoints.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
@@ -29,7 +29,7 @@ export interface RequestLimits extends Partial<InFlightLimits> {
 const KEEP_EVERY_MS = 60_000;
 
 interface FlowControlParts {
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -46,7 +46,7 @@ export class FlowControl {
   #stopped = false;
 
   constructor(limits: RequestLimits, parts: FlowControlParts) {
-    const { clock, metrics, catalogue } = parts;
+    const { clock, metrics, servedEndpoints } = parts;
     const inFlight = { ...DEFAULT_IN_FLIGHT, ...limits };
     const requestTimeoutMs = limits.requestTimeoutMs ?? DEFAULT_REQUEST_TIMEOUT_MS;
     this.#parts = parts;
@@ -61,7 +61,7 @@ export class FlowControl {
             ...parts,
             requestTimeoutMs,
             totalSeats: inFlight.maxRequestsInFlight + inFlight.maxMutatingRequestsInFlight,
-            cacheOf: (group, resource) => catalogue.byGroup(group, resource)?.cache,
+            cacheOf: (group, resource) => servedEndpoints.byGroup(group, resource)?.cache,
           });
     this.#controller = controller;
     this.limiter = controller ?? new InFlightLimiter(inFlight, metrics);
@@ -78,11 +78,11 @@ export class FlowControl {
 
   /** keepObjects: the mandatory and suggested objects are put right every minute. */
   start(internal: InternalApi, { keepObjects }: { readonly keepObjects: boolean }): void {
-    const { catalogue } = this.#parts;
+    const { servedEndpoints } = this.#parts;
     // A server of few resources (tests) may do without.
     if (
-      !catalogue.byGroup(FLOW_SCHEMAS.group, FLOW_SCHEMAS.resource)?.cache ||
-      !catalogue.byGroup(PRIORITY_LEVELS.group, PRIORITY_LEVELS.resource)?.cache
+      !servedEndpoints.byGroup(FLOW_SCHEMAS.group, FLOW_SCHEMAS.resource)?.cache ||
+      !servedEndpoints.byGroup(PRIORITY_LEVELS.group, PRIORITY_LEVELS.resource)?.cache
     )
       return;
     this.#controller?.start(internal);

@@ -43,9 +43,9 @@ function mayBeOld({ info }: RequestContext, { cache }: ServerCore): boolean {
 
 function dispatch(context: RequestContext, core: ServerCore): Answer {
   const { info } = context;
-  const endpoint = core.catalogue.find(info.group, info.version, info.resource);
+  const endpoint = core.servedEndpoints.find(info.group, info.version, info.resource);
   if (!endpoint) {
-    if (!core.catalogue.servesGroup(info.group)) return pageNotFound();
+    if (!core.servedEndpoints.servesGroup(info.group)) return pageNotFound();
     throw statusErrors.pathNotFound();
   }
   requireServedPrefix(context);
@@ -241,7 +241,7 @@ export async function upgradeResource(
     });
   }
   const endpoint = info.isResourceRequest
-    ? core.catalogue.find(info.group, info.version, info.resource)
+    ? core.servedEndpoints.find(info.group, info.version, info.resource)
     : undefined;
   if (!endpoint || info.group !== '' || !CONNECTED.has(`${info.resource}/${info.subresource}`))
     throw statusErrors.badRequest('this resource cannot be upgraded to a stream');

@@ -1,10 +1,10 @@
-/** What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the catalogue. */
+/** What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the served endpoints. */
 import { createHash } from 'node:crypto';
 import { apiVersionOf, type GroupVersion, type KubeObject } from '#machinery/object.ts';
 import type { ExtensionVersion } from '../aggregation/aggregator.ts';
 import type { Priority } from '../aggregation/priorities.ts';
 import { compareVersions } from '../apiextensions/version-order.ts';
-import type { Catalogue, Endpoint } from '../registry/endpoints.ts';
+import type { ServedEndpoints, Endpoint } from '../registry/endpoints.ts';
 
 export interface DiscoveryDocument {
   readonly bytes: Buffer;
@@ -31,7 +31,7 @@ interface Group {
 }
 
 export class DiscoveryDocuments {
-  readonly #catalogue: Catalogue;
+  readonly #servedEndpoints: ServedEndpoints;
   readonly #serverAddress: string;
   readonly #extensions: ExtensionDiscovery;
   #groups: readonly Group[] = [];
@@ -39,13 +39,13 @@ export class DiscoveryDocuments {
   readonly #made = new Map<string, DiscoveryDocument>();
 
   constructor(
-    catalogue: Catalogue,
+    servedEndpoints: ServedEndpoints,
     {
       extensions,
       serverAddress,
     }: { readonly extensions: ExtensionDiscovery; readonly serverAddress: string },
   ) {
-    this.#catalogue = catalogue;
+    this.#servedEndpoints = servedEndpoints;
     this.#extensions = extensions;
     this.#serverAddress = serverAddress;
   }
@@ -82,10 +82,10 @@ export class DiscoveryDocuments {
 
   /** Discards documents of an older state of the registry. */
   #refresh(): void {
-    const revision = `${this.#catalogue.revision} ${this.#extensions.revision}`;
+    const revision = `${this.#servedEndpoints.revision} ${this.#extensions.revision}`;
     if (this.#revision === revision) return;
     this.#revision = revision;
-    this.#groups = groupsOf(this.#catalogue, this.#extensions);
+    this.#groups = groupsOf(this.#servedEndpoints, this.#extensions);
     this.#made.clear();
   }
 
@@ -142,14 +142,14 @@ export class DiscoveryDocuments {
 }
 
 /** By priority, highest first; where that is the same, groups by name and versions as clients prefer them. */
-function groupsOf(catalogue: Catalogue, extensions: ExtensionDiscovery): Group[] {
+function groupsOf(servedEndpoints: ServedEndpoints, extensions: ExtensionDiscovery): Group[] {
   const groups = new Map<string, Map<string, Version>>();
   const add = (group: string, version: Version): void => {
     const versions = groups.get(group) ?? new Map<string, Version>();
     groups.set(group, versions.set(version.version, version));
   };
   for (const [key, endpoints] of Map.groupBy(
-    catalogue.endpoints,
+    servedEndpoints.endpoints,
     ({ gvk }) => `${gvk.group}/${gvk.version}`,
   )) {
     const [group = '', version = ''] = key.split('/');

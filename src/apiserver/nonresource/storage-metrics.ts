@@ -1,6 +1,6 @@
 /** Metrics of the watch caches under upstream's names, computed for each scrape. */
 import { Counter, Gauge } from '#stdx/instruments.ts';
-import type { Catalogue } from '../registry/endpoints.ts';
+import type { ServedEndpoints } from '../registry/endpoints.ts';
 import { MAX_WINDOW_EVENTS } from '../watchcache/events.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
@@ -56,7 +56,7 @@ function listFamilies(): {
 }
 
 /** Stored objects and the revisions of their caches, by resource. */
-export function storageLines(catalogue: Catalogue, cache: WatchCache): string {
+export function storageLines(servedEndpoints: ServedEndpoints, cache: WatchCache): string {
   const objects = new Gauge('apiserver_storage_objects', 'Stored objects, by resource.');
   const byGroup = new Gauge('apiserver_resource_objects', 'Stored objects, by group and resource.');
   const stored = new Counter(
@@ -92,7 +92,7 @@ export function storageLines(catalogue: Catalogue, cache: WatchCache): string {
   for (const {
     cache: entries,
     groupResource: { group, resource },
-  } of catalogue.endpoints) {
+  } of servedEndpoints.endpoints) {
     const name = group === '' ? resource : `${resource}.${group}`;
     if (!entries || seen.has(name)) continue;
     seen.add(name);

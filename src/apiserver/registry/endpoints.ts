@@ -83,7 +83,7 @@ export function listKindOf({ listKind, served }: Endpoint): string {
   return listKind ?? `${served.kind}List`;
 }
 
-interface CatalogueOptions {
+interface ServedEndpointsOptions {
   readonly resources: readonly Resource[];
   /** By 'group/plural'. */
   readonly hooks?: Readonly<Record<string, StoreHooks>> | undefined;
@@ -92,13 +92,13 @@ interface CatalogueOptions {
   readonly isEnabled: (served: GroupVersion & { readonly resource: string }) => boolean;
 }
 
-export class Catalogue {
+export class ServedEndpoints {
   readonly #endpoints = new Map<string, Endpoint>();
   /** In the registry's order, then in each resource's order of versions; custom resources after them. */
   readonly endpoints: Endpoint[] = [];
   #revision = 0;
 
-  constructor({ resources, ...options }: CatalogueOptions) {
+  constructor({ resources, ...options }: ServedEndpointsOptions) {
     for (const resource of resources) this.#add(resource, options);
   }
 
@@ -155,7 +155,7 @@ export class Catalogue {
     return endpoint as Endpoint & { readonly cache: ResourceCache };
   }
 
-  #add(resource: Resource, { cache, isEnabled, hooks }: Omit<CatalogueOptions, 'resources'>): void {
+  #add(resource: Resource, { cache, isEnabled, hooks }: Omit<ServedEndpointsOptions, 'resources'>): void {
     const { group, plural } = resource;
     const fieldSelectors = Object.entries(resource.behaviour.fieldSelectors ?? {});
     const storage = parseApiVersion(resource.storageApiVersion);

@@ -3,7 +3,7 @@ import { deepClone } from '#machinery/json.ts';
 import type { KubeObject, Stored, UserInfo } from '#machinery/object.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { CacheEvent } from '../watchcache/events.ts';
-import type { Catalogue } from './endpoints.ts';
+import type { ServedEndpoints } from './endpoints.ts';
 import type { GroupResource, InternalApi, InternalName, InternalWatchHandler } from './loopback-client.ts';
 import type { RegistryStore } from './store.ts';
 import { WriteRequest, type StoredEndpoint, type Target } from './write-request.ts';
@@ -13,14 +13,14 @@ const SERVER: UserInfo = { name: 'system:apiserver', groups: ['system:masters', 
 const UNCHANGED = Symbol('unchanged');
 
 export function createInternalApi({
-  catalogue,
+  servedEndpoints,
   registry,
 }: {
-  readonly catalogue: Catalogue;
+  readonly servedEndpoints: ServedEndpoints;
   readonly registry: () => RegistryStore;
 }): InternalApi {
   const endpointOf = ({ group, resource }: GroupResource): StoredEndpoint =>
-    catalogue.required(group, resource);
+    servedEndpoints.required(group, resource);
   const request = (endpoint: StoredEndpoint, target: Target, subresource = ''): WriteRequest =>
     new WriteRequest({
       endpoint,

@@ -43,7 +43,7 @@ export const VIRTUAL = {
   handle(endpoint: Endpoint, context: RequestContext, core: ServerCore): Promise<ApiResponse> {
     const call = { endpoint, context, core };
     const key = `${endpoint.gvr.group}/${endpoint.gvr.resource}`;
-    if (key === '/bindings') return bindByBody(core.catalogue.required('', 'pods'), { context, core });
+    if (key === '/bindings') return bindByBody(core.servedEndpoints.required('', 'pods'), { context, core });
     if (key === '/componentstatuses') return componentStatuses(call);
     const review = REVIEWS[key];
     if (!review) throw statusErrors.pathNotFound();

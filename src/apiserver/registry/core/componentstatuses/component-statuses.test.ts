@@ -16,8 +16,8 @@ test('components are known by their leases, and there is no etcd', async () => {
           `${metadata.name} ${condition!.status} ${condition!.message}`,
       );
     assert.deepEqual(await show(), [
-      'controller-manager False nobody holds the lease kube-system/kube-controller-manager',
-      'scheduler False nobody holds the lease kube-system/kube-scheduler',
+      'controller-manager False no holder of the lease kube-system/kube-controller-manager',
+      'scheduler False no holder of the lease kube-system/kube-scheduler',
     ]);
     const lease = (name: string, renewTime: string): object => ({
       metadata: { name, namespace: 'kube-system' },

@@ -56,7 +56,7 @@ function component(name: string, problem: string | undefined): KubeObject {
 
 function leaderProblem({ internal, clock }: ServerCore, name: string): string | undefined {
   const { spec } = (internal.get(LEASES, { namespace: 'kube-system', name }) ?? {}) as Lease;
-  if (!spec?.holderIdentity || !spec.renewTime) return `nobody holds the lease kube-system/${name}`;
+  if (!spec?.holderIdentity || !spec.renewTime) return `no holder of the lease kube-system/${name}`;
   const expiresMs = Date.parse(spec.renewTime) + (spec.leaseDurationSeconds ?? 0) * 1000;
   return expiresMs >= clock.now()
     ? undefined
