@@ -58,12 +58,12 @@ export function resourceFacts({ group, version, resource }: GroupVersionResource
 
 export type Stability = 'stable' | 'beta' | 'alpha';
 
-export function stabilityOf(version: string): Stability {
+export function parseStability(version: string): Stability {
   if (version.includes('alpha')) return 'alpha';
   return version.includes('beta') ? 'beta' : 'stable';
 }
 
 /** Alpha and beta versions are served only where --runtime-config asks for them. */
 export function enabledByDefault(version: string): boolean {
-  return stabilityOf(version) === 'stable';
+  return parseStability(version) === 'stable';
 }

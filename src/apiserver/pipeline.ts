@@ -18,7 +18,7 @@ import type { ApiHandler, ApiRequest, ApiResponse } from './http/request.ts';
 import { impersonate } from './authn/impersonation.ts';
 import { NotAuthorized, refusal } from './authz/forbidden.ts';
 import { isLongRunning, isMutating, Overloaded } from './flowcontrol/limiter.ts';
-import { labelsOf } from './nonresource/request-labels.ts';
+import { computeLabels } from './nonresource/request-labels.ts';
 import { parseRequestInfo } from './http/request-info.ts';
 import { compressed, errorResponse, statusOf, textResponse } from './http/response.ts';
 import { handleResource, upgradeResource } from './handlers/dispatch.ts';
@@ -162,7 +162,7 @@ function finish(
   }
   if (context.warnings.length > 0) warn(response, context.warnings);
   const { headers } = context.request;
-  core.metrics.observe(labelsOf(context.info), {
+  core.metrics.observe(computeLabels(context.info), {
     code: response.status,
     seconds: (core.clock.monotonic() - startedMs) / 1000,
     queuedSeconds: context.queuedMs / 1000,
@@ -337,7 +337,7 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
       }
       const extension = core.aggregator.serviceFor(request.path);
       // After a refusal or an error the socket is always closed.
-      socket.once('close', core.metrics.longRunning(labelsOf(context.info)));
+      socket.once('close', core.metrics.longRunning(computeLabels(context.info)));
       if (extension) await core.aggregator.upgrade(extension, context, { socket, head });
       else await upgradeResource(context, { core, socket, head });
       context.audit?.upgraded(socket);

@@ -50,7 +50,7 @@ import {
 import { Metrics } from './nonresource/metrics.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
 import { DEFAULT_NODE_PORTS, ServiceAllocation } from './registry/core/services/allocation.ts';
-import { holdingsOf } from './registry/core/services/holdings.ts';
+import { collectHoldings } from './registry/core/services/holdings.ts';
 import { NodePortMap } from './registry/core/services/node-port-map.ts';
 import { SERVICES } from './registry/core/services/resources.ts';
 import { SharedAllocations } from './registry/core/services/shared-allocations.ts';
@@ -224,7 +224,7 @@ function shareAllocations(
   const ports = new NodePortMap({
     store,
     range: options.serviceNodePorts ?? DEFAULT_NODE_PORTS,
-    inUse: () => internal.list(SERVICES).flatMap((one) => holdingsOf((one as Service).spec).ports),
+    inUse: () => internal.list(SERVICES).flatMap((one) => collectHoldings((one as Service).spec).ports),
   });
   services.share(new SharedAllocations({ internal, ports }));
   return ports;
@@ -292,7 +292,7 @@ function startConsistencyChecks(core: ServerCore, { store, cache, servedEndpoint
     cache,
     clock,
     log,
-    labelsOf: (one) => labelsOfCache(servedEndpoints, one),
+    computeLabels: (one) => labelsOfCache(servedEndpoints, one),
     onDifference: (message) => {
       const regarding = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
       const event = { regarding, message, reason: 'WatchCacheInconsistent', component: 'kube-apiserver' };

@@ -228,7 +228,7 @@ class LocalBalancer implements Balancer {
 
   /** An empty list is ignored: some server served it. */
   #listChanged(slices: Informer<EndpointSlice>): void {
-    const named = slices.list().flatMap(serversOf).slice(0, MAX_SERVERS);
+    const named = slices.list().flatMap(listServers).slice(0, MAX_SERVERS);
     const unique = [...new Map(named.map((address) => [formatAddress(address), address])).values()];
     if (unique.length === 0 || sameServers(unique, this.#list)) return;
     this.#list = unique;
@@ -260,7 +260,7 @@ class LocalBalancer implements Balancer {
   }
 }
 
-function serversOf({ endpoints = [], ports = [] }: EndpointSlice): Address[] {
+function listServers({ endpoints = [], ports = [] }: EndpointSlice): Address[] {
   const port = (ports.find(({ name }) => name === 'https') ?? ports[0])?.port;
   if (port === undefined) return [];
   return endpoints

@@ -144,7 +144,7 @@ export type Node =
   | BindNode
   | OptMapNode;
 
-export function childrenOf(node: Node): readonly Node[] {
+export function listChildren(node: Node): readonly Node[] {
   switch (node.kind) {
     case 'literal':
     case 'ident':
@@ -181,7 +181,7 @@ export function childrenOf(node: Node): readonly Node[] {
 export function uses(node: Node, variable: string): boolean {
   return (
     (node.kind === 'ident' && node.name === variable) ||
-    childrenOf(node).some((child) => uses(child, variable))
+    listChildren(node).some((child) => uses(child, variable))
   );
 }
 

@@ -3,7 +3,7 @@
  * cel-go's checker/checker.go. Sets `type`, `overloads` and resolved names in the tree.
  */
 import {
-  childrenOf,
+  listChildren,
   qualifiedName,
   type CallNode,
   type ComprehensionNode,
@@ -73,7 +73,7 @@ class Checker {
 
   #settle(node: Node): void {
     node.type = this.#substitution.apply(node.type, true);
-    for (const child of childrenOf(node)) this.#settle(child);
+    for (const child of listChildren(node)) this.#settle(child);
   }
 
   #fail(message: string, at: number): Type {

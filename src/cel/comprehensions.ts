@@ -75,7 +75,7 @@ function mergedEntries({ entries, body, chooses }: Run): Map<unknown, unknown> {
   const merged = new Map<unknown, unknown>();
   for (const [key, value] of entries) {
     if (chooses && !chooses(key, value)) continue;
-    for (const [name, inner] of entriesOf(body(key, value))) {
+    for (const [name, inner] of listEntries(body(key, value))) {
       if (merged.has(name)) throw new EvaluationError(`insert failed: key ${String(name)} already exists`);
       merged.set(name, inner);
     }
@@ -91,7 +91,7 @@ export function* itemsOf(collection: unknown): Iterable<Entry> {
 }
 
 /** Indices or keys, and values. */
-export function* entriesOf(collection: unknown): Iterable<Entry> {
+export function* listEntries(collection: unknown): Iterable<Entry> {
   if (Array.isArray(collection)) for (const [i, item] of collection.entries()) yield [BigInt(i), item];
   else if (collection instanceof Map) yield* collection.entries();
   else throw new NoSuchOverloadError();

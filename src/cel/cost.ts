@@ -188,7 +188,7 @@ class Estimator implements Sizes {
     return variable?.path ?? this.#paths.get(node) ?? [];
   }
 
-  #entriesOf(node: Node): Entries | undefined {
+  #listEntries(node: Node): Entries | undefined {
     return (
       this.#entries.get(node) ?? (node.kind === 'ident' ? this.#variables.get(node.name)?.entries : undefined)
     );
@@ -218,7 +218,7 @@ class Estimator implements Sizes {
       { kind } = this.typeOf(container);
     if (kind === 'list' || kind === 'map' || kind === 'dyn')
       this.#paths.set(node, [...this.pathOf(container), kind === 'list' ? '@items' : '@values']);
-    const size = this.#entriesOf(container)?.value ?? this.knownSize(node);
+    const size = this.#listEntries(container)?.value ?? this.knownSize(node);
     if (size) this.#sizes.set(node, size);
     return bounded(cost + 1);
   }
@@ -231,8 +231,8 @@ class Estimator implements Sizes {
   }
 
   #unite(node: Node, one: Node, other: Node): void {
-    const left = this.#entriesOf(one),
-      right = this.#entriesOf(other);
+    const left = this.#listEntries(one),
+      right = this.#listEntries(other);
     if (left && right)
       this.#entries.set(node, { key: union(left.key, right.key), value: union(left.value, right.value) });
   }
@@ -334,7 +334,7 @@ class Estimator implements Sizes {
 
   #copy(node: Node, from: Node): void {
     const size = this.knownSize(from),
-      entries = this.#entriesOf(from);
+      entries = this.#listEntries(from);
     if (size) this.#sizes.set(node, size);
     if (entries) this.#entries.set(node, entries);
   }
@@ -345,7 +345,7 @@ class Estimator implements Sizes {
     const bound: Variable = {
       path: this.pathOf(value),
       size: this.knownSize(value),
-      entries: this.#entriesOf(value),
+      entries: this.#listEntries(value),
     };
     const cost = this.#with({ [variable]: bound }, () => {
       const inner = this.cost(body);
@@ -394,7 +394,7 @@ class Estimator implements Sizes {
   #itemVariables(range: Node, names: readonly string[]): Record<string, Variable> {
     const isList = this.typeOf(range).kind === 'list',
       path = this.pathOf(range),
-      entries = this.#entriesOf(range);
+      entries = this.#listEntries(range);
     const key: Variable = { path: [...path, isList ? '@indices' : '@keys'], size: entries?.key };
     const value: Variable = { path: [...path, isList ? '@items' : '@values'], size: entries?.value };
     if (names.length === 1) return { [names[0]!]: isList ? value : key };

@@ -39,7 +39,7 @@ export function tokenize(source: string): Tokenized {
     if (at >= source.length) break;
     const number = matched(NUMBER);
     if (number !== undefined && !(number.startsWith('.') && endsPrimary(tokens.at(-1)))) {
-      const { value, problem } = numberOf(number);
+      const { value, problem } = parseFlagNumber(number);
       if (problem !== undefined) issues.push({ message: problem, at });
       tokens.push({ kind: 'literal', text: number, at, value, isNumber: true });
       at += number.length;
@@ -100,7 +100,7 @@ interface NumberRead {
   readonly problem?: string;
 }
 
-function numberOf(text: string): NumberRead {
+function parseFlagNumber(text: string): NumberRead {
   const isHex = /^0[xX]/.test(text);
   if (!isHex && /[.eE]/.test(text)) {
     const value = Number(text);
@@ -151,7 +151,7 @@ function readText(source: string, { at, start }: { readonly at: number; readonly
   if (isRaw) return { value: isBytes ? new Uint8Array(Buffer.from(written)) : written, end: ends };
   try {
     const parts = unescaped(written, { isBytes, at: from });
-    return { value: isBytes ? bytesOf(parts) : parts.join(''), end: ends };
+    return { value: isBytes ? encodeFrameBytes(parts) : parts.join(''), end: ends };
   } catch (error) {
     if (!(error instanceof SyntaxIssue)) throw error;
     return { value: isBytes ? new Uint8Array() : '', end: ends, problem: error };
@@ -174,7 +174,7 @@ function escapeLength(source: string, at: number): number {
   return fits < 0 ? form.length + 1 : -(fits + 1);
 }
 
-function bytesOf(parts: readonly (string | number)[]): Uint8Array {
+function encodeFrameBytes(parts: readonly (string | number)[]): Uint8Array {
   return new Uint8Array(
     Buffer.concat(parts.map((part) => (typeof part === 'number' ? Buffer.from([part]) : Buffer.from(part)))),
   );

@@ -1,7 +1,7 @@
 /** What literals of a checked expression must be beyond their types, as upstream's validators have it: items of one type, texts of patterns, times and durations that are some. */
 import { parseGoDuration } from '#machinery/go-duration.ts';
 import { timeMs } from '#machinery/time.ts';
-import { childrenOf, type Node } from './ast.ts';
+import { listChildren, type Node } from './ast.ts';
 import { upstreamType, type Issue } from './errors.ts';
 import { compiledPattern } from './library.ts';
 import type { Type } from './type.ts';
@@ -32,7 +32,7 @@ function check(node: Node, { isExempt, issues }: Walk): void {
       );
   if (node.kind === 'call') requireReadable(node.name, { argument: node.args.at(-1), issues });
   const formats = node.kind === 'call' && node.name === 'format';
-  for (const child of childrenOf(node)) check(child, { isExempt: isExempt || formats, issues });
+  for (const child of listChildren(node)) check(child, { isExempt: isExempt || formats, issues });
 }
 
 /** A type that is open may be any. */

@@ -123,7 +123,7 @@ function isSameItem(
 
 /** NaN has no order. Throws where the values are not comparable. */
 function order(left: unknown, right: unknown, meter: Meter): number {
-  if (isNumber(left) && isNumber(right)) return sign(numberOf(left), numberOf(right));
+  if (isNumber(left) && isNumber(right)) return sign(parseFlagNumber(left), parseFlagNumber(right));
   meter.charge(Math.min(sizeOf(left), sizeOf(right)));
   if (typeof left === 'string' && typeof right === 'string') return sign(left, right);
   if (typeof left === 'boolean' && typeof right === 'boolean') return sign(Number(left), Number(right));
@@ -141,7 +141,7 @@ function isNumber(value: unknown): value is bigint | number | UnsignedInt {
   return typeof value === 'bigint' || typeof value === 'number' || value instanceof UnsignedInt;
 }
 
-function numberOf(value: bigint | number | UnsignedInt): bigint | number {
+function parseFlagNumber(value: bigint | number | UnsignedInt): bigint | number {
   return value instanceof UnsignedInt ? value.value : value;
 }
 
@@ -152,12 +152,12 @@ function isMember(item: unknown, container: unknown, meter: Meter): boolean {
     meter.charge(container.length);
     return container.some((candidate) => equalValues(candidate, item, meter));
   }
-  if (container instanceof Map) return entryOf(container, item, meter) !== undefined;
+  if (container instanceof Map) return createEntry(container, item, meter) !== undefined;
   throw new NoSuchOverloadError();
 }
 
 /** Numbers that are equal are the same key, whatever their types. undefined: there is none. */
-function entryOf(map: ReadonlyMap<unknown, unknown>, key: unknown, meter: Meter): unknown {
+function createEntry(map: ReadonlyMap<unknown, unknown>, key: unknown, meter: Meter): unknown {
   const known = map.get(key);
   if (known !== undefined || !isNumber(key)) return known;
   meter.charge(map.size);
@@ -168,14 +168,14 @@ function entryOf(map: ReadonlyMap<unknown, unknown>, key: unknown, meter: Meter)
 
 /** The value of a field or key; undefined: there is none. */
 function fieldOf(value: unknown, key: unknown, meter: Meter): unknown {
-  if (value instanceof Map) return entryOf(value, key, meter);
+  if (value instanceof Map) return createEntry(value, key, meter);
   if (value instanceof Message) return typeof key === 'string' ? value.field(key, meter) : undefined;
   if (Array.isArray(value)) return value[indexOf(key)] as unknown;
   return undefined;
 }
 
 function indexOf(key: unknown): number {
-  const index = isNumber(key) ? Number(numberOf(key)) : Number.NaN;
+  const index = isNumber(key) ? Number(parseFlagNumber(key)) : Number.NaN;
   if (!Number.isInteger(index)) throw new NoSuchOverloadError();
   return index;
 }

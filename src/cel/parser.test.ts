@@ -1,7 +1,7 @@
 /** Trees of expressions, several syntax errors at once, and the parser's bounds. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { childrenOf, type Node } from './ast.ts';
+import { listChildren, type Node } from './ast.ts';
 import { SyntaxErrors } from './errors.ts';
 import { parse } from './parser.ts';
 
@@ -15,7 +15,7 @@ function shape(node: Node): string {
         : node.kind === 'literal'
           ? String(node.value)
           : node.kind;
-  const inner = childrenOf(node).map(shape);
+  const inner = listChildren(node).map(shape);
   return inner.length === 0 ? label : `(${[label, ...inner].join(' ')})`;
 }
 

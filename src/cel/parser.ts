@@ -4,7 +4,7 @@
  * another kind, since what follows it cannot be told.
  */
 import {
-  childrenOf,
+  listChildren,
   type BinaryOperator,
   type CallNode,
   type LiteralNode,
@@ -62,7 +62,7 @@ function requireDepth(root: Node): void {
   let level: readonly Node[] = [root];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_DEPTH) throw tooDeep(level[0]!.at);
-    level = level.flatMap(childrenOf);
+    level = level.flatMap(listChildren);
   }
 }
 

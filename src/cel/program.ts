@@ -9,7 +9,7 @@ import {
   type StructNode,
 } from './ast.ts';
 import { callCost } from './call-cost.ts';
-import { COMPREHENSIONS, entriesOf, itemsOf } from './comprehensions.ts';
+import { COMPREHENSIONS, listEntries, itemsOf } from './comprehensions.ts';
 import { constructed } from './construction.ts';
 import { Optional } from './datatypes.ts';
 import { EvaluationError, NoSuchOverloadError } from './errors.ts';
@@ -230,7 +230,7 @@ class Builder {
       const { meter, locals: values } = frame;
       meter.charge(1);
       const collection = range(frame),
-        entries = second === undefined ? itemsOf(collection) : entriesOf(collection);
+        entries = second === undefined ? itemsOf(collection) : listEntries(collection);
       const at =
         (step: Step) =>
         (key: unknown, value: unknown): unknown => {

@@ -15,9 +15,9 @@ import {
   type DataDir,
 } from '#deploy/data-dir.ts';
 import { stopDaemon } from '#deploy/daemon.ts';
-import { originalOf } from '#deploy/original.ts';
+import { findOriginal } from '#deploy/original.ts';
 import { releaseNetworks } from '#deploy/networks.ts';
-import { remainsOf } from '#deploy/remains.ts';
+import { findRemains } from '#deploy/remains.ts';
 import { removeService } from '#deploy/service-unit.ts';
 import { confirmRemoval } from './confirm.ts';
 import { action, dataDirOption, print } from './context.ts';
@@ -56,10 +56,10 @@ interface Found {
 
 async function findCluster(dir: DataDir): Promise<Found> {
   if (!existsSync(dir.path)) return findWithoutDir(dir);
-  const settings = settingsOf(dir);
+  const settings = collectSettings(dir);
   if (settings !== undefined && !(settings instanceof SettingsError))
     return { ...ownId(dir, settings), hasNode: settings.runtime === 'cri' };
-  const remains = remainsOf(dir);
+  const remains = findRemains(dir);
   if (remains)
     return findDamaged(dir, {
       id: remains.id,
@@ -76,14 +76,14 @@ async function findCluster(dir: DataDir): Promise<Found> {
 
 /** A copy of a directory has the id of the cluster it was copied from, whose service rules and address ranges stay. */
 function ownId(dir: DataDir, { id }: ClusterSettings): Pick<Found, 'id' | 'unknown'> {
-  const original = originalOf(dir, { id });
+  const original = findOriginal(dir, { id });
   return original === undefined
     ? { id, unknown: [] }
     : { id: undefined, unknown: [`${dir.path} is a copy of the cluster in ${original}, which stays.`] };
 }
 
 /** undefined: there are none, and no trace of a cluster among the files. */
-function settingsOf(dir: DataDir): ClusterSettings | SettingsError | undefined {
+function collectSettings(dir: DataDir): ClusterSettings | SettingsError | undefined {
   try {
     return readSettings(dir);
   } catch (error) {
@@ -108,7 +108,7 @@ async function findDamaged(
 
 /** The directory was removed by hand: its state on the machine may still exist. */
 async function findWithoutDir(dir: DataDir): Promise<Found> {
-  const id = remainsOf(dir)?.id;
+  const id = findRemains(dir)?.id;
   const left = await leftOnMachine(dir, id);
   if (left.length === 0 && id === undefined)
     throw new UserError(`There is no cluster in ${dir.path}: the directory does not exist.`);

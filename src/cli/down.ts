@@ -15,7 +15,7 @@ export function register(program: Command): void {
       action(async (options: { readonly dataDir?: string }) => {
         const dir = dataDir(options.dataDir);
         const pid = runningPid(dir);
-        const { settings, damage } = settingsOf(dir, { isRunning: pid !== undefined });
+        const { settings, damage } = collectSettings(dir, { isRunning: pid !== undefined });
         if (!settings && !damage)
           throw new UserError(
             `There is no cluster in ${dir.path}; start one with: capstan up --data-dir ${dir.path}`,
@@ -39,7 +39,7 @@ export function register(program: Command): void {
 }
 
 /** What runs can be stopped whatever became of its settings file meanwhile: the program itself stops its containers. */
-function settingsOf(
+function collectSettings(
   dir: DataDir,
   { isRunning }: { readonly isRunning: boolean },
 ): { readonly settings?: ClusterSettings | undefined; readonly damage?: UserError } {

@@ -4,7 +4,7 @@
  * Not here: caches (informer.ts), connections (https.ts, port.ts, direct.ts).
  */
 import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
-import { apiVersionOf } from '#machinery/object.ts';
+import { formatApiVersion } from '#machinery/object.ts';
 import { StatusError, type Status } from '#machinery/errors.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
@@ -104,7 +104,7 @@ class ApiClient implements Client {
     const { namespace, ...query } = options;
     const list = await this.#read<KubeList<Stored<T>>>(resourcePath(ref, { namespace }) + queryString(query));
     // Items of a list have no kind and apiVersion on the wire; they are set, because callers expect them.
-    const apiVersion = apiVersionOf(ref);
+    const apiVersion = formatApiVersion(ref);
     list.items ??= [];
     for (const item of list.items) {
       item.apiVersion ??= apiVersion;
@@ -335,7 +335,7 @@ function nameOf(object: KubeObject): ObjectName {
 function typed<T extends KubeObject>(ref: ResourceRef<T>, object: T): T {
   return object.apiVersion && object.kind
     ? object
-    : { ...object, apiVersion: apiVersionOf(ref), kind: ref.kind };
+    : { ...object, apiVersion: formatApiVersion(ref), kind: ref.kind };
 }
 
 function deleteBody(options: DeleteOptions = {}): { body?: string } {

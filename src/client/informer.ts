@@ -10,7 +10,7 @@
  * state. Retries forever, with 0.8 to 30 s of jittered backoff: only its owner stops an informer.
  */
 import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
-import { apiVersionOf, objectKey } from '#machinery/object.ts';
+import { formatApiVersion, objectKey } from '#machinery/object.ts';
 import { StatusError } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -85,7 +85,7 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
   constructor(options: InformerOptions<T>) {
     this.#options = options;
     this.#log = options.log.with({ informer: options.ref.plural });
-    this.#apiVersion = apiVersionOf(options.ref);
+    this.#apiVersion = formatApiVersion(options.ref);
     if (options.ref.namespaced) this.#cache.addIndex(BY_NAMESPACE, namespaceOf);
     // Avoids an unhandled rejection when stop() rejects the first sync.
     this.#firstSync.promise.catch(() => {});

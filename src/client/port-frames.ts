@@ -111,7 +111,7 @@ export class FrameWriter {
 }
 
 /** The bytes of a frame, without a copy. */
-export function bytesOf(
+export function encodeFrameBytes(
   batch: Batch,
   { offset, length }: { readonly offset: number; readonly length: number },
 ): Buffer {

@@ -20,7 +20,14 @@ import {
   type DirectResponse,
   type DirectSink,
 } from './direct.ts';
-import { FRAME, FrameWriter, STREAM_WINDOW_BYTES, bytesOf, type Batch, type Frame } from './port-frames.ts';
+import {
+  FRAME,
+  FrameWriter,
+  STREAM_WINDOW_BYTES,
+  encodeFrameBytes,
+  type Batch,
+  type Frame,
+} from './port-frames.ts';
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
 import { TransportError, abortReason } from './transport-error.ts';
 
@@ -103,7 +110,7 @@ class PortTransport implements Transport {
         pending.resolve(
           wholeResponse(frame[2], {
             headers: frame[3],
-            body: bytesOf(batch, { offset: frame[4], length: frame[5] }),
+            body: encodeFrameBytes(batch, { offset: frame[4], length: frame[5] }),
           }),
         );
         break;
@@ -112,7 +119,7 @@ class PortTransport implements Transport {
         pending.resolve(streamResponse(frame[2], { headers: frame[3], stream: pending.stream }));
         break;
       case FRAME.chunk:
-        pending.stream?.push(bytesOf(batch, { offset: frame[2], length: frame[3] }));
+        pending.stream?.push(encodeFrameBytes(batch, { offset: frame[2], length: frame[3] }));
         break;
       case FRAME.streamEnd:
         this.#forget(frame[1], pending);
@@ -243,7 +250,7 @@ class PortServer implements ServedPort {
       method,
       path,
       headers: headers as Record<string, string>,
-      body: bytesOf(batch, { offset, length }),
+      body: encodeFrameBytes(batch, { offset, length }),
     };
     this.#handler(
       directRequest(request, { user: this.#user, remoteAddress: '127.0.0.1', aborts: serving.aborts }),

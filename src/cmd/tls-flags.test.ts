@@ -52,7 +52,7 @@ async function spoken(tls: TlsSettings, asked: ConnectionOptions): Promise<strin
   }
 }
 
-test('a server speaks what it is told to, and nothing weak by default', async () => {
+test('a server speaks what it is asked to, and nothing weak by default', async () => {
   const weak = {
     maxVersion: 'TLSv1.2',
     ciphers:

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { controllerOf, controllerReference, isControlledBy } from './owner-references.ts';
+import { findController, controllerReference, isControlledBy } from './owner-references.ts';
 
 const owner = { metadata: { name: 'o', uid: 'u1' } };
 const kind = { group: 'apps', version: 'v1', kind: 'ReplicaSet' };
@@ -17,7 +17,7 @@ test('returns the controller among the owners', () => {
   });
   const other = { apiVersion: 'v1', kind: 'ConfigMap', name: 'c', uid: 'u2' };
   const object = { metadata: { ownerReferences: [other, reference] } };
-  assert.equal(controllerOf(object), reference);
+  assert.equal(findController(object), reference);
   assert.equal(isControlledBy(object, owner), true);
-  assert.equal(controllerOf({ metadata: { ownerReferences: [other] } }), undefined);
+  assert.equal(findController({ metadata: { ownerReferences: [other] } }), undefined);
 });

@@ -1,13 +1,13 @@
 /** Controller references: the one owner that manages an object. Pure. After apimachinery's meta/v1 controller_ref. */
-import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject, type OwnerReference } from '#machinery/object.ts';
 
 /** The reference to the owner that manages the object. */
-export function controllerOf(object: KubeObject): OwnerReference | undefined {
+export function findController(object: KubeObject): OwnerReference | undefined {
   return object.metadata?.ownerReferences?.find(({ controller }) => controller === true);
 }
 
 export function isControlledBy(object: KubeObject, owner: KubeObject): boolean {
-  return controllerOf(object)?.uid === owner.metadata?.uid;
+  return findController(object)?.uid === owner.metadata?.uid;
 }
 
 export function controllerReference(
@@ -15,7 +15,7 @@ export function controllerReference(
   kind: { readonly group: string; readonly version: string; readonly kind: string },
 ): OwnerReference {
   return {
-    apiVersion: apiVersionOf(kind),
+    apiVersion: formatApiVersion(kind),
     kind: kind.kind,
     name: owner.metadata!.name!,
     uid: owner.metadata!.uid!,

@@ -82,17 +82,17 @@ export function aggregateContainers(
   kind: Kind,
   options: PodResourcesOptions = {},
 ): ResourceAmounts {
-  const amountsOf = (container: Container): ResourceAmounts =>
+  const resourceAmounts = (container: Container): ResourceAmounts =>
     containerAmounts(pod, container, { kind, ...options });
   let total = NOTHING;
-  for (const container of pod.spec?.containers ?? []) total = addAmounts(total, amountsOf(container));
+  for (const container of pod.spec?.containers ?? []) total = addAmounts(total, resourceAmounts(container));
   let sidecars = NOTHING;
   let peak = NOTHING;
   for (const container of pod.spec?.initContainers ?? []) {
     // An init container runs beside the sidecars that were started before it.
-    const moment = addAmounts(sidecars, amountsOf(container));
+    const moment = addAmounts(sidecars, resourceAmounts(container));
     if (isSidecar(container)) {
-      total = addAmounts(total, amountsOf(container));
+      total = addAmounts(total, resourceAmounts(container));
       sidecars = moment;
     }
     peak = maxAmounts(peak, moment);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Pod, ResourceQuota } from '#api/types.ts';
-import { inScope, usageOf } from './quota-usage.ts';
+import { inScope, computeUsage } from './quota-usage.ts';
 
 const PODS = { group: '', resource: 'pods' };
 const pod = (more: Partial<Pod> = {}, requests: Record<string, string> = { cpu: '1' }): Pod => ({
@@ -11,10 +11,9 @@ const pod = (more: Partial<Pod> = {}, requests: Record<string, string> = { cpu: 
 });
 const usage = (object: Pod, nowMs?: number): Record<string, string> =>
   Object.fromEntries(
-    [...usageOf(object, { ...PODS, ...(nowMs === undefined ? {} : { nowMs }) })].map(([name, amount]) => [
-      name,
-      amount.toString(),
-    ]),
+    [...computeUsage(object, { ...PODS, ...(nowMs === undefined ? {} : { nowMs }) })].map(
+      ([name, amount]) => [name, amount.toString()],
+    ),
   );
 
 test('a pod counts itself and its requests', () => {

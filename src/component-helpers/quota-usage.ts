@@ -36,7 +36,7 @@ const PLAIN_COUNTS: ReadonlySet<string> = new Set([
   'persistentvolumeclaims',
 ]);
 
-export function usageOf(object: KubeObject, target: QuotaTarget): ResourceAmounts {
+export function computeUsage(object: KubeObject, target: QuotaTarget): ResourceAmounts {
   const usage = new Map([[`count/${groupResourceString(target.resource, target.group)}`, ONE]]);
   if (target.group === 'resource.k8s.io' && target.resource === 'resourceclaims')
     return addAmounts(usage, deviceUsage(object));

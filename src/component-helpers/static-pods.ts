@@ -29,7 +29,7 @@ export function isStaticPod(pod: Marked): boolean {
 }
 
 /** The kind of the first API object that a pod refers to, and the field; undefined when there is none. */
-export function apiReferenceOf(spec: PodSpec): string | undefined {
+export function readApiReference(spec: PodSpec): string | undefined {
   if (spec.serviceAccountName) return 'serviceaccounts';
   if (secretNames(spec).length > 0 || spec.imagePullSecrets?.length) return 'secrets';
   const containers = [

@@ -4,13 +4,13 @@
  */
 import type { LabelSelector } from '#machinery/labels.ts';
 import type { KubeObject, ObjectMeta, Stored } from '#machinery/object.ts';
-import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { findController, controllerReference } from '#component-helpers/owner-references.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Client, Informer, ResourceRef } from '#client/client.ts';
 
 /** Index values of an object: its controller's uid, or that it has none. */
 function controllerIndex(object: Stored<KubeObject>): readonly string[] {
-  return [controllerOf(object)?.uid ?? orphansOf(object.metadata?.namespace ?? '')];
+  return [findController(object)?.uid ?? orphansOf(object.metadata?.namespace ?? '')];
 }
 
 const BY_CONTROLLER = 'controller';
@@ -42,7 +42,7 @@ export function controllerKey<T extends KubeObject>(
   object: KubeObject,
   { resource, informer }: { readonly resource: ResourceRef<T>; readonly informer: Informer<T> },
 ): string | undefined {
-  const owner = controllerOf(object);
+  const owner = findController(object);
   if (
     !owner ||
     owner.kind !== resource.kind ||
@@ -70,7 +70,7 @@ export function ownerKeys<T extends KubeObject>(
     readonly selectorOf: (owner: Stored<T>) => LabelSelector;
   },
 ): string[] {
-  if (controllerOf(object)) {
+  if (findController(object)) {
     const key = controllerKey(object, { resource, informer });
     return key === undefined ? [] : [key];
   }
@@ -107,7 +107,7 @@ export async function claim<T extends KubeObject>(
   const adopter = new Adopter(options);
   const ownerDeleted = owner.metadata?.deletionTimestamp !== undefined;
   for (const object of objects) {
-    const controller = controllerOf(object);
+    const controller = findController(object);
     const fits = selector.matches(object.metadata?.labels) && filter(object);
     if (controller) {
       if (controller.uid !== owner.metadata?.uid) continue;

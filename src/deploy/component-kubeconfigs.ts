@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { KeyPair } from '#pki/certificate.ts';
 import { signsForItself } from '#pki/keys.ts';
 import type { Subject } from '#pki/names.ts';
-import { subjectOf } from '#pki/read.ts';
+import { readSubject } from '#pki/read.ts';
 import type { DataDir } from './data-dir.ts';
 import { readIfPresent } from './pki/files.ts';
 import { writeKubeconfig } from './pki/kubeconfig.ts';
@@ -139,7 +139,7 @@ async function usableCertificate(
     const certificate = new X509Certificate(certificatePem);
     const right =
       certificate.verify(new X509Certificate(pki.ca.certificatePem).publicKey) &&
-      isSubject(subjectOf(certificate), subject) &&
+      isSubject(readSubject(certificate), subject) &&
       nowMs < renewalTimeMs(certificate, { name, jitter });
     return right && belongs(keyPem, certificate) ? { certificatePem, keyPem } : undefined;
   } catch {

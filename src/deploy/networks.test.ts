@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UserError } from './data-dir.ts';
 import {
-  claimantsOf,
+  listClaimants,
   claimedBy,
   claimNetworks,
   DEFAULT_NETWORKS,
@@ -38,11 +38,11 @@ describe('address ranges of clusters side by side', () => {
   it('tell whose they are, as far as the claims can be read', async () => {
     await claim('00000001');
     writeFileSync(join(claimsDir, 'broken.json'), '{');
-    assert.deepEqual(claimantsOf(base, claimsDir), ['00000001']);
-    assert.deepEqual(claimantsOf('/elsewhere', claimsDir), []);
+    assert.deepEqual(listClaimants(base, claimsDir), ['00000001']);
+    assert.deepEqual(listClaimants('/elsewhere', claimsDir), []);
     assert.equal(claimedBy('00000001', claimsDir), base);
     assert.equal(claimedBy('00000002', claimsDir), undefined);
-    assert.deepEqual(claimantsOf(base, join(base, 'none')), []);
+    assert.deepEqual(listClaimants(base, join(base, 'none')), []);
   });
 
   it('have a share for each simulated node, also when a cluster grows', () => {

@@ -104,7 +104,7 @@ function freeNetworks(claims: readonly Claim[], used: readonly Range[]): Cluster
 }
 
 /** IDs of the clusters that claimed ranges for this data directory. Unreadable claims are skipped. */
-export function claimantsOf(dataDir: string, claimsDir = CLAIMS): string[] {
+export function listClaimants(dataDir: string, claimsDir = CLAIMS): string[] {
   return allClaims(claimsDir)
     .filter((claim) => claim.dataDir === dataDir)
     .map(({ id }) => id);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { createSettings, DATA_FORMAT, dataDir, prepareDataDir } from './data-dir.ts';
 import { claimNetworks } from './networks.ts';
-import { originalOf, refuseCopy } from './original.ts';
+import { findOriginal, refuseCopy } from './original.ts';
 
 const id = '0123abcd';
 let base: string;
@@ -32,22 +32,23 @@ it('knows a copy while the original is there, damaged or whole, and the original
   const options = { id, claimsDir: at('claims') };
   cpSync(at('cluster'), at('copy'), { recursive: true });
   symlinkSync(at('cluster'), at('link'));
-  assert.equal(originalOf(dataDir(at('copy')), options), at('cluster'));
+  assert.equal(findOriginal(dataDir(at('copy')), options), at('cluster'));
   assert.throws(() => refuseCopy(dataDir(at('copy')), options), {
     name: 'UserError',
     message: new RegExp(`${at('copy')} is a copy of the cluster in ${at('cluster')}, and both would use`),
   });
-  for (const own of ['cluster', 'link']) assert.equal(originalOf(dataDir(at(own)), options), undefined, own);
+  for (const own of ['cluster', 'link'])
+    assert.equal(findOriginal(dataDir(at(own)), options), undefined, own);
   writeFileSync(at('cluster/capstan.json'), '{');
-  assert.equal(originalOf(dataDir(at('copy')), options), at('cluster'));
+  assert.equal(findOriginal(dataDir(at('copy')), options), at('cluster'));
 });
 
 it('takes a moved directory, and one whose place another cluster has, for no copy', () => {
   const options = { id, claimsDir: at('claims') };
   renameSync(at('cluster'), at('moved'));
-  assert.equal(originalOf(dataDir(at('moved')), options), undefined);
+  assert.equal(findOriginal(dataDir(at('moved')), options), undefined);
   mkdirSync(at('cluster'));
   cpSync(at('copy/capstan.json'), at('cluster/capstan.json'));
-  assert.equal(originalOf(dataDir(at('moved')), options), at('cluster'));
-  assert.equal(originalOf(dataDir(at('moved')), { ...options, id: 'ffffffff' }), undefined);
+  assert.equal(findOriginal(dataDir(at('moved')), options), at('cluster'));
+  assert.equal(findOriginal(dataDir(at('moved')), { ...options, id: 'ffffffff' }), undefined);
 });

@@ -12,7 +12,7 @@ interface OriginalOptions {
 }
 
 /** The directory that this one is a copy of, if it still exists. A moved directory is not a copy. */
-export function originalOf(
+export function findOriginal(
   dir: DataDir,
   { id, claimsDir }: OriginalOptions & { readonly id: string },
 ): string | undefined {
@@ -33,7 +33,7 @@ function hasCluster(path: string, id: string): boolean {
 
 /** UserError for a copy: two clusters of one id would undo each other's service rules and give out the same addresses. */
 export function refuseCopy(dir: DataDir, options: OriginalOptions & { readonly id: string }): void {
-  const original = originalOf(dir, options);
+  const original = findOriginal(dir, options);
   if (original !== undefined)
     throw new UserError(
       `${dir.path} is a copy of the cluster in ${original}, and both would use the same service rules and address ranges: start that one, or remove one of them with: capstan delete --data-dir DIR`,

@@ -5,13 +5,13 @@ import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { dataDir } from './data-dir.ts';
 import { claimNetworks } from './networks.ts';
-import { remainsOf, type Remains } from './remains.ts';
+import { findRemains, type Remains } from './remains.ts';
 
 describe("what is left of a cluster's directory", () => {
   let base: string;
   let path: string;
   const claimsDir = (): string => join(base, 'claims');
-  const remains = (): Remains | undefined => remainsOf(dataDir(path), { claimsDir: claimsDir() });
+  const remains = (): Remains | undefined => findRemains(dataDir(path), { claimsDir: claimsDir() });
   const put = (name: string, text = ''): void => {
     mkdirSync(dirname(join(path, name)), { recursive: true });
     writeFileSync(join(path, name), text);

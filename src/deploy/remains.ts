@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DataDir } from './data-dir.ts';
-import { claimantsOf, claimedBy } from './networks.ts';
+import { listClaimants, claimedBy } from './networks.ts';
 
 export interface Remains {
   /** The cluster's ID, which names its service rules; undefined if unknown. */
@@ -23,8 +23,8 @@ const MARKS = [
 ];
 
 /** undefined: nothing shows that this is, or was, a cluster's directory. */
-export function remainsOf(dir: DataDir, { claimsDir }: RemainsOptions = {}): Remains | undefined {
-  const [claimant] = claimantsOf(dir.path, claimsDir);
+export function findRemains(dir: DataDir, { claimsDir }: RemainsOptions = {}): Remains | undefined {
+  const [claimant] = listClaimants(dir.path, claimsDir);
   if (claimant !== undefined) return { id: claimant };
   if (!MARKS.some((mark) => existsSync(join(dir.path, mark)))) return undefined;
   const written = idInText(dir);

@@ -946,7 +946,7 @@ test('a body of one byte a frame is kept as what it is', async () => {
   client.socket.destroy();
 });
 
-test('a client that waits for 100 (Continue) is told when its body is wanted, and only then', async () => {
+test('a client that waits for 100 (Continue) gets it when its body is wanted, and only then', async () => {
   const wanted: string[] = [];
   handler = async (request) => {
     if (request.path === '/refused') return { status: 403, headers: {}, body: Buffer.from('no') };

@@ -133,7 +133,7 @@ function parseRange(
   if (!star && more.length > 0) throw new CronError(`too many hyphens: ${range}`);
   const end = star ? field.high : to === undefined ? low : valueOf(to, field);
   if (moreSteps.length > 0) throw new CronError(`too many slashes: ${range}`);
-  const step = stepText === undefined ? 1 : numberOf(stepText);
+  const step = stepText === undefined ? 1 : parseFlagNumber(stepText);
   // 'n/step' extends to the maximum.
   const high = stepText !== undefined && to === undefined ? field.high : end;
   if (low < field.low)
@@ -147,10 +147,10 @@ function parseRange(
 
 function valueOf(text: string, { words, low }: Field): number {
   const index = words?.indexOf(text.toLowerCase()) ?? -1;
-  return index >= 0 ? index + low : numberOf(text);
+  return index >= 0 ? index + low : parseFlagNumber(text);
 }
 
-function numberOf(text: string): number {
+function parseFlagNumber(text: string): number {
   if (!/^\d+$/.test(text))
     throw new CronError(
       `failed to parse int from ${text}: strconv.Atoi: parsing ${JSON.stringify(text)}: invalid syntax`,

@@ -170,7 +170,7 @@ export interface JsonStructure {
 }
 
 /** For valid text; for invalid text the result is arbitrary, in the same time. */
-export function structureOf(text: string): JsonStructure {
+export function parseStructure(text: string): JsonStructure {
   let depth = 0,
     deepest = 0,
     fields = 0,

@@ -1,6 +1,6 @@
 /** Plain JSON data: parsing with Go's error messages, semantic equality, copies. Objects may have any key, including `__proto__`. */
 import { statusErrors, type StatusError } from './errors.ts';
-import { findJsonSyntaxProblem, structureOf, type JsonStructure } from './json-syntax.ts';
+import { findJsonSyntaxProblem, parseStructure, type JsonStructure } from './json-syntax.ts';
 
 export type JsonObject = Record<string, unknown>;
 
@@ -54,7 +54,7 @@ export function requireFewValues(value: unknown, maximum = MAXIMUM_VALUES): void
 
 /** Parses a text; throws StatusError 400 with Go's message. */
 export function parseJson(text: string): unknown {
-  return parsed(text, structureOf(text));
+  return parsed(text, parseStructure(text));
 }
 
 /** As parseJson for a body, with the number of fields in the text: more than in the value when there are duplicates. 413 beyond the maximum number of values. */
@@ -62,7 +62,7 @@ export function parseJsonCounted(
   text: string,
   maximum = MAXIMUM_VALUES,
 ): { readonly value: unknown; readonly fields: number } {
-  const structure = structureOf(text);
+  const structure = parseStructure(text);
   if (structure.values > maximum) throw tooManyValues(maximum);
   return { value: parsed(text, structure), fields: structure.fields };
 }

@@ -81,7 +81,7 @@ export interface GroupVersionResource extends GroupVersion {
 }
 
 /** 'v1' or 'apps/v1'. */
-export function apiVersionOf(gv: GroupVersion): string {
+export function formatApiVersion(gv: GroupVersion): string {
   return gv.group === '' ? gv.version : `${gv.group}/${gv.version}`;
 }
 

@@ -169,7 +169,7 @@ function toJson(
   if (fault) throw unreadable(`line ${lines.linePos(fault.pos[0]).line}: ${fault.message}`);
   try {
     const { value, repeated } = expandYaml(document, textLength + MAXIMUM_ALIASED_VALUES);
-    return { value, problems: problemsOf(repeated, lines) };
+    return { value, problems: listProblems(repeated, lines) };
   } catch (error) {
     if (error instanceof YamlDataError)
       throw unreadable(
@@ -189,7 +189,7 @@ function unreadable(why: string): Error {
   return statusErrors.badRequest(`error converting YAML to JSON: yaml: ${why}`);
 }
 
-function problemsOf(repeated: readonly RepeatedKey[], lines: LineCounter): string[] {
+function listProblems(repeated: readonly RepeatedKey[], lines: LineCounter): string[] {
   if (repeated.length === 0) return [];
   const found = repeated
     .slice(0, MAXIMUM_PROBLEMS)

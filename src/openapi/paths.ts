@@ -182,7 +182,7 @@ export function groupName(group: string): string {
 }
 
 /** 'apps_v1', 'rbacAuthorization_v1'. */
-export function tagOf({ group, version }: { group: string; version?: string }): string {
+export function computeTag({ group, version }: { group: string; version?: string }): string {
   const name = groupName(group);
   return name[0]!.toLowerCase() + name.slice(1) + (version === undefined ? '' : `_${version}`);
 }
@@ -492,7 +492,7 @@ class ResourcePaths {
   ): Pick<Operation, 'description' | 'tags' | 'x-kubernetes-action' | 'x-kubernetes-group-version-kind'> {
     return {
       description: describeAction(action, this.#facts.kind),
-      tags: [tagOf(this.#facts)],
+      tags: [computeTag(this.#facts)],
       'x-kubernetes-action': action,
       'x-kubernetes-group-version-kind': kind,
     };

@@ -10,7 +10,7 @@ import {
   groupVersionPath,
   operationPrefix,
   resourcePaths,
-  tagOf,
+  computeTag,
   type Operation,
   type Paths,
 } from './paths.ts';
@@ -93,7 +93,7 @@ export function openapiV3Document(path: string): OpenapiV3Document | undefined {
   if (second === undefined)
     return discoveryDocument(`/${path}/`, {
       id: `get${groupName(first)}APIGroup`,
-      tag: tagOf({ group: first }),
+      tag: computeTag({ group: first }),
       kind: 'APIGroup',
     });
   return group.versions.includes(second)
@@ -107,7 +107,7 @@ function groupVersionDocument(gv: GroupVersion): OpenapiV3Document {
   );
   const discovery = discoveryPath(
     `/${groupVersionPath(gv)}/`,
-    { id: `get${operationPrefix(gv)}APIResources`, tag: tagOf(gv), kind: 'APIResourceList' },
+    { id: `get${operationPrefix(gv)}APIResources`, tag: computeTag(gv), kind: 'APIResourceList' },
     ['application/cbor'],
   );
   const paths = Object.assign(

@@ -7,7 +7,7 @@ import { createPrivateKey, createPublicKey, randomBytes, X509Certificate, type K
 import { bitString, boolean, explicit, implicit, integer, octetString, oid, sequence, time } from './der.ts';
 import {
   generateKeyPem,
-  keyIdOf,
+  computeKeyId,
   publicKeyDer,
   signatureAlgorithm,
   signed,
@@ -15,7 +15,7 @@ import {
 } from './keys.ts';
 import { encodeAltNames, encodeName, type AltNames, type Subject } from './names.ts';
 import { encodePem, splitPem } from './pem.ts';
-import { EXTENDED_KEY_USAGES, isSelfIssued, keyIdentifierOf, subjectDerOf } from './read.ts';
+import { EXTENDED_KEY_USAGES, isSelfIssued, readKeyIdentifier, readSubjectDer } from './read.ts';
 import type { ExtendedKeyUsage } from './read.ts';
 
 /** A private key with its certificate, both PEM. The certificate may be followed by those of the authorities above it. */
@@ -78,7 +78,7 @@ export function createAuthority(options: AuthorityOptions): KeyPair {
     extensions: [
       keyUsage(KEY_USAGE.digitalSignature | KEY_USAGE.certSign | KEY_USAGE.crlSign),
       extension(OID.basicConstraints, { critical: true, value: sequence(boolean(true)) }),
-      extension(OID.subjectKeyId, { value: octetString(keyIdOf(publicKey)) }),
+      extension(OID.subjectKeyId, { value: octetString(computeKeyId(publicKey)) }),
       ...(above ? [authorityKeyId(above.keyId)] : []),
     ],
   });
@@ -165,9 +165,9 @@ interface Issuer {
 function readIssuer({ certificatePem, keyPem }: KeyPair): Issuer {
   const certificate = new X509Certificate(certificatePem);
   return {
-    subject: subjectDerOf(certificate),
+    subject: readSubjectDer(certificate),
     key: createPrivateKey(keyPem),
-    keyId: keyIdentifierOf(certificate),
+    keyId: readKeyIdentifier(certificate),
     notAfterMs: certificate.validToDate.getTime(),
     intermediates: isSelfIssued(certificate) ? '' : withoutRoots(certificatePem),
   };

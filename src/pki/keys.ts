@@ -43,7 +43,7 @@ export function publicKeyHash(certificate: X509Certificate): string {
 }
 
 /** RFC 5280, 4.2.1.2 method 1: SHA-1 of the public key's bits. */
-export function keyIdOf(spki: Buffer): Buffer {
+export function computeKeyId(spki: Buffer): Buffer {
   const bits = readAll(readOne(spki).content)[1];
   assert(bits !== undefined, 'a SubjectPublicKeyInfo has an algorithm and a key');
   return createHash('sha1').update(bits.content.subarray(1)).digest();

@@ -2,7 +2,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { assert } from '#stdx/assert.ts';
 import { DerError, explicit, oid, readAll, readOne, type DerValue } from './der.ts';
-import { keyIdOf, publicKeyDer } from './keys.ts';
+import { computeKeyId, publicKeyDer } from './keys.ts';
 import { NO_ALT_NAMES, readAltNames, readName, type AltNames, type Subject } from './names.ts';
 
 export type ExtendedKeyUsage = 'serverAuth' | 'clientAuth';
@@ -17,15 +17,15 @@ const VERSION = explicit(0)[0]!;
 const EXTENSIONS = explicit(3)[0]!;
 
 /** The subject as a distinguished name in DER: a leaf repeats its authority's byte for byte. */
-export function subjectDerOf(certificate: X509Certificate): Buffer {
+export function readSubjectDer(certificate: X509Certificate): Buffer {
   const fields = fieldsOf(certificate);
   const subject = fields[fields[0]?.tag === VERSION ? 5 : 4];
   assert(subject !== undefined, 'a certificate has a subject');
   return subject.whole;
 }
 
-export function subjectOf(certificate: X509Certificate): Required<Subject> {
-  const { commonNames, organizations } = readName(subjectDerOf(certificate));
+export function readSubject(certificate: X509Certificate): Required<Subject> {
+  const { commonNames, organizations } = readName(readSubjectDer(certificate));
   return { commonName: commonNames.at(-1) ?? '', organizations };
 }
 
@@ -36,13 +36,13 @@ export function altNamesOf(certificate: X509Certificate): Required<AltNames> {
 }
 
 /** The subject key identifier, or what RFC 5280 would make it. */
-export function keyIdentifierOf(certificate: X509Certificate): Buffer {
+export function readKeyIdentifier(certificate: X509Certificate): Buffer {
   const value = extensionOf(certificate, SUBJECT_KEY_ID);
-  return value ? readOne(value).content : keyIdOf(publicKeyDer(certificate.publicKey));
+  return value ? readOne(value).content : computeKeyId(publicKeyDer(certificate.publicKey));
 }
 
 /** Those of the two that Kubernetes uses. */
-export function extendedKeyUsagesOf(certificate: X509Certificate): ExtendedKeyUsage[] {
+export function readExtendedKeyUsages(certificate: X509Certificate): ExtendedKeyUsage[] {
   const has = new Set(certificate.keyUsage);
   return (Object.keys(EXTENDED_KEY_USAGES) as ExtendedKeyUsage[]).filter((usage) =>
     has.has(EXTENDED_KEY_USAGES[usage]),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { deprecationOf } from './deprecations.ts';
+import { findDeprecation } from './deprecations.ts';
 
 test('deprecated versions cause warnings', () => {
   for (const [apiVersion, kind, warning] of [
@@ -17,5 +17,5 @@ test('deprecated versions cause warnings', () => {
     ['resource.k8s.io/v1alpha3', 'ResourcePoolStatusRequest', undefined],
     ['apps/v1', 'Deployment', undefined],
   ] as const)
-    assert.equal(deprecationOf(apiVersion, kind), warning);
+    assert.equal(findDeprecation(apiVersion, kind), warning);
 });

@@ -23,7 +23,7 @@ const NOT_YET = new Set([
 ]);
 
 /** The warning for requests of the kind in this version. apiVersion: 'resource.k8s.io/v1beta1'. */
-export function deprecationOf(apiVersion: string, kind: string): string | undefined {
+export function findDeprecation(apiVersion: string, kind: string): string | undefined {
   const found =
     Object.hasOwn(BY_VERSION, apiVersion) && !NOT_YET.has(`${apiVersion} ${kind}`)
       ? BY_VERSION[apiVersion]

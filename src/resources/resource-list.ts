@@ -65,7 +65,7 @@ function isInteger(name: string): boolean {
 }
 
 /** A quantity that was already validated by decoding. */
-export function quantityOf(value: string | number): Quantity {
+export function parseResourceQuantity(value: string | number): Quantity {
   return parseQuantity(String(value));
 }
 
@@ -111,7 +111,7 @@ const PLAIN = /^[0-9]+(?:[KMGTPE]i?|k)?$/;
 
 export function checkQuantity(name: string, value: string | number, path: Path, errors: Errors): void {
   if (typeof value === 'string' && PLAIN.test(value)) return;
-  const quantity = quantityOf(value);
+  const quantity = parseResourceQuantity(value);
   if (quantity.sign < 0) errors.invalid(path, quantity.toString(), NEGATIVE);
   if (isInteger(name) && quantity.milliValue() % 1000 !== 0)
     errors.invalid(path, quantity.toString(), 'must be an integer');
@@ -123,7 +123,7 @@ export function checkPositiveQuantity(
   errors: Errors,
   detail = NOT_POSITIVE,
 ): boolean {
-  const quantity = quantityOf(value);
+  const quantity = parseResourceQuantity(value);
   if (quantity.sign > 0) return true;
   errors.invalid(path, quantity.toString(), detail);
   return false;
@@ -143,12 +143,12 @@ export function hugePagesProblem(name: string, value: string | number): string |
   const size = name.slice('hugepages-'.length);
   let page: bigint;
   try {
-    page = BigInt(quantityOf(size).value());
+    page = BigInt(parseResourceQuantity(size).value());
   } catch {
-    return `${quantityOf(value).toString()} is not positive integer multiple of ${name}`;
+    return `${parseResourceQuantity(value).toString()} is not positive integer multiple of ${name}`;
   }
-  const asked = BigInt(quantityOf(value).value());
+  const asked = BigInt(parseResourceQuantity(value).value());
   return page > 0n && asked % page === 0n
     ? undefined
-    : `${quantityOf(value).toString()} is not positive integer multiple of ${name}`;
+    : `${parseResourceQuantity(value).toString()} is not positive integer multiple of ${name}`;
 }

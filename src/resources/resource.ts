@@ -5,8 +5,8 @@
 import { assert } from '#stdx/assert.ts';
 import { decodeObject } from '#machinery/decode.ts';
 import type { FieldError } from '#machinery/errors.ts';
-import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
-import { builtinResources, stabilityOf, type ResourceFacts, type Stability } from '#api/resources.ts';
+import { formatApiVersion, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import { builtinResources, parseStability, type ResourceFacts, type Stability } from '#api/resources.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource, TableDefinition } from './define.ts';
 import {
@@ -141,7 +141,7 @@ function nothing(): void {}
 function servedVersion(fact: ResourceFacts): ServedVersion {
   return {
     version: fact.version,
-    apiVersion: apiVersionOf(fact),
+    apiVersion: formatApiVersion(fact),
     kind: fact.kind,
     verbs: fact.verbs,
     subresources: new Map(
@@ -156,7 +156,7 @@ function servedVersion(fact: ResourceFacts): ServedVersion {
         },
       ]),
     ),
-    stability: stabilityOf(fact.version),
+    stability: parseStability(fact.version),
     storageVersionHash: fact.storageVersionHash,
     returnsDeleted: fact.returnsDeleted ?? false,
   };

@@ -3,12 +3,15 @@
  * discovery, so that it is correct for every kind without a list.
  */
 import { createHash } from 'node:crypto';
-import { apiVersionOf, parseApiVersion } from '#machinery/object.ts';
+import { formatApiVersion, parseApiVersion } from '#machinery/object.ts';
 import type { Resource } from './resource.ts';
 
 export function upstreamStorageVersion({ group, kind, versions, storageApiVersion }: Resource): string {
   const wanted = versions.find(({ storageVersionHash }) => storageVersionHash)?.storageVersionHash;
-  const candidates = [storageApiVersion, ...versions.map(({ version }) => apiVersionOf({ group, version }))];
+  const candidates = [
+    storageApiVersion,
+    ...versions.map(({ version }) => formatApiVersion({ group, version })),
+  ];
   return candidates.find((apiVersion) => hashOf(apiVersion, kind) === wanted) ?? storageApiVersion;
 }
 

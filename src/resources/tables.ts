@@ -42,7 +42,7 @@ export function nameOf(object: KubeObject): string {
 }
 
 /** '5d', or '<unknown>' without a creationTimestamp. */
-export function ageOf(object: KubeObject, context: RowContext): string {
+export function formatAge(object: KubeObject, context: RowContext): string {
   return sinceTime(object.metadata?.creationTimestamp ?? undefined, context);
 }
 

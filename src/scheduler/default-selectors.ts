@@ -4,7 +4,7 @@
  */
 import type { ReplicaSet, ReplicationController, Service, StatefulSet } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
-import { controllerOf } from '#component-helpers/owner-references.ts';
+import { findController } from '#component-helpers/owner-references.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import type { PodInfo, PodMatcher } from './pod-info.ts';
 
@@ -67,7 +67,7 @@ export class DefaultSelectors {
   }
 
   #ownerSelector({ pod, namespace }: PodInfo): LabelSelector | undefined {
-    const owner = controllerOf(pod);
+    const owner = findController(pod);
     if (!owner) return undefined;
     const key = `${namespace}/${owner.name}`;
     switch (owner.kind) {

@@ -1,7 +1,7 @@
 /** A node with the pods on it (bound or assumed) and the sums that filters and scores read. Changed only by the cache and by preemption's copies. */
 import type { Node, Taint } from '#api/types.ts';
 import { hostPortsConflict, type HostPort } from '#component-helpers/host-ports.ts';
-import { addAmounts, amountsOf, emptyAmounts, type Amounts } from './resources.ts';
+import { addAmounts, resourceAmounts, emptyAmounts, type Amounts } from './resources.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { PodMatcher } from './pod-info.ts';
 
@@ -43,7 +43,7 @@ export class NodeInfo {
     this.labels = node?.metadata?.labels ?? {};
     this.taints = node?.spec?.taints ?? [];
     const allocatable = node?.status?.allocatable ?? node?.status?.capacity ?? {};
-    this.allocatable = amountsOf(allocatable);
+    this.allocatable = resourceAmounts(allocatable);
     // A node that has not reported its status yet has no allocatable resources.
     this.podLimit = Number(allocatable['pods'] ?? 0);
     this.images = new Map(

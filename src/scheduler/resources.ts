@@ -29,7 +29,7 @@ export function emptyAmounts(): Amounts {
   return { milliCPU: 0, memoryBytes: 0, ephemeralStorageBytes: 0, scalars: new Map() };
 }
 
-export function amountsOf(list: ResourceList | undefined): Amounts {
+export function resourceAmounts(list: ResourceList | undefined): Amounts {
   return inNumbers(parseResourceList(list));
 }
 

@@ -19,7 +19,7 @@ const MAIN = resolve(import.meta.dirname, '../cli/main.ts');
 export const GROUP_SEPARATOR = ',';
 
 /** In the order in which their first services start. */
-export function programsOf(services: readonly ServiceSpec[]): Program[] {
+export function groupPrograms(services: readonly ServiceSpec[]): Program[] {
   const groups = new Map<string, ServiceSpec[]>();
   for (const service of services) {
     const name = service.group ?? service.name;

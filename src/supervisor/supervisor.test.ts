@@ -13,11 +13,11 @@ import { silentLogger } from '#stdx/log.ts';
 import { processStartTime } from '#stdx/process-lock.ts';
 import { askSupervisor, serveControlSocket, tellSupervisor } from './control-socket.ts';
 import { endLeftovers } from './leftovers.ts';
-import { programsOf } from './programs.ts';
+import { groupPrograms } from './programs.ts';
 import { childrenFile, Supervisor } from './supervisor.ts';
 
 const WAIT_MS = 30_000;
-/** Says when it starts and ends, and ends when it is told to. */
+/** Says when it starts and ends, and ends when it is asked to. */
 const SERVICE = `
 const { appendFileSync } = require('node:fs');
 const [log, name] = process.argv.slice(1);
@@ -108,7 +108,7 @@ test('one that ends is started again', async () => {
   assert.equal(status?.lastEnd, 'SIGKILL');
 });
 
-test('a program that is not there is told, and holds nothing else up', async () => {
+test('a program that is not there is reported, and holds nothing else up', async () => {
   await runs(service('etcd', { run: { program: '/nonexistent/etcd', args: [] } }), service('apiserver'));
   await until(() => happened().includes('start apiserver'), 'the other is started');
   const [status] = supervisor.status();
@@ -180,7 +180,7 @@ describe('groups', () => {
   const dns: ServiceSpec = { name: 'dns', run: { capstan: ['dns', '--b=2'] }, group: 'control' };
 
   test('share a process', () => {
-    const [program, ...others] = programsOf([scheduler, dns]);
+    const [program, ...others] = groupPrograms([scheduler, dns]);
     assert.deepEqual(others, []);
     assert.equal(program?.name, 'control');
     assert.deepEqual(program?.services, ['scheduler', 'dns']);
@@ -189,9 +189,9 @@ describe('groups', () => {
   });
 
   test('take up what is added, and are started anew for what is changed or removed', () => {
-    const [both] = programsOf([scheduler, dns]);
-    const [one] = programsOf([scheduler]);
-    const [other] = programsOf([{ ...scheduler, run: { capstan: ['scheduler', '--a=2'] } }, dns]);
+    const [both] = groupPrograms([scheduler, dns]);
+    const [one] = groupPrograms([scheduler]);
+    const [other] = groupPrograms([{ ...scheduler, run: { capstan: ['scheduler', '--a=2'] } }, dns]);
     assert.ok(both && one && other);
     assert.deepEqual(both.addedTo(one), [['dns', '--b=2']]);
     assert.equal(one.addedTo(both), undefined);

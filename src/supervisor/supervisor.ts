@@ -9,7 +9,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Child, type ChildStatus } from './child.ts';
 import { recordChildren } from './leftovers.ts';
-import { programsOf, type Program } from './programs.ts';
+import { groupPrograms, type Program } from './programs.ts';
 
 interface SupervisorOptions {
   readonly paths: Pick<MachinePaths, 'logs' | 'run'>;
@@ -63,7 +63,7 @@ export class Supervisor {
     const { machine, log } = this.#options;
     let wanted: Program[];
     try {
-      wanted = programsOf(machine.read().services);
+      wanted = groupPrograms(machine.read().services);
     } catch (error) {
       log.error('the record of this machine cannot be read, its services stay as they are', {
         error: errorMessage(error),

@@ -1,4 +1,4 @@
-/** The official JavaScript client: lists in chunks while the world goes on, watches with bookmarks, and what is told of versions that are forgotten. */
+/** The official JavaScript client: lists in chunks while the world goes on, watches with bookmarks, and errors for compacted revisions. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import {

@@ -46,7 +46,7 @@ interface Following {
   end(): Promise<void>;
 }
 
-/** A command that goes on until it is told to end. */
+/** A command that goes on until it is asked to end. */
 export function follow(
   [binary = '', ...words]: readonly string[],
   { env }: { readonly env: Readonly<Record<string, string>> },

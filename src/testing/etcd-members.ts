@@ -100,7 +100,7 @@ function testMember({
 /** etcd 3.5, where it can be had. */
 export const etcdProgram: string | undefined = unpackedEtcd35();
 
-export function membershipOf(members: readonly TestMember[]): EtcdMembership {
+export function openMembership(members: readonly TestMember[]): EtcdMembership {
   return createEtcdMembership({ endpoints: members.map(({ clientURL }) => clientURL) });
 }
 

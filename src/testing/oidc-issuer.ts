@@ -1,5 +1,5 @@
 /**
- * For tests only: an issuer of ID tokens on loopback over HTTPS, in this process, that does what it is told: rotates keys, answers slowly, publishes
+ * For tests only: an issuer of ID tokens on loopback over HTTPS, in this process, that follows the test's instructions: rotates keys, answers slowly, publishes
  * another issuer's name, signs with what nobody should accept.
  */
 import { constants, createHmac, generateKeyPairSync, sign, type KeyObject } from 'node:crypto';

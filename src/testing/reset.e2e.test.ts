@@ -11,7 +11,7 @@ import { createKubeconfigTransport } from '#client/kubeconfig.ts';
 import { nodes, pods } from '#client/refs.ts';
 import { containerdDir } from '#cmd/node/containerd-dir.ts';
 import { findNode } from '#cmd/node/control.ts';
-import { proxyIdOf } from '#cmd/proxy/run.ts';
+import { computeProxyId } from '#cmd/proxy/run.ts';
 import { claimNetworks, releaseNetworks } from '#deploy/networks.ts';
 import { newClusterId } from '#deploy/data-dir.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
@@ -43,7 +43,7 @@ describe('reset', { skip: missing }, () => {
   const kubeconfig = (name: string): string => join(base, 'api/kubeconfigs', `${name}.kubeconfig`);
   const reset = (...words: readonly string[]): Promise<CommandResult> =>
     capstan(['reset', '--data-dir', node, ...words]);
-  const left = (): Promise<readonly string[]> => findNode({ node, proxyId: proxyIdOf(server) });
+  const left = (): Promise<readonly string[]> => findNode({ node, proxyId: computeProxyId(server) });
 
   before(async () => {
     base = mkdtempSync(join(tmpdir(), 'capstan-reset-'));

@@ -344,11 +344,11 @@ test('a token ends with the secret or pod it is bound to', async () => {
     await at.api.delete(ref, { name: 'ties', namespace: 'red' }, { gracePeriodSeconds: 0 });
     assert.equal((await selfReview(token)).status, 401, `${kind} gone`);
     await make[kind]();
-    assert.equal((await selfReview(token)).status, 401, `${kind} made anew`);
+    assert.equal((await selfReview(token)).status, 401, `${kind} recreated`);
   }
 });
 
-test("the issuer's discovery document and keys verify a pod's token for anyone who is told of them", async () => {
+test("the issuer's discovery document and keys verify a pod's token for anyone who knows them", async () => {
   await at.api.create(serviceAccounts, { metadata: { name: 'discovered', namespace: 'red' } });
   const { token } = await issue('discovered', { audiences: ['oidc-discovery-test'] });
   // As upstream, service accounts may read it: whoever else asks is not told.
@@ -478,7 +478,7 @@ test('a token in a secret: made, used, noted as used, and gone with its account'
         'kubernetes.io/legacy-token-last-used'
       ] === new Date().toISOString().slice(0, 10),
   );
-  // One of the token controller's of the past: the client is told.
+  // A legacy token of the token controller: the client gets a warning.
   await at.api.patch(
     serviceAccounts,
     { name: 'legacy', namespace: 'red' },

@@ -17,6 +17,10 @@ const REPLACED: readonly (readonly [pattern: RegExp, word: string])[] = [
   [/\bof elsewhere\b/g, 'outside of the cluster, another'],
   [/\bfor history's sake\b/g, 'for compatibility'],
   [/\bthe way of the past\b/g, 'legacy, deprecated'],
+  [/\bcatalogue\b/gi, 'served endpoints'],
+  [/\bmade anew\b/g, 'recreated, rebuilt'],
+  [/\bis told\b/g, 'is notified, is reported'],
+  [/\bis believed\b/g, 'is trusted'],
 ];
 
 export const glossary: Law = {

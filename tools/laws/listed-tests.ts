@@ -16,14 +16,14 @@ export const listedTests: Law = {
   find(sources) {
     const tests = [...sources.values()].filter(({ path }) => /\.(test|suite)\.ts$/.test(path));
     return LISTS.flatMap(({ list, entries }) =>
-      entriesOf(list, sources)
+      listEntries(list, sources)
         .filter((entry) => entries.test(entry.path) && !isTested(entry, tests))
         .map((entry): Finding => ({ path: entry.path, line: 1, text: `is in ${list} and has no test` })),
     );
   },
 };
 
-function entriesOf(list: string, sources: Sources): Source[] {
+function listEntries(list: string, sources: Sources): Source[] {
   return (sources.get(list)?.imports ?? []).flatMap(({ file }) => sources.get(file) ?? []);
 }
 

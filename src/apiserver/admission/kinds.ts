@@ -5,7 +5,7 @@
 import { assert } from '#stdx/assert.ts';
 import { deepClone } from '#machinery/json.ts';
 import {
-  apiVersionOf,
+  formatApiVersion,
   parseApiVersion,
   type GroupVersionKind,
   type GroupVersionResource,
@@ -101,7 +101,7 @@ export function createAdmissionKinds(servedEndpoints: ServedEndpoints): Admissio
       return part && { group: part.group, version: part.version, kind: part.kind };
     },
     convert(object, gvr, to) {
-      const apiVersion = apiVersionOf(to);
+      const apiVersion = formatApiVersion(to);
       if (object.apiVersion === apiVersion) return object;
       const endpoint = servedEndpoints.find(to.group, to.version, gvr.resource);
       if (!isOwnKind(endpoint, to)) return { ...deepClone(object), apiVersion };
@@ -113,7 +113,7 @@ export function createAdmissionKinds(servedEndpoints: ServedEndpoints): Admissio
       const endpoint = servedEndpoints.find(gvk.group, gvk.version, gvr.resource);
       const isOwn = isOwnKind(endpoint, gvk);
       const schema = isOwn ? endpoint.schema : schemaForKind(gvk);
-      assert(schema !== undefined, `${apiVersionOf(gvk)} ${gvk.kind} has a schema`);
+      assert(schema !== undefined, `${formatApiVersion(gvk)} ${gvk.kind} has a schema`);
       return decodeTyped(
         { gvk, schema, ...(isOwn && endpoint.decode ? { decode: endpoint.decode } : {}) },
         value,

@@ -45,7 +45,7 @@ export interface AdmissionAttributes {
   readonly timeoutMs?: number | undefined;
   /** Calls back once, when the client is gone: waiting may stop. Absent: there is no client. */
   readonly onAbort?: ((callback: () => void) => void) | undefined;
-  /** See reinvocationOf. */
+  /** See trackReinvocation. */
   reinvocation?: Reinvocation | undefined;
   readonly internal: InternalApi;
 }

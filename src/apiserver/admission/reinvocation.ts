@@ -12,6 +12,6 @@ export class Reinvocation {
 }
 
 /** Makes it when the request has none yet. */
-export function reinvocationOf(attributes: { reinvocation?: Reinvocation | undefined }): Reinvocation {
+export function trackReinvocation(attributes: { reinvocation?: Reinvocation | undefined }): Reinvocation {
   return (attributes.reinvocation ??= new Reinvocation());
 }

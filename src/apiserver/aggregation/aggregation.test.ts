@@ -201,7 +201,7 @@ describe('an extension API server', () => {
     );
   });
 
-  it('is told who asks, by a proxy it can believe; what the client says of itself is dropped', async () => {
+  it('receives the user from a trusted proxy; headers of the client are dropped', async () => {
     const seen = extension.requests.length;
     const forged = {
       'X-Remote-User': 'system:admin',
@@ -880,7 +880,7 @@ describe('an authenticating proxy in front', () => {
     };
   };
 
-  it('is believed by its certificate: user, groups with commas in them, UID, extra', async () => {
+  it('is trusted by its certificate: user, groups with commas in them, UID, extra', async () => {
     const client = cluster.pki.clients['front-proxy-client'];
     const { user } = await whoami({
       client,
@@ -940,7 +940,7 @@ describe('an authenticating proxy in front', () => {
     assert.equal((await whoami({ client: masters })).status, 401);
   });
 
-  it('is told apart over HTTP/2 too', async () => {
+  it('is distinguished over HTTP/2 too', async () => {
     const client = cluster.pki.clients['front-proxy-client'];
     const session = connectHttp2(cluster.url, {
       ca: cluster.pki.ca.certificatePem,

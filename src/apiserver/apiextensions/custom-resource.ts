@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto';
 import { statusErrors, fieldErrors, type FieldError } from '#machinery/errors.ts';
 import { deepEqual, isJsonObject, type JsonObject } from '#machinery/json.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
-import { stabilityOf } from '#api/resources.ts';
+import { parseStability } from '#api/resources.ts';
 import type { HookContext, ResourceBehaviour, ScaleSubresource } from '#resources/define.ts';
 import type { Resource, ServedSubresource, ServedVersion } from '#resources/resource.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
@@ -25,7 +25,7 @@ const VERBS = ['delete', 'deletecollection', 'get', 'list', 'patch', 'create', '
 const TERMINATING_VERBS = ['delete', 'deletecollection', 'get', 'list', 'watch'];
 const PART_VERBS = ['get', 'patch', 'update'];
 
-export function structuralOf(
+export function createStructural(
   version: CustomResourceDefinitionVersion,
   { preservesAll }: { readonly preservesAll: boolean },
 ): Structural {
@@ -59,11 +59,11 @@ export function customResource(
   const scale = version.subresources?.scale && scaleOf(version.subresources.scale);
   const served: ServedVersion = {
     version: version.name,
-    apiVersion: apiVersionOf(gvk),
+    apiVersion: formatApiVersion(gvk),
     kind: names.kind,
     verbs: terminating ? TERMINATING_VERBS : VERBS,
-    subresources: subresourcesOf(gvk, { hasStatus, hasScale: scale !== undefined }),
-    stability: stabilityOf(version.name),
+    subresources: mapSubresources(gvk, { hasStatus, hasScale: scale !== undefined }),
+    stability: parseStability(version.name),
     storageVersionHash: createHash('sha256')
       .update(`${group}/${storage}/${names.kind}`)
       .digest()
@@ -77,7 +77,7 @@ export function customResource(
     allowUnconditionalUpdate: false,
     fieldSelectors: {},
     ...(version.deprecated && {
-      deprecation: version.deprecationWarning ?? deprecationOf(spec, { version, kind: names.kind }),
+      deprecation: version.deprecationWarning ?? findDeprecation(spec, { version, kind: names.kind }),
     }),
   };
   const { validate, validateStatus } = validatorsOf(node, version.subresources?.scale);
@@ -90,7 +90,7 @@ export function customResource(
     shortNames: names.shortNames ?? [],
     categories: names.categories ?? [],
     versions: [served],
-    storageApiVersion: apiVersionOf({ group, version: storage }),
+    storageApiVersion: formatApiVersion({ group, version: storage }),
     storagePrefix: customStoragePrefix(definition),
     hasStatus,
     scale,
@@ -115,7 +115,7 @@ export function customResource(
 }
 
 /** Names the best version that is served and not on its way out. */
-function deprecationOf(
+function findDeprecation(
   { group, versions }: CustomResourceDefinition['spec'],
   { version, kind }: { readonly version: CustomResourceDefinitionVersion; readonly kind: string },
 ): string {
@@ -133,7 +133,7 @@ function createWhileTerminating(): Error {
   return error;
 }
 
-function subresourcesOf(
+function mapSubresources(
   { group, version, kind }: { readonly group: string; readonly version: string; readonly kind: string },
   { hasStatus, hasScale }: { readonly hasStatus: boolean; readonly hasScale: boolean },
 ): Map<string, ServedSubresource> {

@@ -8,7 +8,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual, type JsonObject } from '#machinery/json.ts';
-import { apiVersionOf, parseApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, parseApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { customDefinitionName } from '#openapi/custom-resources.ts';
 import type { CustomResourceDefinition, CustomResourceDefinitionVersion } from '#api/types.ts';
@@ -22,14 +22,14 @@ import type { RegistryStore } from '../registry/store.ts';
 import { WriteRequest, type StoredEndpoint } from '../registry/write-request.ts';
 import { createConverter } from './conversion-webhook.ts';
 import { decodeCustom, envelopeSchema } from './coerce.ts';
-import { customResource, customStoragePrefix, structuralOf } from './custom-resource.ts';
+import { customResource, customStoragePrefix, createStructural } from './custom-resource.ts';
 import { CLEANUP, setTerminating, type Terminating } from '#resources/apiextensions/termination.ts';
-import { violationsOf } from '#resources/apiextensions/definition-checks.ts';
+import { listViolations } from '#resources/apiextensions/definition-checks.ts';
 import { simplePath, valueAt } from './json-path.ts';
 import { statusOf } from './names.ts';
 import { toObjectSchema } from './object-schema.ts';
 import type { Structural } from '#machinery/structural.ts';
-import { conversionOf, createCodec, type Versions } from './version-codec.ts';
+import { createConversion, createCodec, type Versions } from './version-codec.ts';
 
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' };
 const DEFINITIONS_PREFIX = '/registry/apiextensions.k8s.io/customresourcedefinitions/';
@@ -174,7 +174,7 @@ export class CustomResources {
     const nodes = new Map(
       spec.versions.map((version) => [
         version.name,
-        structuralOf(version, { preservesAll: spec.preserveUnknownFields === true }),
+        createStructural(version, { preservesAll: spec.preserveUnknownFields === true }),
       ]),
     );
     return spec.versions
@@ -193,7 +193,7 @@ export class CustomResources {
     const [served] = resource.versions;
     const { group } = spec;
     const gvk = { group, version: version.name, kind: resource.kind };
-    const apiVersion = apiVersionOf(gvk);
+    const apiVersion = formatApiVersion(gvk);
     const name = customDefinitionName(gvk);
     const envelope = envelopeSchema(name);
     const fields = (version.selectableFields ?? []).map(({ jsonPath }) => ({
@@ -211,7 +211,7 @@ export class CustomResources {
     const codec = isAlwaysCurrent(definition, version)
       ? undefined
       : createCodec(versions, apiVersion, (entry) => cache.parsed.of(entry));
-    const convert = conversionOf(versions);
+    const convert = createConversion(versions);
     const schemas = new Map<string, ObjectSchema>();
     const schemaIn = ({ group: of, version: wanted }: GroupVersion): ObjectSchema | undefined => {
       const known = schemas.get(wanted),
@@ -291,7 +291,7 @@ export class CustomResources {
     const definition = this.#internal.get(DEFINITIONS, { name }) as CustomResourceDefinition | undefined;
     if (!definition) return;
     const nowMs = this.#options.clock.now();
-    const violations = violationsOf(definition);
+    const violations = listViolations(definition);
     const status = statusOf(definition, { others: this.#definitions(), violations, nowMs });
     if (!deepEqual(status, definition.status))
       await this.#modify(

@@ -6,7 +6,7 @@ import { groupVersionPath, type Paths } from '#openapi/paths.ts';
 import { componentSchemas } from '#openapi/schemas.ts';
 import { buildV2Document, type OpenapiV2Document } from '#openapi/v2.ts';
 import { definitionsIn, openapiV3Document, openapiV3Paths, type Serves } from '#openapi/v3.ts';
-import { listKindOf, type ServedEndpoints, type Endpoint } from '../registry/endpoints.ts';
+import { findListKind, type ServedEndpoints, type Endpoint } from '../registry/endpoints.ts';
 
 interface CustomDocument {
   readonly bytes: Buffer;
@@ -94,7 +94,7 @@ function customResourceOf(endpoint: Endpoint, openapi: 2 | 3): CustomResource {
       subresources: [...served.subresources.values()],
       ...(served.storageVersionHash && { storageVersionHash: served.storageVersionHash }),
     },
-    listKind: listKindOf(endpoint),
+    listKind: findListKind(endpoint),
     ...(selectableFields.length > 0 && { selectableFields }),
     ...(publishedSchema && {
       schema: openapi === 3 ? withFullObjects(publishedSchema) : forV2(publishedSchema),

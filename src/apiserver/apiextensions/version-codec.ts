@@ -20,7 +20,7 @@ export interface Versions {
 }
 
 /** An object of one version in another: the object itself when it is of that already, else a new one. Rejects as `convert` does. */
-export function conversionOf({
+export function createConversion({
   nodeOf,
   convert,
 }: Pick<Versions, 'nodeOf' | 'convert'>): (
@@ -50,7 +50,7 @@ export function createCodec(
   parse: (entry: CacheEntry) => Stored,
 ): VersionCodec {
   const { version } = parseApiVersion(apiVersion);
-  const toVersion = conversionOf({ nodeOf, convert });
+  const toVersion = createConversion({ nodeOf, convert });
   /** By parsed form, which the cache bounds. */
   const normalised = new WeakMap<Stored, Stored>();
   /** The webhook's result, cached while the entry is referenced. */

@@ -272,7 +272,7 @@ test('a watch has a beginning and an end; impersonation and refusals are told', 
   );
 });
 
-test('a connection that becomes a stream is followed to its end; one that is refused is told, too', async (t) => {
+test('a connection that becomes a stream is followed to its end; one that is refused is reported, too', async (t) => {
   const { server, events } = await start(t, {
     rules: 'omitStages: [RequestReceived]\nrules: [{level: Metadata, resources: [{resources: [pods/*]}]}]',
     server: {

@@ -20,10 +20,10 @@ import { LostEventsError } from './batching.ts';
 import type { AuditBackend, AuditCounters } from './backend.ts';
 import {
   completeRef,
-  objectRefOf,
+  createObjectRef,
   sourceIPs,
-  userAgentOf,
-  userOf,
+  readUserAgent,
+  createAuditUser,
   withoutManagedFields,
   type AuditEvent,
   type ObjectReference,
@@ -158,7 +158,7 @@ class Record implements AuditRecord {
     this.#context = context;
     this.#user = user;
     this.#receivedAt = auditor.timestamp(context.startedMs);
-    this.#ref = objectRefOf(context.info);
+    this.#ref = createObjectRef(context.info);
   }
 
   #reaches(level: AuditLevel): boolean {
@@ -214,8 +214,8 @@ class Record implements AuditRecord {
   /** A snapshot of the event. */
   event(stage: AuditStage): AuditEvent {
     const { request, info, auditId, user, impersonator } = this.#context;
-    const agent = userAgentOf(request);
-    const impersonated = impersonator ? userOf(user) : undefined;
+    const agent = readUserAgent(request);
+    const impersonated = impersonator ? createAuditUser(user) : undefined;
     const isEnd = stage !== 'RequestReceived';
     return {
       kind: 'Event',
@@ -225,7 +225,7 @@ class Record implements AuditRecord {
       stage,
       requestURI: request.query === '' ? request.path : `${request.path}?${request.query}`,
       verb: info.verb,
-      user: this.#user ? userOf(this.#user) : {},
+      user: this.#user ? createAuditUser(this.#user) : {},
       ...(impersonated ? { impersonatedUser: impersonated } : {}),
       ...(impersonator?.constraint
         ? { authenticationMetadata: { impersonationConstraint: impersonator.constraint } }

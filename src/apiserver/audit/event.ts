@@ -47,7 +47,7 @@ export interface AuditEvent {
 
 const MAX_USER_AGENT_LENGTH = 1024;
 
-export function userOf({ name, uid, groups, extra }: UserInfo): AuditUser {
+export function createAuditUser({ name, uid, groups, extra }: UserInfo): AuditUser {
   return {
     ...(name ? { username: name } : {}),
     ...(uid ? { uid } : {}),
@@ -56,7 +56,7 @@ export function userOf({ name, uid, groups, extra }: UserInfo): AuditUser {
   };
 }
 
-export function userAgentOf({ headers }: ApiRequest): string {
+export function readUserAgent({ headers }: ApiRequest): string {
   const agent = headers['user-agent'] ?? '';
   return agent.length > MAX_USER_AGENT_LENGTH
     ? `${agent.slice(0, MAX_USER_AGENT_LENGTH)}...TRUNCATED`
@@ -76,7 +76,7 @@ export function sourceIPs({ headers, remoteAddress }: ApiRequest): string[] {
   return addresses;
 }
 
-export function objectRefOf({
+export function createObjectRef({
   isResourceRequest,
   resource,
   namespace,

@@ -186,7 +186,7 @@ interface Inherited {
 function ruleOf(wire: WireRule, { at, errors, ...inherited }: Checking & Inherited): PolicyRule {
   const own = stagesOf(wire.omitStages, { at: `${at}.omitStages`, errors });
   const rule: PolicyRule = {
-    level: levelOf(wire.level, { at: `${at}.level`, errors }),
+    level: createLevel(wire.level, { at: `${at}.level`, errors }),
     users: wire.users ?? [],
     userGroups: wire.userGroups ?? [],
     verbs: wire.verbs ?? [],
@@ -231,7 +231,7 @@ function checkUrl(url: string, { at, errors }: Checking): void {
   }
 }
 
-function levelOf(level: string | undefined, { at, errors }: Checking): AuditLevel {
+function createLevel(level: string | undefined, { at, errors }: Checking): AuditLevel {
   if (level === undefined || level === '') errors.push(fieldErrors.required(at));
   else if (!LEVELS.includes(level as AuditLevel)) errors.push(fieldErrors.notSupported(at, level, LEVELS));
   return level as AuditLevel;

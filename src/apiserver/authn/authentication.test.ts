@@ -98,7 +98,7 @@ async function issue(at: World, spec: TokenRequestSpec = SPEC): Promise<string> 
   return (await at.authentication.tokenIssuer.issue(spec)).token;
 }
 
-function claimsOf(token: string): Record<string, unknown> {
+function buildClaims(token: string): Record<string, unknown> {
   return JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as Record<string, unknown>;
 }
 
@@ -225,7 +225,7 @@ test('proxy headers are believed only with a front-proxy certificate of an allow
 test("an issued token has upstream's claims and makes upstream's user", async () => {
   const at = world();
   const token = await issue(at, BOUND);
-  const { jti, ...claims } = claimsOf(token);
+  const { jti, ...claims } = buildClaims(token);
   const now = START / 1000;
   assert.deepEqual(claims, {
     aud: [DEFAULT_ISSUER],
@@ -306,7 +306,7 @@ test('an expired, early, foreign, tampered or unsigned token is refused', async 
   await refused(at, bearer(await issue(at, { ...SPEC, audiences: ['vault'] })));
   const [head, body, tail] = token.split('.') as [string, string, string];
   const other = Buffer.from(
-    JSON.stringify({ ...claimsOf(token), sub: 'system:serviceaccount:kube-system:admin' }),
+    JSON.stringify({ ...buildClaims(token), sub: 'system:serviceaccount:kube-system:admin' }),
   ).toString('base64url');
   const none = Buffer.from(JSON.stringify({ alg: 'none' })).toString('base64url');
   const hs256 = Buffer.from(JSON.stringify({ alg: 'HS256' })).toString('base64url');
@@ -318,7 +318,7 @@ test('an expired, early, foreign, tampered or unsigned token is refused', async 
     `${head}.${body}.${tail.slice(0, -4)}AAAA`,
     `${head}.${body}`,
     `${hs256}.${body}.${createHmac('sha256', publicText).update(`${hs256}.${body}`).digest('base64url')}`,
-    await new JwtSigner(newKey('P-256')).sign(claimsOf(token)),
+    await new JwtSigner(newKey('P-256')).sign(buildClaims(token)),
     `${token} `.trim() + 'A',
   ])
     await refused(at, bearer(forged));
@@ -332,7 +332,7 @@ test('a token dies with the objects it is bound to, also once it was verified', 
       ({ internal }) => internal.remove({ group: '', resource: 'pods' }, { name: 'p', namespace: 'red' }),
     ],
     [
-      'pod made anew',
+      'pod recreated',
       ({ internal }) =>
         void internal.put(
           { group: '', resource: 'pods' },
@@ -360,7 +360,7 @@ test('a token dies with the objects it is bound to, also once it was verified', 
         internal.remove({ group: '', resource: 'serviceaccounts' }, { name: 'bot', namespace: 'red' }),
     ],
     [
-      'account made anew',
+      'account recreated',
       ({ internal }) =>
         void internal.put(
           { group: '', resource: 'serviceaccounts' },
@@ -395,11 +395,11 @@ test("a pod's volume token lives a year and says when to renew; lifetimes have b
   const at = world();
   const issued = await at.authentication.tokenIssuer.issue({ ...BOUND, expirationSeconds: 3607 });
   assert.equal(issued.expirationTimestamp, '2026-01-15T01:00:07Z');
-  const claims = claimsOf(issued.token);
+  const claims = buildClaims(issued.token);
   assert.equal(claims['exp'], START / 1000 + 365 * 86_400);
   assert.equal((claims['kubernetes.io'] as { warnafter: number }).warnafter, START / 1000 + 3607);
   assert.equal(
-    claimsOf(await issue(at, { ...BOUND, expirationSeconds: 3607, audiences: ['vault'] }))['exp'],
+    buildClaims(await issue(at, { ...BOUND, expirationSeconds: 3607, audiences: ['vault'] }))['exp'],
     START / 1000 + 3607,
   );
   await assert.rejects(

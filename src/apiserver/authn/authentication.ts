@@ -169,12 +169,12 @@ class RequestAuthenticator implements Authenticator {
         if (answer instanceof Promise) {
           return answer.then(
             (found) => (found ? this.#finish(found) : this.#from(request, index + 1, failed)),
-            (error: unknown) => this.#from(request, index + 1, failureOf(error)),
+            (error: unknown) => this.#from(request, index + 1, classifyFailure(error)),
           );
         }
         if (answer) return this.#finish(answer);
       } catch (error) {
-        failed = failureOf(error);
+        failed = classifyFailure(error);
       }
     }
     const { metrics } = this.#options;
@@ -209,7 +209,7 @@ class RequestAuthenticator implements Authenticator {
 }
 
 /** The reason of a failure, for the log. Rethrows errors that are no verdict on the credential: too many attempts, unavailable backends. */
-function failureOf(error: unknown): string {
+function classifyFailure(error: unknown): string {
   if (isStatusError(error, 'TooManyRequests') || isStatusError(error, 'ServiceUnavailable')) throw error;
   return errorMessage(error);
 }

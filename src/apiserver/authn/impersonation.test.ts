@@ -274,7 +274,7 @@ describe('who may not', () => {
     readonly says: RegExp;
   }[] = [
     {
-      name: 'without any right: the first refusal is told',
+      name: 'without any right: the first refusal is reported',
       as: user('joe'),
       headers: { 'impersonate-user': 'jane' },
       says: /User "joe" cannot impersonate-on:user-info:create resource "selfsubjectreviews" in API group "authentication\.k8s\.io" at the cluster scope/,

@@ -134,7 +134,7 @@ export class WebhookTokens implements TokenAuthenticator {
     const accepted = audiences.filter((audience) => known.includes(audience));
     const name = status.user?.username;
     if (accepted.length === 0 || typeof name !== 'string' || name === '') return { reason: undefined };
-    return { user: userOf(name, status.user ?? {}), audiences: accepted };
+    return { user: createAuditUser(name, status.user ?? {}), audiences: accepted };
   }
 }
 
@@ -154,7 +154,7 @@ function statusOf(answer: unknown, version: string): ReviewStatus {
   return isJsonObject(answer['status']) ? answer['status'] : {};
 }
 
-function userOf(name: string, { uid, groups, extra }: NonNullable<ReviewStatus['user']>): UserInfo {
+function createAuditUser(name: string, { uid, groups, extra }: NonNullable<ReviewStatus['user']>): UserInfo {
   const more = Object.fromEntries(
     Object.entries(isJsonObject(extra) ? extra : {}).map(([key, values]) => [key, textsOf(values)]),
   );

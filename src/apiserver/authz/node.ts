@@ -15,7 +15,7 @@ const NO_OPINION: AuthorizationDecision = { decision: 'no-opinion', reason: '' }
 const noOpinion = (reason: string): AuthorizationDecision => ({ decision: 'no-opinion', reason });
 
 /** The user's node, '' for a member of system:nodes without a node's name, undefined for other users. */
-export function nodeNameOf(user: UserInfo): string | undefined {
+export function parseNodeName(user: UserInfo): string | undefined {
   if (!user.name.startsWith(NODE_PREFIX) || !user.groups.includes('system:nodes')) return undefined;
   return user.name.slice(NODE_PREFIX.length);
 }
@@ -36,7 +36,7 @@ export class NodeAuthorizer implements Authorizer {
   }
 
   authorize(attributes: AuthorizationAttributes): AuthorizationDecision {
-    const nodeName = nodeNameOf(attributes.user);
+    const nodeName = parseNodeName(attributes.user);
     if (nodeName === undefined) return NO_OPINION;
     if (nodeName === '') return noOpinion(`unknown node for user ${JSON.stringify(attributes.user.name)}`);
     const special = attributes.isResourceRequest
@@ -46,7 +46,7 @@ export class NodeAuthorizer implements Authorizer {
   }
 
   rulesFor(user: UserInfo): UserRules {
-    const isNode = nodeNameOf(user) !== undefined;
+    const isNode = parseNodeName(user) !== undefined;
     return {
       resourceRules: [],
       nonResourceRules: [],

@@ -78,7 +78,7 @@ export class CompiledRole {
       }
   }
 
-  /** resourceKey: resourceKeyOf(request), made once for all roles. */
+  /** resourceKey: formatResourceKey(request), made once for all roles. */
   allows(request: AuthorizationAttributes, resourceKey: string): boolean {
     if (!request.isResourceRequest) {
       for (const { patterns, compiled } of this.#paths)
@@ -101,7 +101,7 @@ export class CompiledRole {
   }
 }
 
-export function resourceKeyOf(request: AuthorizationAttributes): string {
+export function formatResourceKey(request: AuthorizationAttributes): string {
   return request.subresource === ''
     ? `${request.group}\n${request.resource}`
     : `${request.group}\n${request.resource}/${request.subresource}`;

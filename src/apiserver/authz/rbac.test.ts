@@ -7,7 +7,7 @@ import { bootstrapPolicy, defaultPolicy } from './bootstrap-policy.ts';
 import { FakeInternal } from './testing/loopback-client.ts';
 import { forbiddenError } from './forbidden.ts';
 import { RbacAuthorizer } from './rbac.ts';
-import { CompiledRole, RbacIndex, resourceKeyOf } from './rbac-index.ts';
+import { CompiledRole, RbacIndex, formatResourceKey } from './rbac-index.ts';
 import {
   RBAC_GROUP,
   type BindingObject,
@@ -364,7 +364,7 @@ test('a rule of 100,000 groups and as many resources is matched, and its table i
   const asked = request({ user: { name: 'u', groups: [] }, group: 'g7' });
   const allows = (changes: Partial<AuthorizationAttributes>): boolean => {
     const wanted = { ...asked, ...changes };
-    return role.allows(wanted, resourceKeyOf(wanted));
+    return role.allows(wanted, formatResourceKey(wanted));
   };
   assert.equal(allows({ resource: 'r99' }), true);
   assert.equal(allows({ resource: 'r100000' }), false);

@@ -8,7 +8,7 @@ import type {
   ResourceRule,
   UserRules,
 } from './authorizer.ts';
-import { resourceKeyOf, roleKeyOfRef, type Grant, type RbacIndex } from './rbac-index.ts';
+import { formatResourceKey, roleKeyOfRef, type Grant, type RbacIndex } from './rbac-index.ts';
 import { RBAC_GROUP, type PolicyRule, type RbacSubject, type RoleRef } from './rbac-rules.ts';
 
 /** All a user may do somewhere, and the bindings whose role is missing. */
@@ -25,7 +25,7 @@ export class RbacAuthorizer implements Authorizer {
   }
 
   authorize(request: AuthorizationAttributes): AuthorizationDecision {
-    const resourceKey = request.isResourceRequest ? resourceKeyOf(request) : '';
+    const resourceKey = request.isResourceRequest ? formatResourceKey(request) : '';
     const namespace = request.isResourceRequest ? request.namespace : '';
     let allowedBy: Grant | undefined;
     const errors = new Set<string>();

@@ -30,7 +30,7 @@ export interface AccessReviewSpec {
 }
 
 /** Empty fields are left out, as Go's omitempty does. */
-export function reviewSpecOf(request: AuthorizationAttributes): AccessReviewSpec {
+export function createReviewSpec(request: AuthorizationAttributes): AccessReviewSpec {
   const { user, verb } = request;
   return {
     ...(request.isResourceRequest

@@ -45,7 +45,7 @@ interface AccessSpec {
 export async function reviewSubjectAccess(authorizer: Authorizer, review: KubeObject): Promise<KubeObject> {
   const spec = specOf(review);
   refuse([...specErrors(spec, { needsSubject: true }), ...metadataErrors(review, { namespaced: false })]);
-  return { ...review, status: await evaluate(authorizer, spec, subjectOf(spec)) };
+  return { ...review, status: await evaluate(authorizer, spec, readSubject(spec)) };
 }
 
 /** The same within one namespace: that of the URL. */
@@ -76,7 +76,7 @@ export async function reviewLocalSubjectAccess(
       ),
     );
   refuse(errors);
-  return { ...review, status: await evaluate(authorizer, spec, subjectOf(spec)) };
+  return { ...review, status: await evaluate(authorizer, spec, readSubject(spec)) };
 }
 
 /** May I? */
@@ -229,7 +229,7 @@ function shown({ path = '', verb = '' }: NonNullable<AccessSpec['nonResourceAttr
   return { Path: path, Verb: verb };
 }
 
-function subjectOf(spec: AccessSpec): UserInfo {
+function readSubject(spec: AccessSpec): UserInfo {
   return {
     name: spec.user ?? '',
     groups: spec.groups ?? [],

@@ -15,7 +15,7 @@ import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, UserRu
 import type { MatchConditions } from './match-conditions.ts';
 import { label } from '#stdx/instruments.ts';
 import type { AuthorizationMetrics, EvaluationResult } from './metrics.ts';
-import { reviewSpecOf, type AccessReviewSpec } from './review-spec.ts';
+import { createReviewSpec, type AccessReviewSpec } from './review-spec.ts';
 
 const CACHE_ENTRIES = 8192;
 /** Requests whose own words are longer are not remembered: they may be meant to fill the cache. */
@@ -57,7 +57,7 @@ export class WebhookAuthorizer implements Authorizer {
   }
 
   authorize(request: AuthorizationAttributes): AuthorizationDecision | Promise<AuthorizationDecision> {
-    const spec = reviewSpecOf(request);
+    const spec = createReviewSpec(request);
     const skipped = this.#skipped(spec);
     if (skipped) return skipped;
     const key = JSON.stringify(spec);

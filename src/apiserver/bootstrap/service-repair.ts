@@ -14,7 +14,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { recordEvent } from '../registry/core/events/record-event.ts';
 import type { ServiceAllocation } from '../registry/core/services/allocation.ts';
-import { addressesOf, holdingsOf } from '../registry/core/services/holdings.ts';
+import { addressesOf, collectHoldings } from '../registry/core/services/holdings.ts';
 import type { NodePortMap } from '../registry/core/services/node-port-map.ts';
 import { IP_ADDRESSES, SERVICES } from '../registry/core/services/resources.ts';
 import { addressObject, isAllocated, isParent } from '../registry/core/services/shared-allocations.ts';
@@ -106,8 +106,8 @@ export class ServiceRepair {
 
   #serviceChanged(service: Service | undefined, previous: Service | undefined): void {
     const { allocation, internal } = this.#options;
-    const after = holdingsOf(service?.spec),
-      before = holdingsOf(previous?.spec);
+    const after = collectHoldings(service?.spec),
+      before = collectHoldings(previous?.spec);
     for (const ip of before.ips)
       if (!after.ips.includes(ip) && !internal.get(IP_ADDRESSES, { name: ip }))
         allocation.addresses.release(ip);
@@ -221,7 +221,7 @@ export class ServiceRepair {
       const wanted = new Set<number>(),
         stored = new Set(taken);
       for (const service of internal.list(SERVICES) as Service[])
-        for (const port of holdingsOf(service.spec).ports) {
+        for (const port of collectHoldings(service.spec).ports) {
           wanted.add(port);
           if (!stored.has(port)) unset.push({ service, port });
         }

@@ -150,7 +150,7 @@ function checkResource(
 }
 
 function checkResourceName(name: string, path: Path, errors: Errors): void {
-  const { resource, group } = groupResourceOf(name);
+  const { resource, group } = parseGroupResource(name);
   if (/[A-Z]/.test(name)) errors.invalid(path, name, 'resource name should not contain capital letters');
   else if (name === '*')
     errors.invalid(
@@ -181,7 +181,7 @@ function checkOverlap(resources: readonly string[], path: Path, errors: Errors):
   const masked = resources.some(
     (name) =>
       name !== '*.*' &&
-      (seen.has('*.*') || (!name.startsWith('*.') && seen.has(`*.${groupResourceOf(name).group}`))),
+      (seen.has('*.*') || (!name.startsWith('*.') && seen.has(`*.${parseGroupResource(name).group}`))),
   );
   if (masked)
     errors.invalid(
@@ -322,7 +322,7 @@ export interface GroupResource {
 }
 
 /** 'deployments.apps' → deployments of apps; '*.' → all of the core group. */
-export function groupResourceOf(name: string): GroupResource {
+export function parseGroupResource(name: string): GroupResource {
   const dot = name.indexOf('.');
   return dot < 0
     ? { group: '', resource: name }

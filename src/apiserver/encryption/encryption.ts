@@ -12,7 +12,7 @@ import type { Store } from '#storage/store.ts';
 import type { HealthCheck } from '../nonresource/health.ts';
 import {
   EncryptionConfigurationError,
-  groupResourceOf,
+  parseGroupResource,
   parseEncryptionConfiguration,
   type GroupResource,
   type ProviderConfiguration,
@@ -245,11 +245,11 @@ function chainsOf(
     const made = providers.flatMap((provider) => transformersOf(provider, plugins));
     const masked = resources.map(
       (name) =>
-        transformers.has('*.*') || transformers.has(nameOf({ ...groupResourceOf(name), resource: '*' })),
+        transformers.has('*.*') || transformers.has(nameOf({ ...parseGroupResource(name), resource: '*' })),
     );
     resources.forEach((name, index) => {
       if (masked[index]) return;
-      const key = nameOf(groupResourceOf(name));
+      const key = nameOf(parseGroupResource(name));
       transformers.set(key, [...(transformers.get(key) ?? []), ...made]);
     });
   }

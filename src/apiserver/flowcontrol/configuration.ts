@@ -167,7 +167,7 @@ export function namedNamespaces(schemas: readonly Schema[]): ReadonlySet<string>
 }
 
 /** undefined = its spec fits no type: it is treated as if it did not exist. */
-export function levelOf(object: KubeObject): Level | undefined {
+export function createLevel(object: KubeObject): Level | undefined {
   const { metadata, spec } = object as PriorityLevelConfiguration & KubeObject;
   const base = { name: metadata?.name ?? '', uid: metadata?.uid ?? '' };
   if ((spec?.type === 'Exempt') !== (base.name === 'exempt')) return undefined;

@@ -5,7 +5,7 @@ import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { textResponse } from '../http/response.ts';
 import type { FlowController } from './flow-controller.ts';
-import { workOf, type Ticket } from './queue-set.ts';
+import { describeWork, type Ticket } from './queue-set.ts';
 
 export const DEBUG_PREFIX = '/debug/api_priority_and_fairness/';
 
@@ -87,7 +87,7 @@ function queues(controller: FlowController): Rows {
         const queue = set.queueAt(index);
         const waiting = queue?.waiting ?? [];
         const initial = waiting.reduce((sum, { arrival }) => sum + arrival.work.seats, 0);
-        const work = waiting.reduce((sum, { arrival }) => sum + workOf(arrival.work), 0);
+        const work = waiting.reduce((sum, { arrival }) => sum + describeWork(arrival.work), 0);
         return [
           level.name,
           index,

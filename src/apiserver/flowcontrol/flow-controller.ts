@@ -21,7 +21,7 @@ import { divideSeats } from './borrowing.ts';
 import {
   FLOW_SCHEMAS,
   inMatchingOrder,
-  levelOf,
+  createLevel,
   matchesSchema,
   namedNamespaces,
   PRIORITY_LEVELS,
@@ -284,7 +284,7 @@ export class FlowController implements RequestLimiter {
   #digest(): void {
     const levels = new Map<string, Level>();
     for (const object of this.#levelObjects.values()) {
-      const level = levelOf(object);
+      const level = createLevel(object);
       if (level) levels.set(level.name, level);
       else
         this.#options.log.warn('a priority level is ignored: its spec fits no type', {
@@ -449,7 +449,7 @@ export class FlowController implements RequestLimiter {
 const IMAGINED = {
   levels: bootstrapFlowObjects()
     .filter(({ mandatory, resource }) => mandatory && resource === PRIORITY_LEVELS)
-    .map(({ object }) => levelOf(object)!),
+    .map(({ object }) => createLevel(object)!),
   schemas: bootstrapFlowObjects()
     .filter(({ mandatory, resource }) => mandatory && resource === FLOW_SCHEMAS)
     .map(({ object }) => schemaOf(object)),

@@ -443,7 +443,7 @@ export class QueueSet {
     let bestTurn = Infinity;
     for (const queue of this.#active) {
       const { arrival, arrivalR } = queue.waiting[0]!;
-      const end = Math.max(queue.nextDispatchR, arrivalR) + workOf(arrival.work);
+      const end = Math.max(queue.nextDispatchR, arrivalR) + describeWork(arrival.work);
       const turn = (queue.index - this.#turn - 1 + 2 * queues) % queues;
       if (end > bestEnd || (end === bestEnd && turn >= bestTurn)) continue;
       best = queue;
@@ -466,7 +466,7 @@ export class QueueSet {
     if (queue) {
       // Unused service is not accumulated.
       if (queue.nextDispatchR < ticket.arrivalR) queue.nextDispatchR = ticket.arrivalR;
-      queue.nextDispatchR += workOf(arrival.work);
+      queue.nextDispatchR += describeWork(arrival.work);
       queue.executing++;
       queue.seatsInUse += ticket.seats;
     }
@@ -544,6 +544,6 @@ export class QueueSet {
 }
 
 /** In seat-seconds. */
-export function workOf({ seats, finalSeats, extraMs }: Work): number {
+export function describeWork({ seats, finalSeats, extraMs }: Work): number {
   return seats * ASSUMED_SECONDS + (finalSeats * extraMs) / 1000;
 }

@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import { encodeList, encodeListAround, encodeMessage } from '#machinery/codec/protobuf.ts';
 import { statusErrors } from '#machinery/errors.ts';
-import { apiVersionOf, type KubeObject, type ListMeta } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject, type ListMeta } from '#machinery/object.ts';
 import { serializedHead } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { StoreError } from '#storage/store.ts';
@@ -14,10 +14,10 @@ import type { ResourceCache } from '../watchcache/resource-cache.ts';
 import type { Slab } from '../watchcache/slab.ts';
 import { protobufForm, type SlabForm } from '../watchcache/slab-forms.ts';
 import { refuseUnreadableBelow, unreadableInList } from '../watchcache/unreadable.ts';
-import { listKindOf, type Endpoint } from '../registry/endpoints.ts';
+import { findListKind, type Endpoint } from '../registry/endpoints.ts';
 import type { RequestContext } from '../context.ts';
 import type { ServerCore } from '../server-core.ts';
-import { gzipOf, storedPart, type GzipPart } from '../http/gzip-parts.ts';
+import { compressGzip, storedPart, type GzipPart } from '../http/gzip-parts.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { MEDIA_TYPES } from '../http/negotiation.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
@@ -26,7 +26,7 @@ import type { StoredResource } from '../nonresource/store-metrics.ts';
 import {
   inVersion,
   jsonBytes,
-  metadataOf,
+  partialMetadata,
   notOfThisShape,
   objectOf,
   protobufItem,
@@ -40,7 +40,7 @@ import { listObject, shownMetadata, withoutType } from '../registry/list-object.
 import { decodeContinue, encodeContinue } from './continue-token.ts';
 import { requireRevision } from './get.ts';
 import { parseListOptions, type ListOptions } from '../registry/verb-options.ts';
-import { filterOf, inSlices, type EntryFilter } from './select.ts';
+import { createFilter, inSlices, type EntryFilter } from './select.ts';
 
 interface ListCall {
   readonly context: RequestContext;
@@ -126,7 +126,7 @@ function protobufLists(endpoint: StoredEndpoint): ReadyForm | undefined {
     contentType: MEDIA_TYPES.protobuf,
     around: (metadata, itemBytes) =>
       encodeListAround({
-        apiVersion: apiVersionOf(gvk),
+        apiVersion: formatApiVersion(gvk),
         kind: `${kind}List`,
         metadata: encodeMessage(metadata as Record<string, unknown>, listMeta.type()),
         itemBytes,
@@ -159,7 +159,7 @@ function readyList(
 
 function listHead(endpoint: Endpoint, metadata: ListMeta): Buffer {
   return Buffer.from(
-    `{"kind":"${listKindOf(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(shownMetadata(endpoint, metadata))},"items":[`,
+    `{"kind":"${findListKind(endpoint)}","apiVersion":"${endpoint.apiVersion}","metadata":${JSON.stringify(shownMetadata(endpoint, metadata))},"items":[`,
   );
 }
 
@@ -182,7 +182,7 @@ function slabResponse(metadata: ListMeta, { form, slabs }: ReadyItems): ApiRespo
   ];
   const gzipped = async (): Promise<Buffer[]> => {
     const items = await compressedSlabs(slabs);
-    return gzipOf([
+    return compressGzip([
       storedPart(head),
       ...items.flatMap((part, index) => (index > 0 && separator ? [separator.part, part] : [part])),
       storedPart(tail),
@@ -265,7 +265,7 @@ export async function selectPage(
 ): Promise<Page> {
   const { cache } = endpoint;
   const prefix = namespace === '' ? cache.prefix : cache.key({ namespace, name: '' });
-  const filter = filterOf(endpoint, options);
+  const filter = createFilter(endpoint, options);
   const limit = pageSize(options);
   const token = options.continue === '' ? undefined : decodeContinue(options.continue);
   if (token && options.resourceVersion)
@@ -516,7 +516,8 @@ function jsonParts(
   }
   return {
     head,
-    item: (entry) => Buffer.from(JSON.stringify(metadataOf(objectOf(endpoint, entry), accepted.viewVersion))),
+    item: (entry) =>
+      Buffer.from(JSON.stringify(partialMetadata(objectOf(endpoint, entry), accepted.viewVersion))),
   };
 }
 
@@ -544,7 +545,7 @@ async function protobufList(endpoint: StoredEndpoint, { entries, metadata }: Ren
     (entry) => void items.push(encodeMessage(inVersion(endpoint, objectOf(endpoint, entry)), schema)),
   );
   const body = encodeList({
-    apiVersion: apiVersionOf(gvk),
+    apiVersion: formatApiVersion(gvk),
     kind: `${served.kind}List`,
     metadata: encodeMessage(metadata as Record<string, unknown>, listMeta.type()),
     items,

@@ -14,7 +14,7 @@ import {
   type JsonObject,
 } from '#machinery/json.ts';
 import { findDuplicateFields } from '#machinery/json-syntax.ts';
-import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch, inapplicable, InapplicableError } from '#machinery/patch/json-patch.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
 import { restoreWords } from '#machinery/patch/restore.ts';
@@ -209,7 +209,7 @@ function patchedValue(
 function checkVersion(value: unknown, { gvk }: DecodeTarget): void {
   if (!isJsonObject(value)) return;
   const { apiVersion, kind, metadata } = value as KubeObject,
-    expected = apiVersionOf(gvk);
+    expected = formatApiVersion(gvk);
   if (typeof apiVersion !== 'string' || apiVersion === '' || apiVersion === expected) return;
   throw statusErrors.invalid(
     { group: parseApiVersion(apiVersion).group, kind: String(kind), name: String(metadata?.name ?? '') },
@@ -221,7 +221,7 @@ function checkVersion(value: unknown, { gvk }: DecodeTarget): void {
 function restoreKind(value: unknown, { gvk }: DecodeTarget): void {
   const object = value as KubeObject;
   if (isNameOrNothing(object.kind)) object.kind = gvk.kind;
-  if (isNameOrNothing(object.apiVersion)) object.apiVersion = apiVersionOf(gvk);
+  if (isNameOrNothing(object.apiVersion)) object.apiVersion = formatApiVersion(gvk);
 }
 
 function isNameOrNothing(value: unknown): boolean {

@@ -448,7 +448,7 @@ test('a last bookmark comes before a watch ends', async () => {
   const watch = await other.watch(
     `${path('cadence')}?watch=true&allowWatchBookmarks=true&timeoutSeconds=100`,
   );
-  // Whoever asks for no revision is told where the objects there are end.
+  // A client without a revision is notified of the end of the initial events.
   assert.deepEqual((await watch.next()).object.metadata?.annotations, {
     'k8s.io/initial-events-end': 'true',
   });

@@ -7,7 +7,7 @@ import {
 } from '#machinery/apply/scale-fields.ts';
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
 import { deepClone } from '#machinery/json.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import { SCALE_TABLE } from '#resources/autoscaling/scale-table.ts';
@@ -16,7 +16,7 @@ import type { ApiResponse } from '../http/request.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
 import { kindVersions } from '../registry/field-manager.ts';
 import {
-  metadataOf,
+  partialMetadata,
   objectOf,
   respondEncoded,
   tableWith,
@@ -58,7 +58,7 @@ function respondWithScale(scale: KubeObject, options: ViewOptions): ApiResponse 
       ? tableWith(SCALE_TABLE, [scale], { metadata, options, show: (object) => object })
       : view === 'object'
         ? scale
-        : metadataOf(scale, viewVersion);
+        : partialMetadata(scale, viewVersion);
   return respondEncoded(seen, { status: 200, options });
 }
 
@@ -141,7 +141,7 @@ async function own(
     ...writer,
     live,
     next: scale,
-    apiVersion: apiVersionOf(SCALE),
+    apiVersion: formatApiVersion(SCALE),
     subresource: 'scale',
   });
   (scale.metadata ??= {}).managedFields = managedFields;
@@ -225,7 +225,7 @@ async function applying(
     const applied = await applyIn(
       {
         schema,
-        apiVersion: apiVersionOf(SCALE),
+        apiVersion: formatApiVersion(SCALE),
         manager: read.manager,
         subresource: 'scale',
         nowMs: core.clock.now(),

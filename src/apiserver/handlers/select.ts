@@ -8,7 +8,7 @@ import { objectOf } from '../registry/transform.ts';
 export type EntryFilter = (entry: CacheEntry) => boolean;
 
 /** Undefined when everything matches. namespace and name are omitted where the caller's key range already covers them. */
-export function filterOf(
+export function createFilter(
   endpoint: StoredEndpoint,
   {
     labelSelector,

@@ -5,7 +5,7 @@ import { decodeBody } from '../http/codecs.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { respondWithObject, viewOptions } from '../registry/transform.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
-import { defaultsOf, readBody, toStorage } from '../registry/body.ts';
+import { findDefaults, readBody, toStorage } from '../registry/body.ts';
 import {
   checkName,
   optionsObject,
@@ -32,7 +32,7 @@ export async function update(
       { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },
       { ...body, mode: options.fieldValidation, warn },
     );
-    if (first) context.audit?.received(object, defaultsOf(endpoint));
+    if (first) context.audit?.received(object, findDefaults(endpoint));
     first = false;
     checkName(object.metadata, target, endpoint.resource.namespaced);
     return toStorage(endpoint, object);

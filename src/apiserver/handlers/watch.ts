@@ -22,12 +22,12 @@ import type { RequestLabels, WatchSeries } from '../nonresource/metrics.ts';
 import { MEDIA_TYPES, STREAM_TYPES } from '../http/negotiation.ts';
 import type { StoredEndpoint } from '../registry/write-request.ts';
 import { label } from '#stdx/instruments.ts';
-import { labelsOf } from '../nonresource/request-labels.ts';
+import { computeLabels } from '../nonresource/request-labels.ts';
 import { statusOf } from '../http/response.ts';
 import {
   inVersion,
   jsonBytes,
-  metadataOf,
+  partialMetadata,
   objectOf,
   protobufItem,
   storedOf,
@@ -39,7 +39,7 @@ import {
 import { Broadcast, type BroadcastMember } from './broadcast.ts';
 import { requireRevision } from './get.ts';
 import { parseWatchOptions, type WatchOptions } from '../registry/verb-options.ts';
-import { filterOf, type EntryFilter } from './select.ts';
+import { createFilter, type EntryFilter } from './select.ts';
 
 /** A client that is this far behind is cut off; it comes back and resumes from its revision, or lists. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
@@ -86,10 +86,10 @@ export async function watch(
     core,
     form,
     keyPrefix,
-    filter: filterOf(endpoint, options),
+    filter: createFilter(endpoint, options),
     bookmarks: options.allowBookmarks,
     timeoutMs: timeoutOf(options, core.deadlines.minWatchMs),
-    labels: labelsOf(context.info),
+    labels: computeLabels(context.info),
     begun: context.release,
   });
   // It holds its seat until the objects there are were written.
@@ -187,7 +187,7 @@ function protobufEntry(endpoint: StoredEndpoint, entry: CacheEntry): Buffer {
 function renderer(endpoint: StoredEndpoint, view: ViewOptions): (entry: CacheEntry) => KubeObject {
   const { accepted } = view;
   if (accepted.view === 'metadata' || accepted.view === 'metadata-list')
-    return (entry) => metadataOf(objectOf(endpoint, entry), accepted.viewVersion);
+    return (entry) => partialMetadata(objectOf(endpoint, entry), accepted.viewVersion);
   if (accepted.view !== 'table') return (entry) => inVersion(endpoint, objectOf(endpoint, entry));
   let first = true;
   return (entry) => {
@@ -208,7 +208,7 @@ function bookmarkIn(
   { accepted: { view, viewVersion } }: ViewOptions,
 ): KubeObject {
   if (view === 'object') return object;
-  const metadata = metadataOf(object, viewVersion);
+  const metadata = partialMetadata(object, viewVersion);
   if (view !== 'table') return metadata;
   const cells = endpoint.resource.table.columns.map(({ name, type }) =>
     name === 'Age'
@@ -375,7 +375,7 @@ class Watcher implements CacheListener, BroadcastMember {
         this.keyPrefix.endsWith('/') ? key.startsWith(this.keyPrefix) : key === this.keyPrefix,
       );
       this.#replayed = [];
-      await this.#readyFor(replayed.flatMap(entriesOf));
+      await this.#readyFor(replayed.flatMap(listEntries));
       await this.#writeAll(replayed, (event) => this.#frameOf(event));
       if (this.#announceInitialEnd) this.#sink!.write(this.#bookmark(true));
       this.#observeWatchList();
@@ -388,7 +388,7 @@ class Watcher implements CacheListener, BroadcastMember {
           continue;
         }
         this.#backlog = [];
-        await this.#readyFor(backlog.flatMap(entriesOf));
+        await this.#readyFor(backlog.flatMap(listEntries));
         await this.#writeAll(backlog, (event) => this.#frameOf(event));
       }
       this.#goLive();
@@ -573,7 +573,7 @@ function count({ events, bytes }: WatchSeries, size: number, watchers: number): 
 }
 
 /** Inputs for encoding an event's frame. */
-function entriesOf(event: CacheEvent): CacheEntry[] {
+function listEntries(event: CacheEvent): CacheEntry[] {
   return [event.current, event.previous, event.previous && event.departed].filter(
     (entry) => entry !== undefined,
   );

@@ -15,7 +15,12 @@ import {
   encodeObject as encodeProtobuf,
   ProtobufError,
 } from '#machinery/codec/protobuf.ts';
-import { apiVersionOf, parseApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
+import {
+  formatApiVersion,
+  parseApiVersion,
+  type GroupVersionKind,
+  type KubeObject,
+} from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import type { ParsedYaml } from '#machinery/yaml.ts';
 import { schemaForKind } from '#api/schemas.ts';
@@ -172,7 +177,7 @@ export function decodeTyped(
       ? target.decode(value, mode)
       : decodeObject(schema, value, mode);
   decoded.object.kind = found.kind;
-  decoded.object.apiVersion = apiVersionOf(found);
+  decoded.object.apiVersion = formatApiVersion(found);
   if (mode !== 'ignore') {
     const problems =
       json === undefined
@@ -206,7 +211,7 @@ function checkKind(
   value: KubeObject,
 ): GroupVersionKind {
   const kind = typeof value.kind === 'string' && value.kind !== '' ? value.kind : gvk.kind;
-  const expected = apiVersionOf(gvk);
+  const expected = formatApiVersion(gvk);
   // Custom resources share one type and must state their version.
   const apiVersion =
     typeof value.apiVersion === 'string' && value.apiVersion !== ''
@@ -220,7 +225,7 @@ function checkKind(
       `no kind ${JSON.stringify(kind)} is registered for version ${JSON.stringify(apiVersion)} in scheme "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"`,
     );
   const other = alsoAccepted.find(
-    (accepted) => accepted.kind === kind && apiVersionOf(accepted) === apiVersion,
+    (accepted) => accepted.kind === kind && formatApiVersion(accepted) === apiVersion,
   );
   if (other) return other;
   // Custom resources are known by their version; the kind is a value to them.

@@ -56,7 +56,7 @@ const HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff]);
 const LAST_BLOCK = Buffer.from([0x03, 0x00]);
 
 /** The whole body, in pieces. */
-export function gzipOf(parts: readonly GzipPart[]): Buffer[] {
+export function compressGzip(parts: readonly GzipPart[]): Buffer[] {
   let checksum = 0,
     plainBytes = 0;
   const pieces: Buffer[] = [HEADER];

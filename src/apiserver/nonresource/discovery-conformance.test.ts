@@ -381,7 +381,7 @@ describe('discovery', () => {
 });
 
 describe('OpenAPI', () => {
-  it('is told apart by ETags, varies by form, and is cached for ever by hash', async () => {
+  it('is distinguished by ETags, varies by form, and is cached for ever by hash', async () => {
     for (const [accept, contentType] of [
       ['application/json', 'application/json'],
       [

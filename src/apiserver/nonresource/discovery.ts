@@ -1,6 +1,6 @@
 /** What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the served endpoints. */
 import { createHash } from 'node:crypto';
-import { apiVersionOf, type GroupVersion, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
 import type { ExtensionVersion } from '../aggregation/aggregator.ts';
 import type { Priority } from '../aggregation/priorities.ts';
 import { compareVersions } from '../apiextensions/version-order.ts';
@@ -175,7 +175,7 @@ function groupsOf(servedEndpoints: ServedEndpoints, extensions: ExtensionDiscove
 
 function groupFields({ name, versions }: Group): Record<string, unknown> {
   const all = versions.map(({ version }) => ({
-    groupVersion: apiVersionOf({ group: name, version }),
+    groupVersion: formatApiVersion({ group: name, version }),
     version,
   }));
   return { name, versions: all, preferredVersion: all[0] };

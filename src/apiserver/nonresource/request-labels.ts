@@ -2,7 +2,7 @@
 import type { RequestLabels } from './metrics.ts';
 import type { RequestInfo } from '../http/request-info.ts';
 
-export function labelsOf(info: RequestInfo): RequestLabels {
+export function computeLabels(info: RequestInfo): RequestLabels {
   const { group, version, resource, subresource } = info;
   if (!info.isResourceRequest)
     return { verb: info.verb.toUpperCase(), group, version, resource, subresource, scope: '' };

@@ -2,7 +2,7 @@
 import { Turn } from '#stdx/turn.ts';
 import { decodeObject } from '#machinery/decode.ts';
 import { isJsonObject } from '#machinery/json.ts';
-import { apiVersionOf, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { RequestContext } from '../context.ts';
 import { decodeBody, type DecodeRequest } from '../http/codecs.ts';
@@ -46,13 +46,13 @@ export async function readObject(
     { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },
     { ...body, mode, warn: (message) => void context.warnings.push(message) },
   );
-  context.audit?.received(object, defaultsOf(endpoint));
+  context.audit?.received(object, findDefaults(endpoint));
   if (turn.isLong) await turn.pause();
   return object;
 }
 
 /** Known for the version that is stored: other versions are completed after their conversion. */
-export function defaultsOf({
+export function findDefaults({
   isStorageVersion,
   resource,
 }: Pick<Endpoint, 'isStorageVersion' | 'resource'>): ((object: KubeObject) => void) | undefined {
@@ -62,7 +62,7 @@ export function defaultsOf({
 /** In the version that is stored, with the zero values that this version always writes, which the other one may not have. */
 export function toStorage(endpoint: Endpoint, object: KubeObject): KubeObject {
   if (endpoint.isStorageVersion) return object;
-  const converted = endpoint.resource.convert(object, apiVersionOf(endpoint.storageGvk));
+  const converted = endpoint.resource.convert(object, formatApiVersion(endpoint.storageGvk));
   const schema = schemaForKind(endpoint.storageGvk);
   return schema ? (decodeObject(schema, converted, 'ignore').object as KubeObject) : converted;
 }

@@ -4,7 +4,7 @@
  */
 import { assert } from '#stdx/assert.ts';
 import {
-  apiVersionOf,
+  formatApiVersion,
   parseApiVersion,
   type GroupVersion,
   type GroupVersionKind,
@@ -17,7 +17,7 @@ import type { Decoded, DecodeMode } from '#machinery/decode.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { serializedHead } from '#machinery/serialize.ts';
 import { schemaForKind } from '#api/schemas.ts';
-import { deprecationOf } from '#resources/deprecations.ts';
+import { findDeprecation } from '#resources/deprecations.ts';
 import type { Resource, ServedVersion } from '#resources/resource.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { ResourceCache } from '../watchcache/resource-cache.ts';
@@ -79,7 +79,7 @@ export interface Endpoint {
   readonly publishedSchema?: Readonly<Record<string, unknown>> | undefined;
 }
 
-export function listKindOf({ listKind, served }: Endpoint): string {
+export function findListKind({ listKind, served }: Endpoint): string {
   return listKind ?? `${served.kind}List`;
 }
 
@@ -176,12 +176,12 @@ export class ServedEndpoints {
         resource,
         served,
         isBuiltin: true,
-        deprecation: resource.behaviour.deprecation ?? deprecationOf(apiVersionOf(gvk), served.kind),
+        deprecation: resource.behaviour.deprecation ?? findDeprecation(formatApiVersion(gvk), served.kind),
         gvk,
         gvr: { group, version: served.version, resource: plural },
-        apiVersion: apiVersionOf(gvk),
+        apiVersion: formatApiVersion(gvk),
         storageGvk: { ...storage, kind: served.kind },
-        isStorageVersion: apiVersionOf(gvk) === resource.storageApiVersion,
+        isStorageVersion: formatApiVersion(gvk) === resource.storageApiVersion,
         schema: schemaForKind(gvk),
         verbs: new Set(served.verbs),
         cache: stored,

@@ -1,7 +1,7 @@
 /** A list as one object in the requested form. handlers/list.ts builds most lists from encoded items instead. */
 import type { KubeObject, ListMeta } from '#machinery/object.ts';
-import { listKindOf, type Endpoint } from './endpoints.ts';
-import { inVersion, metadataOf, notOfThisShape, tableOf, type ViewOptions } from './transform.ts';
+import { findListKind, type Endpoint } from './endpoints.ts';
+import { inVersion, partialMetadata, notOfThisShape, tableOf, type ViewOptions } from './transform.ts';
 
 /** A whole list as the client sees it. */
 export function listObject(
@@ -25,11 +25,13 @@ export function listObject(
         metadata: metadata as KubeObject['metadata'] & object,
         // An empty one is null, as clients of upstream's find it.
         items:
-          objects.length === 0 ? null : objects.map((object) => metadataOf(object, accepted.viewVersion)),
+          objects.length === 0
+            ? null
+            : objects.map((object) => partialMetadata(object, accepted.viewVersion)),
       };
     default:
       return {
-        kind: listKindOf(endpoint),
+        kind: findListKind(endpoint),
         apiVersion: endpoint.apiVersion,
         metadata: shownMetadata(endpoint, metadata) as KubeObject['metadata'] & object,
         items: objects.map((object) =>

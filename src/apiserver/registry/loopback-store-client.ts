@@ -19,7 +19,7 @@ export function createInternalApi({
   readonly servedEndpoints: ServedEndpoints;
   readonly registry: () => RegistryStore;
 }): InternalApi {
-  const endpointOf = ({ group, resource }: GroupResource): StoredEndpoint =>
+  const computeEndpoint = ({ group, resource }: GroupResource): StoredEndpoint =>
     servedEndpoints.required(group, resource);
   const request = (endpoint: StoredEndpoint, target: Target, subresource = ''): WriteRequest =>
     new WriteRequest({
@@ -40,31 +40,31 @@ export function createInternalApi({
 
   const internal: InternalApi = {
     get(resource, name) {
-      const endpoint = endpointOf(resource);
+      const endpoint = computeEndpoint(resource);
       const entry = endpoint.cache.entries.get(keyOf(endpoint, name));
       return entry && endpoint.cache.parsed.of(entry);
     },
     list(resource, { namespace = '' } = {}) {
-      const { cache } = endpointOf(resource);
+      const { cache } = computeEndpoint(resource);
       if (cache.entries.size === 0) return [];
       return cache.entries
         .list(namespace === '' ? '' : cache.key({ namespace, name: '' }))
         .map((entry) => cache.parsed.of(entry));
     },
     count(resource, { namespace = '' } = {}) {
-      const { cache } = endpointOf(resource);
+      const { cache } = computeEndpoint(resource);
       if (cache.entries.size === 0) return 0;
       return cache.entries.count(namespace === '' ? '' : cache.key({ namespace, name: '' }));
     },
-    watch: (resource, handler) => follow(endpointOf(resource), handler),
+    watch: (resource, handler) => follow(computeEndpoint(resource), handler),
     async create(resource, object) {
-      const endpoint = endpointOf(resource);
+      const endpoint = computeEndpoint(resource);
       const copy = deepClone(object);
       const written = await registry().create(endpoint, copy, { request: request(endpoint, targetOf(copy)) });
       return written.object as Stored;
     },
     async update(resource, object, { subresource } = {}) {
-      const endpoint = endpointOf(resource);
+      const endpoint = computeEndpoint(resource);
       const change = { change: () => deepClone(object) };
       const written = await registry().update(
         endpoint,
@@ -74,7 +74,7 @@ export function createInternalApi({
       return written.object as Stored;
     },
     async modify(resource, name, change, { subresource, unvalidated = false } = {}) {
-      const endpoint = endpointOf(resource);
+      const endpoint = computeEndpoint(resource);
       let unchanged: Stored | undefined;
       const changed = (current: Stored | undefined): KubeObject => {
         const next = deepClone(current!);
@@ -99,7 +99,7 @@ export function createInternalApi({
       }
     },
     async delete(resource, name, preconditions) {
-      const endpoint = endpointOf(resource);
+      const endpoint = computeEndpoint(resource);
       await registry().delete(endpoint, { preconditions }, request(endpoint, targetIn(endpoint, name)));
     },
   };

@@ -116,7 +116,7 @@ function viewOf(endpoint: Endpoint, stored: StoredForms, options: ViewOptions): 
     case 'table':
       return tableOf(endpoint, [stored.object], { metadata: versionOf(stored.object), options });
     case 'metadata':
-      return metadataOf(stored.object, options.accepted.viewVersion);
+      return partialMetadata(stored.object, options.accepted.viewVersion);
     case 'metadata-list':
       throw notOfThisShape(endpoint, 'PartialObjectMetadataList');
     default:
@@ -165,7 +165,7 @@ export function versionOf({ metadata }: KubeObject): ListMeta {
   return metadata?.resourceVersion ? { resourceVersion: metadata.resourceVersion } : {};
 }
 
-export function metadataOf(object: KubeObject, viewVersion: string): KubeObject {
+export function partialMetadata(object: KubeObject, viewVersion: string): KubeObject {
   return {
     kind: 'PartialObjectMetadata',
     apiVersion: `meta.k8s.io/${viewVersion}`,
@@ -242,6 +242,6 @@ function rowObject(
     case 'Object':
       return { object: show(object) };
     default:
-      return { object: metadataOf(object, accepted.viewVersion) };
+      return { object: partialMetadata(object, accepted.viewVersion) };
   }
 }

@@ -283,7 +283,7 @@ function checkPatchOptions(contentType: string | undefined, query: Query): reado
 const NO_OPTIONS: MutationOptions = { dryRun: false, fieldValidation: 'warn', fieldManager: '' };
 
 /** Default field manager: the program's name in the user agent, as upstream. */
-export function managerOf(context: RequestContext, fieldManager: string): string {
+export function parseManager(context: RequestContext, fieldManager: string): string {
   if (fieldManager !== '') return fieldManager;
   const userAgent = context.request.headers['user-agent'] ?? '';
   if (userAgent === lastUserAgent) return lastManager;

@@ -6,7 +6,7 @@ import type { ServerCore } from '../server-core.ts';
 import { DEFAULT_REQUEST_TIMEOUT_MS, requestTimeoutMs } from '../http/timeout-parameter.ts';
 import type { Endpoint } from './endpoints.ts';
 import { WriteRequest, type Change, type Target } from './write-request.ts';
-import { managerOf, type MutationOptions } from './verb-options.ts';
+import { parseManager, type MutationOptions } from './verb-options.ts';
 
 export const NOT_THIS_NAMESPACE =
   'the namespace of the provided object does not match the namespace sent on the request';
@@ -47,7 +47,7 @@ export function writeRequest(
     timeoutMs: timeoutOf(context),
     onAbort: (callback) => request.onAbort(callback),
     warn: (message) => void warnings.push(message),
-    manager: managerOf(context, typeof fieldManager === 'string' ? fieldManager : ''),
+    manager: parseManager(context, typeof fieldManager === 'string' ? fieldManager : ''),
   });
 }
 

@@ -28,7 +28,7 @@ export function definitionFromV1beta1(object: KubeObject): KubeObject {
     spec: {
       ...spec,
       versions: list.map((one) => withPaths({ ...one, ...common })),
-      ...(conversion === undefined ? {} : { conversion: conversionOf(conversion as Json) }),
+      ...(conversion === undefined ? {} : { conversion: createConversion(conversion as Json) }),
       ...(preserveUnknownFields === true ? { preserveUnknownFields } : {}),
     },
   };
@@ -43,7 +43,7 @@ function withPaths(version: Json): Json {
   };
 }
 
-function conversionOf({ webhookClientConfig, conversionReviewVersions, ...conversion }: Json): Json {
+function createConversion({ webhookClientConfig, conversionReviewVersions, ...conversion }: Json): Json {
   if (webhookClientConfig === undefined && conversionReviewVersions === undefined) return conversion;
   return {
     ...conversion,

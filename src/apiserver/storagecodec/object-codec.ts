@@ -11,7 +11,7 @@ import {
   isProtobuf,
   ProtobufError,
 } from '#machinery/codec/protobuf.ts';
-import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { parseSerialized, serializeObject } from '#machinery/serialize.ts';
 import { upstreamStorageVersion } from '#resources/storage-version.ts';
@@ -127,7 +127,7 @@ function toStorageVersion(object: KubeObject, resource: Resource | undefined): K
   const wanted = parseApiVersion(resource.storageApiVersion);
   if (group !== wanted.group && group !== resource.group)
     throw new StoredFormError(
-      `${object.apiVersion ?? ''} ${object.kind ?? ''} is stored where ${apiVersionOf(wanted)} should be`,
+      `${object.apiVersion ?? ''} ${object.kind ?? ''} is stored where ${formatApiVersion(wanted)} should be`,
     );
   const current = object.apiVersion === OLD_DEFINITIONS ? definitionFromV1beta1(object) : object;
   const converted = resource.convert(current, resource.storageApiVersion);

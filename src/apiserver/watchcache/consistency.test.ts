@@ -44,7 +44,7 @@ async function world({ keep = () => true }: { keep?: (key: string) => boolean } 
     cache,
     clock: realClock,
     log: silentLogger,
-    labelsOf: () => 'group="",resource="things"',
+    computeLabels: () => 'group="",resource="things"',
     onDifference: (message) => told.push(message),
   });
   const put = (name: string): Promise<unknown> =>

@@ -23,7 +23,7 @@ interface ConsistencyOptions {
   readonly clock: Clock;
   readonly log: Logger;
   /** 'group="G",resource="R"', undefined for a resource that is no longer served. */
-  readonly labelsOf: (cache: ResourceCache) => string | undefined;
+  readonly computeLabels: (cache: ResourceCache) => string | undefined;
   readonly onDifference: (message: string) => void;
 }
 
@@ -58,10 +58,10 @@ export class ConsistencyChecker {
 
   /** Never rejects. */
   async round(): Promise<void> {
-    const { cache, clock, labelsOf, log } = this.#options;
+    const { cache, clock, computeLabels, log } = this.#options;
     for (const one of Array.from(cache.resources)) {
       if (this.#stopped) return;
-      const labels = labelsOf(one);
+      const labels = computeLabels(one);
       if (labels === undefined) continue;
       const outcome = await this.#check(one).catch((error: unknown): Outcome => {
         log.debug('the watch cache was not compared', { resource: one.prefix, error: errorMessage(error) });

@@ -6,7 +6,7 @@ import { CacheEntry } from './entry.ts';
 import { jsonForm, protobufForm } from './slab-forms.ts';
 import { SortedEntries } from './sorted-entries.ts';
 
-function entryOf(key: string, revision: number): CacheEntry {
+function createEntry(key: string, revision: number): CacheEntry {
   return new CacheEntry(key, {
     revision,
     value: Buffer.from(
@@ -97,7 +97,7 @@ test('entries behave as a sorted map, and pieces are their bytes joined', () => 
         for (const { op, key: at } of steps) {
           revision++;
           if (op === 'set') {
-            const entry = entryOf(at, revision);
+            const entry = createEntry(at, revision);
             assert.equal(entries.set(entry), model.get(at));
             model.set(at, entry);
           } else if (op === 'delete') {
@@ -120,7 +120,7 @@ test('entries behave as a sorted map, and pieces are their bytes joined', () => 
 });
 
 test('an entry of another revision carries that revision', () => {
-  const entry = entryOf('/r/a/x', 7);
+  const entry = createEntry('/r/a/x', 7);
   assert.equal(
     (JSON.parse(entry.bytes.toString()) as { metadata: { resourceVersion: string } }).metadata
       .resourceVersion,

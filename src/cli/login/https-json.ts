@@ -34,7 +34,7 @@ export async function httpsJson(
         method,
         path: `${pathname}${search}`,
         headers: { accept: 'application/json', ...contentType(body), ...headers },
-        body: bytesOf(body),
+        body: encodeFrameBytes(body),
         signal: AbortSignal.timeout(TIMEOUT_MS),
       })
       .catch((error: Error) => {
@@ -52,7 +52,7 @@ function contentType(body: unknown): Readonly<Record<string, string>> {
   return { 'content-type': isForm ? 'application/x-www-form-urlencoded' : 'application/json' };
 }
 
-function bytesOf(body: unknown): Buffer | undefined {
+function encodeFrameBytes(body: unknown): Buffer | undefined {
   if (body === undefined) return undefined;
   return Buffer.from(body instanceof URLSearchParams ? body.toString() : JSON.stringify(body));
 }

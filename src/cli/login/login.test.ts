@@ -207,7 +207,7 @@ describe('by password', () => {
     assert.deepEqual(cachedTokens(), []);
   });
 
-  test('what cannot be is told in a sentence', async () => {
+  test('what cannot be is reported in a sentence', async () => {
     const strange = makeAuthority();
     writeFileSync(file('strange.crt'), strange.cert);
     for (const [words, input, says] of [

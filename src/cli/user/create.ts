@@ -16,7 +16,7 @@ import {
   asAdmin,
   CLUSTER_ROLE_BINDINGS,
   CLUSTER_ROLES,
-  labelOf,
+  formatUserLabel,
   requireUserName,
   ROLE_BINDINGS,
   ROLES,
@@ -156,7 +156,7 @@ async function bindingFor({ client, name, role, namespace }: Wanted): Promise<Ku
     metadata: {
       name: `capstan:user:${name}:${role}`,
       ...(namespace === undefined ? {} : { namespace }),
-      labels: { 'app.kubernetes.io/managed-by': 'capstan', [USER_LABEL]: labelOf(name) },
+      labels: { 'app.kubernetes.io/managed-by': 'capstan', [USER_LABEL]: formatUserLabel(name) },
       annotations: { [USER_ANNOTATION]: name },
     },
     roleRef: { apiGroup: ref.group, kind: isLocal ? 'Role' : 'ClusterRole', name: role },

@@ -5,7 +5,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { action, dataDirOption, print } from '../context.ts';
 import {
   asAdmin,
-  bindingsOf,
+  listBindings,
   CLUSTER_ROLE_BINDINGS,
   readRecords,
   ROLE_BINDINGS,
@@ -27,7 +27,7 @@ export function register(user: Command): void {
     .action(
       action((name: string, options: AdminOptions) =>
         asAdmin(options, async ({ client }) => {
-          const [records, bindings] = await Promise.all([readRecords(client), bindingsOf(client, name)]);
+          const [records, bindings] = await Promise.all([readRecords(client), listBindings(client, name)]);
           const record = records.find((one) => one.name === name);
           if (!record && bindings.length === 0)
             throw new UserError(`There is no user "${name}" that was made here.`);

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { KubeObject } from '#machinery/object.ts';
 import { action, dataDirOption, print } from '../context.ts';
-import { asAdmin, bindingsOf, readRecords, USER_ANNOTATION, type AdminOptions } from './users.ts';
+import { asAdmin, listBindings, readRecords, USER_ANNOTATION, type AdminOptions } from './users.ts';
 
 interface Row {
   readonly name: string;
@@ -25,7 +25,7 @@ export function register(user: Command): void {
     .action(
       action(async (options: AdminOptions & { readonly json?: boolean }) => {
         const rows = await asAdmin(options, async ({ client }) => {
-          const [records, bindings] = await Promise.all([readRecords(client), bindingsOf(client)]);
+          const [records, bindings] = await Promise.all([readRecords(client), listBindings(client)]);
           return records.map(({ name, groups, expiresAt }): Row => ({
             name,
             groups,

@@ -120,7 +120,7 @@ test('taken away, he is still himself and may nothing', { skip }, async () => {
   assert.match(again.stderr, /There is no user "dan"/);
 });
 
-test('a role that does not exist is told before anything is made', async () => {
+test('a role that does not exist is reported before anything is made', async () => {
   const { code, stderr, stdout } = await capstan(['user', 'create', 'eve', '--role', 'nope', ...data()]);
   assert.deepEqual([code, stdout], [1, '']);
   assert.match(stderr, /There is no ClusterRole "nope"/);

@@ -116,7 +116,7 @@ export function requireUserName(name: string): void {
     );
 }
 
-export function labelOf(name: string): string {
+export function formatUserLabel(name: string): string {
   return createHash('sha256').update(name).digest('hex').slice(0, 40);
 }
 
@@ -142,7 +142,7 @@ export async function writeRecord(
   client: Client,
   { name, record }: { readonly name: string; readonly record: UserRecord | undefined },
 ): Promise<void> {
-  const data = { [labelOf(name)]: record ? JSON.stringify(record) : null };
+  const data = { [formatUserLabel(name)]: record ? JSON.stringify(record) : null };
   try {
     await client.patch(CONFIG_MAPS, RECORD, { type: 'merge', patch: { data } });
   } catch (error) {
@@ -158,8 +158,8 @@ export async function writeRecord(
 }
 
 /** Bindings that `user create` made: of one user, or of all. */
-export async function bindingsOf(client: Client, name?: string): Promise<KubeObject[]> {
-  const labelSelector = name === undefined ? USER_LABEL : `${USER_LABEL}=${labelOf(name)}`;
+export async function listBindings(client: Client, name?: string): Promise<KubeObject[]> {
+  const labelSelector = name === undefined ? USER_LABEL : `${USER_LABEL}=${formatUserLabel(name)}`;
   const [cluster, namespaced] = await Promise.all([
     client.list(CLUSTER_ROLE_BINDINGS, { labelSelector }),
     client.list(ROLE_BINDINGS, { labelSelector }),

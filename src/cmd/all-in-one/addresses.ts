@@ -1,5 +1,5 @@
 /** The addresses of an all-in-one cluster, by its settings and those of the machine. Pure. */
-import { gatewayOf } from '#node/containerd/bridge.ts';
+import { computeGateway } from '#node/containerd/bridge.ts';
 import type { ClusterSettings } from '#deploy/data-dir.ts';
 import { advertiseAddress, isLoopback, isUnspecified } from '../apiserver/addresses.ts';
 
@@ -23,7 +23,7 @@ export function addressesOf(
   const { bindAddress, runtime } = settings;
   const [podBase = ''] = settings.podCIDR.split('/');
   const nodePodCIDR = `${podBase}/24`;
-  const gateway = gatewayOf(nodePodCIDR);
+  const gateway = computeGateway(nodePodCIDR);
   const [serviceBase = ''] = settings.serviceCIDR.split('/');
   const real = runtime === 'cri';
   const advertised = advertiseAddress({

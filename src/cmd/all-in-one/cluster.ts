@@ -34,7 +34,7 @@ import { isUnspecified, machineAddresses } from '../apiserver/addresses.ts';
 import type { ApiServerFlags } from '../apiserver/flags.ts';
 import { composeOptionsFrom, settingsFrom } from '../apiserver/from-flags.ts';
 import { composeApiServer, type ComposedApiServer } from '../apiserver/compose.ts';
-import { keptFilesOf, lostSentence } from './kept-dir.ts';
+import { listKeptFiles, lostSentence } from './kept-dir.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
 import { lockNodeDir } from '../node/node-dir.ts';
 import { addressesOf } from './addresses.ts';
@@ -193,7 +193,7 @@ export class Cluster {
     this.#phase = 'ready';
     this.#saveState();
     this.#kept = keepFiles({
-      paths: keptFilesOf(this.#dir, this.#dir.store),
+      paths: listKeptFiles(this.#dir, this.#dir.store),
       clock: realClock,
       onLost: (path) => void this.#lost(path),
     });

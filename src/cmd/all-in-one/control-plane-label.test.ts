@@ -13,7 +13,7 @@ before(async () => {
 });
 after(() => test.stop());
 
-it("labels the machine's own node, again when it is made anew, and no other", async () => {
+it("labels the machine's own node, again when it is recreated, and no other", async () => {
   const end = new AbortController();
   keepControlPlaneLabel({
     api: test.api,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { DataDir } from '#deploy/data-dir.ts';
 
 /** The lock's and the store's; both are made once and never replaced while the cluster runs. storeDir: undefined where nothing is stored. */
-export function keptFilesOf(dir: DataDir, storeDir: string | undefined): string[] {
+export function listKeptFiles(dir: DataDir, storeDir: string | undefined): string[] {
   return [`${dir.lock}.guard`, ...(storeDir === undefined ? [] : [join(storeDir, 'store.mdb')])];
 }
 

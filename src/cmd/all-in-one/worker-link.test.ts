@@ -14,7 +14,7 @@ function start(leftover: string | undefined): WorkerHandle {
   });
 }
 
-test('what a worker could not stop is told to who stopped it', async () => {
+test('what a worker could not stop is asked to who stopped it', async () => {
   const worker = start('containerd runs');
   await worker.started;
   assert.equal(await worker.stop('down'), 'containerd runs (down)');

@@ -14,7 +14,7 @@ import { aggregationFrom } from './flags/aggregation.ts';
 import { requestLimitsFrom } from './flags/request-limits.ts';
 import { servingFrom } from './flags/serving.ts';
 import type { ComposeOptions } from './compose.ts';
-import { settingsOf, shownFlags } from '../flags/define.ts';
+import { collectSettings, shownFlags } from '../flags/define.ts';
 import { API_SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
 import type { ApiServerSettings } from './settings.ts';
 import { tlsSettingsFrom } from '../tls-flags.ts';
@@ -47,7 +47,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
   const encryption = encryptionFrom(flags);
   const admission = admissionSettings(flags);
   const serviceAccountTokens = serviceAccountTokensFrom(flags);
-  const own = settingsOf<ApiServerSettings>(API_SERVER_FLAGS, flags);
+  const own = collectSettings<ApiServerSettings>(API_SERVER_FLAGS, flags);
   return {
     ...own,
     ...(encryption ? { encryption } : {}),

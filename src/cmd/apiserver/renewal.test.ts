@@ -111,7 +111,7 @@ test('over a year every certificate is renewed and taken up, nothing is restarte
   assert.ok(Date.parse(new X509Certificate(admin.cert!).validTo) > clock.now());
 });
 
-test('a failure is logged and tried again, and each warning is told once', async () => {
+test('a failure is logged and tried again, and each warning is reported once', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-renewal-'));
   const clock = new FakeClock();
   const options: PkiOptions = {

@@ -32,7 +32,7 @@ import { etcdFrom } from './flags/etcd.ts';
 import { composeApiServer } from './compose.ts';
 import { loggerFrom } from '../flags/common.ts';
 import type { ApiServerFlags } from './flags.ts';
-import { keptFilesOf, lostSentence } from '../all-in-one/kept-dir.ts';
+import { listKeptFiles, lostSentence } from '../all-in-one/kept-dir.ts';
 import { type Plan, planFrom, serverUrl, settingsAfter } from './plan.ts';
 import { pkiOptions, publishOptions, startRenewal } from './certificates.ts';
 import { composeOptionsFrom, settingsFrom } from './from-flags.ts';
@@ -129,7 +129,7 @@ function lostFiles(
 ): Promise<never> {
   return new Promise((_, reject) => {
     const kept = keepFiles({
-      paths: keptFilesOf(dir, plan.driver === 'lmdb' ? plan.storeDir : undefined),
+      paths: listKeptFiles(dir, plan.driver === 'lmdb' ? plan.storeDir : undefined),
       clock: realClock,
       onLost: (path) => reject(new UserError(lostSentence(dir, path))),
     });

@@ -7,12 +7,12 @@ import type { HttpsOptions } from '#client/https.ts';
 import { verificationKey } from '#stdx/jwt.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
-import { gatesOf } from '../apiserver/flags/serving.ts';
+import { parseGates } from '../apiserver/flags/serving.ts';
 import { clusterSigning } from './cluster-signing.ts';
 import { startControllerManager, type ControllerManagerSettings } from './compose.ts';
 import { CONTROLLER_MANAGER_FLAGS, MANAGER_FLAGS, PORT_FLAGS, type ControllerManagerFlags } from './flags.ts';
 import { electionFrom } from '../flags/common.ts';
-import { readFlags, settingsOf } from '../flags/define.ts';
+import { readFlags, collectSettings } from '../flags/define.ts';
 import { listenAt } from '../flags/endpoints.ts';
 import { requireIPv4Range } from '../proxy/run.ts';
 import { runComponent, type RunContext } from '../run-component.ts';
@@ -57,7 +57,7 @@ function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings 
   const { legacyServiceAccountTokenCleanUpPeriod: legacyTokenCleanUpMs } = readFlags(MANAGER_FLAGS, flags);
   if (legacyTokenCleanUpMs === 0)
     throw new UserError('--legacy-service-account-token-clean-up-period is 0; it should be longer.');
-  const own = settingsOf<ControllerManagerSettings>(CONTROLLER_MANAGER_FLAGS, flags);
+  const own = collectSettings<ControllerManagerSettings>(CONTROLLER_MANAGER_FLAGS, flags);
   return {
     ...own,
     controllers: {
@@ -66,7 +66,7 @@ function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings 
       legacyTokenCleanUpMs,
     },
     leaderElect: electionFrom(flags, NAME),
-    features: featuresOn(gatesOf(flags.featureGates)),
+    features: featuresOn(parseGates(flags.featureGates)),
   };
 }
 

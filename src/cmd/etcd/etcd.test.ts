@@ -4,7 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createTestMembers, etcdProgram, membershipOf, type TestEtcdCluster } from '#testing/etcd-members.ts';
+import {
+  createTestMembers,
+  etcdProgram,
+  openMembership,
+  type TestEtcdCluster,
+} from '#testing/etcd-members.ts';
 import { connectEtcd } from './connect.ts';
 import {
   defragmentEtcd,
@@ -33,7 +38,7 @@ before(async () => {
   const [m1] = cluster.members;
   m1!.start({ members: [m1!], state: 'new' });
   flags = { endpoints: [m1!.clientURL] };
-  const membership = membershipOf([m1!]);
+  const membership = openMembership([m1!]);
   while (!(await membership.list().catch(() => undefined))) await sleep(20);
   membership.close();
 });
@@ -41,7 +46,7 @@ after(() => cluster?.close());
 
 it('lists and prunes members', { skip }, async () => {
   const [, m2] = cluster.members;
-  const membership = membershipOf([cluster.members[0]!]);
+  const membership = openMembership([cluster.members[0]!]);
   const { id } = await membership.addLearner([m2!.peerURL]);
   membership.close();
   await listEtcdMembers(flags, output);

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Command } from 'commander';
 import { addFlags } from '#cli/flag-options.ts';
-import { fixed, flagKinds, readFlags, refused, settingsOf, shownFlags, type GivenFlags } from './define.ts';
+import {
+  fixed,
+  flagKinds,
+  readFlags,
+  refused,
+  collectSettings,
+  shownFlags,
+  type GivenFlags,
+} from './define.ts';
 
 interface Settings {
   readonly limits?: { readonly reads?: number; readonly timeoutMs?: number };
@@ -54,7 +62,7 @@ test('what is given is read, typed and goes to its setting; the rest has its def
     [typed.reads, typed.mode, typed.requestTimeout, values.certFile],
     [3, 'slow', 120_000, undefined],
   );
-  assert.deepEqual(settingsOf<Settings>(TABLE, given), {
+  assert.deepEqual(collectSettings<Settings>(TABLE, given), {
     limits: { reads: 3, timeoutMs: 120_000 },
     names: ['a', 'b', 'c'],
   });

@@ -5,7 +5,7 @@
  *   text ──take──► given (what the command line hands over) ──read──► value (typed, with defaults) ──to──► settings
  */
 import { UserError } from '#deploy/data-dir.ts';
-import { durationMsOf, numberOf, oneOf, yesOrNoOf } from './values.ts';
+import { parseDurationMs, parseFlagNumber, oneOf, parseYesOrNo } from './values.ts';
 
 /** Settings: what `to` returns a part of; its groups are one level deep, and each member of a group may be absent. */
 export interface Flag<
@@ -160,13 +160,13 @@ export function flagKinds<Settings extends object = object>() {
     ) => {
       const { min = 0, max = Number.MAX_SAFE_INTEGER, whole = true } = options;
       const read = (flag: string, given: number | string): number =>
-        numberOf(flag, given, { min, max, whole })!;
+        parseFlagNumber(flag, given, { min, max, whole })!;
       return declare<number, number | string, Settings, O>({ placeholder: '<n>', take: read, read }, options);
     },
 
     /** Written as Go does ('1h30m'), read as milliseconds. */
     duration: <O extends Options<number, string, Settings>>(options: O) => {
-      const read = (flag: string, text: string): number => durationMsOf(flag, text)!;
+      const read = (flag: string, text: string): number => parseDurationMs(flag, text)!;
       const take = (flag: string, text: string): string => {
         read(flag, text);
         return text;
@@ -176,7 +176,7 @@ export function flagKinds<Settings extends object = object>() {
 
     /** --flag, --flag=true, --flag=false. */
     boolean: <O extends Options<boolean, boolean | string, Settings>>(options: O) => {
-      const read = (flag: string, given: boolean | string): boolean => yesOrNoOf(flag, given)!;
+      const read = (flag: string, given: boolean | string): boolean => parseYesOrNo(flag, given)!;
       return declare<boolean, boolean | string, Settings, O>(
         { placeholder: '[true|false]', take: read, read },
         options,
@@ -250,14 +250,14 @@ export function readFlags<Table extends FlagTable>(
   given: GivenFlags<Table>,
 ): FlagValues<Table> {
   return Object.fromEntries(
-    entriesOf(table, given).map(({ name, flag, value }) => [flagKey(name), flag.read(`--${name}`, value)]),
+    listEntries(table, given).map(({ name, flag, value }) => [flagKey(name), flag.read(`--${name}`, value)]),
   ) as FlagValues<Table>;
 }
 
 /** Settings assigned by `to`, merged. Settings must be the type that the kinds of the table were made for; groups are merged one level deep. Throws a UserError. */
-export function settingsOf<Settings extends object>(table: FlagTable, given: object): Settings {
+export function collectSettings<Settings extends object>(table: FlagTable, given: object): Settings {
   const settings: Record<string, unknown> = {};
-  for (const { name, flag, value } of entriesOf(table, given)) {
+  for (const { name, flag, value } of listEntries(table, given)) {
     const read = flag.read(`--${name}`, value);
     const part = flag.to?.(read) ?? {};
     for (const [key, set] of Object.entries(part as object)) {
@@ -271,14 +271,14 @@ export function settingsOf<Settings extends object>(table: FlagTable, given: obj
 /** As shown by /flagz: the given value, else the default of the table. */
 export function shownFlags(table: FlagTable, given: object): Record<string, string> {
   return Object.fromEntries(
-    entriesOf(table, given).map(({ name, value }) => [
+    listEntries(table, given).map(({ name, value }) => [
       name,
       Array.isArray(value) ? `[${value.join(',')}]` : String(value),
     ]),
   );
 }
 
-function entriesOf(
+function listEntries(
   table: FlagTable,
   given: object,
 ): { readonly name: string; readonly flag: Flag; readonly value: unknown }[] {

@@ -8,7 +8,7 @@ type FlagText = string | number | boolean | undefined;
 
 const NUMBER = /^-?\d+(\.\d+)?$/;
 
-export function numberOf(
+export function parseFlagNumber(
   flag: string,
   text: FlagText,
   {
@@ -27,7 +27,7 @@ export function numberOf(
   return value;
 }
 
-export function durationMsOf(flag: string, text: FlagText): number | undefined {
+export function parseDurationMs(flag: string, text: FlagText): number | undefined {
   if (text === undefined) return undefined;
   try {
     const ms = goDurationMs(String(text));
@@ -42,7 +42,7 @@ export function durationMsOf(flag: string, text: FlagText): number | undefined {
   }
 }
 
-export function yesOrNoOf(flag: string, text: FlagText): boolean | undefined {
+export function parseYesOrNo(flag: string, text: FlagText): boolean | undefined {
   if (text === undefined || typeof text === 'boolean') return text;
   if (text !== 'true' && text !== 'false')
     throw new UserError(`${flag} is "${text}"; it should be true or false.`);

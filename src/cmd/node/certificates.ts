@@ -53,7 +53,7 @@ function clientFiles(flags: Flags): CertificateFiles {
 }
 
 /** PEM of the client certificate in use, read at each call. Undefined: the kubeconfig has other credentials, or the file is not there now. */
-export function clientCertificateOf({
+export function readClientCertificate({
   connection: { options },
 }: Pick<RunContext, 'connection'>): string | undefined {
   if (options.cert !== undefined) return String(options.cert);

@@ -2,7 +2,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError, type ClusterSettings, type DataDir } from '#deploy/data-dir.ts';
-import { originalOf } from '#deploy/original.ts';
+import { findOriginal } from '#deploy/original.ts';
 import { containerdExists, createContainerd, destroyContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
@@ -31,7 +31,7 @@ export async function stopNode({ dir, settings }: Target): Promise<void> {
     ...(await createContainerd(options).stopAll()),
     ...(await unmountBelow([join(dir.node, 'kubelet')])),
   ];
-  if (originalOf(dir, { id: settings.id }) === undefined) await destroyServiceProxy(settings.id);
+  if (findOriginal(dir, { id: settings.id }) === undefined) await destroyServiceProxy(settings.id);
   if (problems.length > 0) throw new UserError(`Not everything could be stopped: ${problems.join('; ')}`);
 }
 

@@ -162,7 +162,7 @@ export const RESOURCE_FLAGS = {
     placeholder: '<quantity>',
     help: "cri: size at which a container's log is rotated",
     default: '10Mi',
-    to: (text) => ({ logRotation: { maximumBytes: bytesOf('container-log-max-size', text) } }),
+    to: (text) => ({ logRotation: { maximumBytes: encodeFrameBytes('container-log-max-size', text) } }),
   }),
   'container-log-max-files': flag.number({
     min: 2,
@@ -298,7 +298,7 @@ export const NODE_FLAGS = {
 
 export type NodeFlags = GivenFlags<typeof NODE_FLAGS>;
 
-function bytesOf(name: string, text: string): number {
+function encodeFrameBytes(name: string, text: string): number {
   const bytes = tryParseQuantity(text)?.value();
   if (bytes !== undefined && bytes > 0) return bytes;
   throw new UserError(`--${name} is "${text}"; it should be an amount of bytes, such as 10Mi.`);

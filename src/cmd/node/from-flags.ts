@@ -3,14 +3,14 @@ import type { Taint } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { kernelDefaultProblems } from '#node/agent/node/kernel-defaults.ts';
-import { readFlags, settingsOf } from '../flags/define.ts';
+import { readFlags, collectSettings } from '../flags/define.ts';
 import { tlsSettingsFrom } from '../tls-flags.ts';
 import { NODE_FLAGS, RESOURCE_FLAGS, type NodeFlags } from './flags.ts';
 import type { NodeSettings } from './settings.ts';
 
 /** Throws a UserError for a wrong flag. */
 export function nodeSettingsFrom(flags: NodeFlags): NodeSettings {
-  const own = settingsOf<NodeSettings>(NODE_FLAGS, flags);
+  const own = collectSettings<NodeSettings>(NODE_FLAGS, flags);
   const { highThresholdPercent = 0, lowThresholdPercent = 0 } = own.imageGarbage ?? {};
   if (lowThresholdPercent >= highThresholdPercent)
     throw new UserError(
@@ -32,12 +32,12 @@ function reservedFrom({ systemReserved, kubeReserved }: NodeFlags): Record<strin
   const sums: Record<string, string> = {};
   const flags = { 'system-reserved': systemReserved, 'kube-reserved': kubeReserved };
   for (const [flag, text] of Object.entries(flags))
-    for (const [name, amount] of amountsOf(flag, text ?? ''))
+    for (const [name, amount] of resourceAmounts(flag, text ?? ''))
       sums[name] = (tryParseQuantity(sums[name] ?? '0') ?? Quantity.zero).add(amount).toString();
   return sums;
 }
 
-function amountsOf(flag: string, text: string): [name: string, amount: Quantity][] {
+function resourceAmounts(flag: string, text: string): [name: string, amount: Quantity][] {
   return wordsOf(text).map((part) => {
     const [name = '', value = ''] = part.split('=').map((word) => word.trim());
     const amount = tryParseQuantity(value);

@@ -32,7 +32,7 @@ export function lockNodeDir(dir: string): ProcessLock {
   } catch (error) {
     if (!(error instanceof LockedError)) throw describeDiskError(dir, error);
     const { pid } = error.holder;
-    const cluster = runningClusterOf(dir);
+    const cluster = findRunningCluster(dir);
     throw new UserError(
       cluster?.pid === pid
         ? `The node in ${dir} is already run by the cluster in ${cluster.path} (process ${pid}).`
@@ -43,7 +43,7 @@ export function lockNodeDir(dir: string): ProcessLock {
 }
 
 /** The cluster that runs now and has this directory as its node's. */
-export function runningClusterOf(
+export function findRunningCluster(
   nodeDir: string,
 ): { readonly path: string; readonly pid: number } | undefined {
   const cluster = dataDir(dirname(resolve(nodeDir)));

@@ -12,8 +12,8 @@ import { destroyServiceProxy, serviceProxyIds } from '#proxy/destroy.ts';
 import { tableName } from '#proxy/nft.ts';
 import { processStartTime } from '#stdx/process-lock.ts';
 import { destroyNode, findNode } from './control.ts';
-import { isOwnNodeDir, nodePid, readNodeRecord, removeNodeFiles, runningClusterOf } from './node-dir.ts';
-import { proxyIdOf, proxyPid, removeRulesLock } from '../proxy/run.ts';
+import { isOwnNodeDir, nodePid, readNodeRecord, removeNodeFiles, findRunningCluster } from './node-dir.ts';
+import { computeProxyId, proxyPid, removeRulesLock } from '../proxy/run.ts';
 import { readConnection } from '../run-component.ts';
 
 export interface ResetFlags {
@@ -73,7 +73,7 @@ function targetOf({ dataDir: path, kubeconfig, clusterId }: ResetFlags): Target 
     throw new UserError(`--cluster-id is "${clusterId}"; it should be 8 hexadecimal digits.`);
   const node = path === undefined ? undefined : dataDir(path).path;
   if (node !== undefined) refuseClusters(node);
-  const cluster = node === undefined ? undefined : runningClusterOf(node);
+  const cluster = node === undefined ? undefined : findRunningCluster(node);
   if (cluster)
     throw new UserError(
       `The node in ${node} is run by the cluster in ${cluster.path} (process ${cluster.pid}); remove it with: capstan delete --data-dir ${cluster.path}`,
@@ -84,7 +84,7 @@ function targetOf({ dataDir: path, kubeconfig, clusterId }: ResetFlags): Target 
         ? undefined
         : readNodeRecord(node)?.server
       : readConnection({ kubeconfig }).options.server;
-  const proxyId = clusterId ?? (server === undefined ? undefined : proxyIdOf(server));
+  const proxyId = clusterId ?? (server === undefined ? undefined : computeProxyId(server));
   const owner = proxyId === undefined ? undefined : claimedBy(proxyId);
   if (owner !== undefined)
     throw new UserError(

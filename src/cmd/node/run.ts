@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { runningPid } from '#deploy/daemon.ts';
 import { dataDir, UserError } from '#deploy/data-dir.ts';
-import { ensureBridge, gatewayOf } from '#node/containerd/bridge.ts';
+import { ensureBridge, computeGateway } from '#node/containerd/bridge.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import type { UsedCertificate } from '#node/certificates/trust-follower.ts';
 import { findHostAddress } from '#node/host-address.ts';
@@ -13,7 +13,7 @@ import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { nodeSettingsFrom, requireKernelDefaults } from './from-flags.ts';
 import type { NodeSettings } from './settings.ts';
 import {
-  clientCertificateOf,
+  readClientCertificate,
   givenServing,
   joinCluster,
   keptServing,
@@ -126,7 +126,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
         );
       const podCIDR = flags.podCidr ?? (await assignedPodRange({ ...context, nodeName, settings }));
-      const address = flags.nodeIp ?? (await findHostAddress()) ?? gatewayOf(podCIDR);
+      const address = flags.nodeIp ?? (await findHostAddress()) ?? computeGateway(podCIDR);
       const mode = podNetworkMode(flags);
       const podNetwork = mode && {
         mode,
@@ -140,7 +140,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
       const serving = given ?? (await keptServing(flags, { nodeName, address, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,
-        clientCertificate: () => clientCertificateOf(context),
+        clientCertificate: () => readClientCertificate(context),
         data: {
           nodeName,
           address,

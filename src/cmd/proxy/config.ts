@@ -1,5 +1,5 @@
 /** KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1), the file of `capstan proxy --config`: every field of upstream's, and its handling. */
-import { group, only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
+import { group, only, collectSchemas, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
 import { configKind } from '#machinery/config/read.ts';
 import { duration, flag, integer, listOf, mapOf, opaque, text } from '#machinery/config/schema.ts';
 import { clientConnectionFields, loggingFields } from '../flags/config-fields.ts';
@@ -53,5 +53,5 @@ export const PROXY_FIELDS: ConfigFields = {
 
 export const PROXY_KIND = configKind(
   { group: 'kubeproxy.config.k8s.io', versions: ['v1alpha1'], kind: 'KubeProxyConfiguration' },
-  schemasOf(PROXY_FIELDS),
+  collectSchemas(PROXY_FIELDS),
 );

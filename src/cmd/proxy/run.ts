@@ -57,7 +57,7 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
           serveHealth({ name: NAME, listen: healthz, answer: (path) => healthAnswer(path, proxy?.health()) }),
       },
       create: (context) => {
-        const clusterId = flags.clusterId ?? proxyIdOf(context.connection.options.server);
+        const clusterId = flags.clusterId ?? computeProxyId(context.connection.options.server);
         lock = lockRules(clusterId);
         proxy = createServiceProxy({
           ...context,
@@ -93,7 +93,7 @@ function healthAnswer(
 }
 
 /** Key of the proxy's rules for the cluster of this API server: the address in its kubeconfig. */
-export function proxyIdOf(server: string): string {
+export function computeProxyId(server: string): string {
   return shortHash(server);
 }
 

@@ -2,7 +2,7 @@
  * KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1), the file of `capstan scheduler --config`: every field of upstream's, and its handling.
  * Profiles select plugins by `multiPoint` and weights by `score`; other extension points and plugin arguments are refused.
  */
-import { only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
+import { only, collectSchemas, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
 import { configKind } from '#machinery/config/read.ts';
 import { flag, integer, integer64, listOf, opaque, struct, text } from '#machinery/config/schema.ts';
 import { UserError } from '#deploy/data-dir.ts';
@@ -61,7 +61,7 @@ export const SCHEDULER_FIELDS: ConfigFields = {
 
 export const SCHEDULER_KIND = configKind(
   { group: 'kubescheduler.config.k8s.io', versions: ['v1'], kind: 'KubeSchedulerConfiguration' },
-  schemasOf(SCHEDULER_FIELDS),
+  collectSchemas(SCHEDULER_FIELDS),
 );
 
 function seconds(count: number): string {

@@ -33,7 +33,7 @@ import { planPlacement, planUpdate, type Plan, type Situation } from './daemonse
 import {
   RevisionCollision,
   currentRevision,
-  revisionsOf,
+  listRevisions,
   trimHistory,
   type HistoryOptions,
 } from './history.ts';
@@ -113,7 +113,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
     collisionCount: set.status?.collisionCount,
     hashLabel: HASH_LABEL,
   };
-  const { current, old } = await currentRevision(history, await revisionsOf(history)).catch(
+  const { current, old } = await currentRevision(history, await listRevisions(history)).catch(
     (error: unknown) => noteCollision(context, set, error),
   );
   const hash = current.metadata!.labels![HASH_LABEL]!;

@@ -15,7 +15,7 @@ import {
   type ReconcileResult,
   type SourceContext,
 } from '#runtime/controller.ts';
-import { controllerOf } from '#component-helpers/owner-references.ts';
+import { findController } from '#component-helpers/owner-references.ts';
 import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { isRollingUpdate, splitSets } from './deployment/model.ts';
 import { recreate, rollingUpdate, cleanUpHistory } from './deployment/rollout.ts';
@@ -101,7 +101,7 @@ function podsBySet(sync: DeploymentSync): Map<string, readonly Stored<Pod>[]> {
   return new Map(
     sync.all.map((set: Stored<ReplicaSet>) => [
       set.metadata.uid,
-      controlledBy(informer, set).filter((pod) => controllerOf(pod)?.kind === 'ReplicaSet'),
+      controlledBy(informer, set).filter((pod) => findController(pod)?.kind === 'ReplicaSet'),
     ]),
   );
 }

@@ -11,7 +11,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { controllerRevisions } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { findController, controllerReference } from '#component-helpers/owner-references.ts';
 import { claim, controlledBy, orphans } from '../owners.ts';
 import { byAge } from '../object-order.ts';
 import { templateHash } from '../template-hash.ts';
@@ -44,7 +44,7 @@ function inOrderOfNames(value: unknown): unknown {
 }
 
 /** Oldest first. */
-export async function revisionsOf({
+export async function listRevisions({
   context,
   owner,
   ownerResource,
@@ -116,7 +116,7 @@ async function create(
   } catch (error) {
     if (!isStatusError(error, 'AlreadyExists')) throw error;
     const existing = await context.api.get(controllerRevisions, { name, namespace });
-    if (controllerOf(existing)?.uid === owner.metadata?.uid && isDeepStrictEqual(existing.data, data))
+    if (findController(existing)?.uid === owner.metadata?.uid && isDeepStrictEqual(existing.data, data))
       return existing;
     throw new RevisionCollision(`controllerrevision ${namespace}/${name} is another one's`);
   }

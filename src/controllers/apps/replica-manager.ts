@@ -18,7 +18,7 @@ import {
   type ReconcileContext,
   type ReconcileResult,
 } from '#runtime/controller.ts';
-import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { findController, controllerReference } from '#component-helpers/owner-references.ts';
 import { byController, claim, controlledBy, controllerKey, orphans, ownerKeys } from '../owners.ts';
 import { createPod, deletePod, isNamespaceTerminating, podFromTemplate, slowStart } from '../pod-control.ts';
 import { podsToDelete, ranksByNode } from '../pod-ranking.ts';
@@ -102,7 +102,7 @@ async function reconcile(
     selector,
   });
   const terminating = all.filter(
-    (pod) => isPodTerminating(pod) && controllerOf(pod)?.uid === owner.metadata.uid,
+    (pod) => isPodTerminating(pod) && findController(pod)?.uid === owner.metadata.uid,
   );
   let failure: unknown;
   if (satisfied && !owner.metadata.deletionTimestamp)
@@ -183,7 +183,7 @@ async function deleteSurplus(
 
 /** The pods of all owners with the same owner (all ReplicaSets of a Deployment), for ranking by node. */
 function relatedPods(owner: Replicator, { active, context, options }: ManageOptions): readonly Pod[] {
-  const grandparent = controllerOf(owner);
+  const grandparent = findController(owner);
   if (!grandparent) return active;
   const siblings = context.informer(options.resource).byIndex('controller', grandparent.uid);
   return siblings.flatMap((sibling) => controlledBy(context.informer(pods), sibling)).filter(isPodActive);

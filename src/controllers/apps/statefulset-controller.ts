@@ -12,7 +12,7 @@ import { nextAvailableInMs } from '#component-helpers/pod-status.ts';
 import {
   RevisionCollision,
   currentRevision,
-  revisionsOf,
+  listRevisions,
   trimHistory,
   type HistoryOptions,
 } from './history.ts';
@@ -20,7 +20,7 @@ import {
   REVISION_HASH_LABEL,
   isRunningAndAvailable,
   isRunningAndReady,
-  ordinalOf,
+  parseOrdinal,
   replicasOf,
   revisionOf,
 } from './statefulset/model.ts';
@@ -60,7 +60,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
     owner: set,
     ownerResource: statefulSets,
     selector,
-    filter: (pod) => ordinalOf(pod, set) !== undefined,
+    filter: (pod) => parseOrdinal(pod, set) !== undefined,
   });
   const { revisions, old } = await findRevisions(context, set, selector);
   const rollout = new Rollout(context, set, { pods: claimed, revisions });
@@ -100,7 +100,7 @@ async function findRevisions(
     hashLabel: REVISION_HASH_LABEL,
   };
   try {
-    const { current: update, old } = await currentRevision(options, await revisionsOf(options));
+    const { current: update, old } = await currentRevision(options, await listRevisions(options));
     const current = old.find(({ metadata }) => metadata!.name === set.status?.currentRevision) ?? update;
     return { revisions: { current, update }, old };
   } catch (error) {

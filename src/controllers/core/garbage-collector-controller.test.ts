@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { ConfigMap } from '#api/types.ts';
-import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject, type OwnerReference } from '#machinery/object.ts';
 import type { ResourceRef } from '#client/client.ts';
 import { configMaps, customResourceDefinitions, namespaces, secrets } from '#client/refs.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
@@ -174,7 +174,7 @@ describe('garbage-collector-controller', () => {
       world.api.create(widgets, { metadata: { name: 'w', namespace: 'gc' } }),
     );
     const owner = {
-      apiVersion: apiVersionOf(widgets),
+      apiVersion: formatApiVersion(widgets),
       kind: 'Widget',
       name: 'w',
       uid: widget.metadata.uid,

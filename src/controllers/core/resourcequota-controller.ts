@@ -8,7 +8,7 @@
 import type { Stored } from '#machinery/object.ts';
 import type { ResourceQuota } from '#api/types.ts';
 import { sameResourceList, type ResourceAmounts } from '#component-helpers/pod-resources.ts';
-import { DEVICES_SUFFIX, inScope, usageOf, type QuotaTarget } from '#component-helpers/quota-usage.ts';
+import { DEVICES_SUFFIX, inScope, computeUsage, type QuotaTarget } from '#component-helpers/quota-usage.ts';
 import { objectKey, type KubeObject } from '#machinery/object.ts';
 import { Quantity } from '#machinery/quantity.ts';
 import type { Informer } from '#client/client.ts';
@@ -142,7 +142,7 @@ async function count(quota: Stored<ResourceQuota>, context: ReconcileContext): P
     await informer.synced(context.signal);
     counted.add(id);
     for (const object of informer.listNamespace(quota.metadata.namespace!)) {
-      if (inScope(object, { target, quota })) addTo(usage, usageOf(object, { ...target, nowMs }));
+      if (inScope(object, { target, quota })) addTo(usage, computeUsage(object, { ...target, nowMs }));
     }
   }
   return { usage, counted, complete: counted.size === targets.size };
@@ -206,7 +206,7 @@ function subscribe(
       const moves = concerned.some(
         (quota) => inScope(object, { target, quota }) !== inScope(previous, { target, quota }),
       );
-      if (moves || !equalAmounts(usageOf(object, target), usageOf(previous, target)))
+      if (moves || !equalAmounts(computeUsage(object, target), computeUsage(previous, target)))
         again(object, FREED_DELAY_MS);
     },
     deleted(object) {

@@ -15,7 +15,7 @@ import { isPodReady } from '#component-helpers/pod-status.ts';
 import { packSubsets, truncateSubsets, type Listener } from './endpoint-subsets.ts';
 import {
   addressesOf,
-  hostnameOf,
+  computeHostname,
   isHeadless,
   isIPv6,
   mayServe,
@@ -88,7 +88,7 @@ function listenersOf(pod: Stored<Pod>, service: Stored<Service>): Listener[] {
   const ip = addressesOf(pod).find((candidate) => isIPv6(candidate) === wantsIPv6);
   if (ip === undefined) return [];
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
-  const hostname = hostnameOf(pod, service);
+  const hostname = computeHostname(pod, service);
   const nodeName = pod.spec?.nodeName;
   const address = {
     ip,

@@ -14,7 +14,7 @@ import { controllerReference } from '#component-helpers/owner-references.ts';
 import { isPodReady } from '#component-helpers/pod-status.ts';
 import {
   addressesOf,
-  hostnameOf,
+  computeHostname,
   isHeadless,
   isIPv6,
   mayServe,
@@ -113,7 +113,7 @@ async function reconcileService(context: ReconcileContext): Promise<ReconcileRes
     groups,
     addressTypes: addressTypesOf(service),
     maxEndpoints: MAX_ENDPOINTS,
-    labels: labelsOf(service),
+    labels: computeLabels(service),
     metadata: {
       namespace,
       generateName: prefix.length > MAX_PREFIX ? name : prefix,
@@ -152,7 +152,7 @@ function addressTypesOf({ spec }: Service): string[] {
   return [spec?.clusterIP && isIPv6(spec.clusterIP) ? 'IPv6' : 'IPv4'];
 }
 
-function labelsOf(service: Stored<Service>): Record<string, string> {
+function computeLabels(service: Stored<Service>): Record<string, string> {
   const own = Object.entries(service.metadata?.labels ?? {}).filter(([name]) => !RESERVED_LABELS.has(name));
   return {
     ...Object.fromEntries(own),
@@ -183,7 +183,7 @@ function groupsOf(
       if (addresses.length === 0) continue;
       const id = `${addressType} ${portsId(ports)}`;
       const group = groups.get(id) ?? { addressType, ports, endpoints: [] };
-      group.endpoints.push(endpointOf(pod, { service, node, addresses }));
+      group.endpoints.push(computeEndpoint(pod, { service, node, addresses }));
       groups.set(id, group);
     }
   }
@@ -198,7 +198,7 @@ function portsOf(service: Stored<Service>, pod: Stored<Pod>): SlicePorts {
   });
 }
 
-function endpointOf(
+function computeEndpoint(
   pod: Stored<Pod>,
   {
     service,
@@ -213,7 +213,7 @@ function endpointOf(
   const serving = isPodReady(pod);
   const terminating = pod.metadata?.deletionTimestamp !== undefined;
   const ready = service.spec?.publishNotReadyAddresses === true || (serving && !terminating);
-  const hostname = hostnameOf(pod, service);
+  const hostname = computeHostname(pod, service);
   const zone = node?.metadata?.labels?.[ZONE];
   const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
   const nodeName = pod.spec?.nodeName;

@@ -117,7 +117,7 @@ function groupsOf(source: Endpoints, { events }: ReconcileContext): EndpointGrou
       const addressType = ip.family === 4 ? 'IPv4' : 'IPv6';
       const id = `${addressType} ${portsId(ports)}`;
       const group = groups.get(id) ?? { addressType, ports, endpoints: [] };
-      group.endpoints.push(endpointOf(address, ready));
+      group.endpoints.push(computeEndpoint(address, ready));
       groups.set(id, group);
     }
   }
@@ -150,7 +150,7 @@ function portsOf({ ports }: EndpointSubset): SlicePorts {
   }));
 }
 
-function endpointOf({ ip, hostname, nodeName, targetRef }: EndpointAddress, ready: boolean): Endpoint {
+function computeEndpoint({ ip, hostname, nodeName, targetRef }: EndpointAddress, ready: boolean): Endpoint {
   return {
     addresses: [ip],
     conditions: { ready },

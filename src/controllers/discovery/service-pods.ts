@@ -64,6 +64,6 @@ export function targetPort(
 }
 
 /** The pod has a DNS name of its own below the service's. */
-export function hostnameOf(pod: Stored<Pod>, service: Stored<Service>): string | undefined {
+export function computeHostname(pod: Stored<Pod>, service: Stored<Service>): string | undefined {
   return pod.spec?.hostname && pod.spec.subdomain === service.metadata.name ? pod.spec.hostname : undefined;
 }

@@ -1,12 +1,12 @@
 /** The expected number of pods of the controllers of a set of pods, after upstream's finders of the disruption controller. */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
-import { apiVersionOf, type KubeObject, type OwnerReference } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject, type OwnerReference } from '#machinery/object.ts';
 import { deployments, replicaSets, replicationControllers, statefulSets } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { discoverResources, resourceOfKind } from '../discovery-client.ts';
-import { controllerOf } from '#component-helpers/owner-references.ts';
+import { findController } from '#component-helpers/owner-references.ts';
 
 interface ExpectedScale {
   readonly count: number;
@@ -28,7 +28,7 @@ export async function expectedScale(
   const asked = new Map<string, Promise<Scale | undefined>>();
   const needed: { readonly pod: Stored<Pod>; readonly scale: Promise<Scale | undefined> }[] = [];
   for (const pod of pods) {
-    const owner = controllerOf(pod);
+    const owner = findController(pod);
     if (!owner) {
       unmanaged.push(pod.metadata.name);
       continue;
@@ -55,7 +55,7 @@ async function scaleOf(
   const { informer } = context;
   if (isOf(owner, replicaSets)) {
     const replicaSet = same(informer(replicaSets).get(`${namespace}/${owner.name}`), owner);
-    const deploymentRef = replicaSet && controllerOf(replicaSet);
+    const deploymentRef = replicaSet && findController(replicaSet);
     if (!deploymentRef || !isOf(deploymentRef, deployments)) return scaleOfObject(replicaSet);
     return scaleOfObject(
       same(informer(deployments).get(`${namespace}/${deploymentRef.name}`), deploymentRef),
@@ -94,7 +94,7 @@ async function scaleSubresource(
 ): Promise<Scale | undefined> {
   const resource = resourceOfKind((await discoverResources(shared)).resources, owner);
   if (!resource) return undefined;
-  const path = `/apis/${apiVersionOf(resource)}/namespaces/${namespace}/${resource.plural}/${encodeURIComponent(owner.name)}/scale`;
+  const path = `/apis/${formatApiVersion(resource)}/namespaces/${namespace}/${resource.plural}/${encodeURIComponent(owner.name)}/scale`;
   const response = await api.transport.request({
     method: 'GET',
     path: resource.group === '' ? path.replace('/apis/', '/api/') : path,

@@ -18,7 +18,7 @@ import { currentRootCA, type RootCA } from '../core/root-ca-certificate-publishe
 import {
   ACCOUNT_NAME,
   ACCOUNT_UID,
-  accountOf,
+  readServiceAccountName,
   secretsByAccount,
   TOKEN_SECRET_TYPE,
   watchTokenSecrets,
@@ -45,7 +45,7 @@ export function serviceAccountTokenController({
       watch(serviceAccounts),
       // Two keys: the account's secrets, and the account's reference to this secret, which may have been deleted.
       watchTokenSecrets((secret) => {
-        const account = accountOf(secret);
+        const account = readServiceAccountName(secret);
         return account === undefined ? [] : [account, `${account}/${secret.metadata.name}`];
       }),
     ],

@@ -18,7 +18,7 @@ export function watchTokenSecrets(keys: (secret: Stored<Secret>) => readonly str
 }
 
 /** 'namespace/account', undefined for a secret that names no account. */
-export function accountOf({ metadata }: Secret): string | undefined {
+export function readServiceAccountName({ metadata }: Secret): string | undefined {
   const name = metadata?.annotations?.[ACCOUNT_NAME];
   return name ? `${metadata?.namespace}/${name}` : undefined;
 }
@@ -27,7 +27,7 @@ export const secretsByAccount = {
   resource: secrets,
   name: BY_ACCOUNT,
   values: ((secret: Secret) => {
-    const account = accountOf(secret);
+    const account = readServiceAccountName(secret);
     return account === undefined ? [] : [account];
   }) as (object: never) => readonly string[],
 };

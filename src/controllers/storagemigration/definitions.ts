@@ -8,7 +8,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { formatTime } from '#machinery/time.ts';
 import { customResourceDefinitions } from '#client/refs.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { isTrue, resourceNameOf } from './migration.ts';
+import { isTrue, formatResourceName } from './migration.ts';
 
 const CONDITION = 'StorageMigrating';
 /** Upstream's field manager. */
@@ -60,7 +60,7 @@ async function definitionOf(
 ): Promise<CustomResourceDefinition | undefined> {
   if (!migration.spec?.resource.group) return undefined;
   try {
-    return await api.get(customResourceDefinitions, { name: resourceNameOf(migration) });
+    return await api.get(customResourceDefinitions, { name: formatResourceName(migration) });
   } catch (error) {
     if (isStatusError(error, 'NotFound')) return undefined;
     throw error;

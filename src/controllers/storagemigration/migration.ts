@@ -10,7 +10,7 @@ import { isConditionTrue } from '#component-helpers/conditions.ts';
 type Type = 'Running' | 'Succeeded' | 'Failed';
 
 /** 'configmaps', 'widgets.example.com'; for custom resources also the name of the CustomResourceDefinition. */
-export function resourceNameOf({ spec }: StorageVersionMigration): string {
+export function formatResourceName({ spec }: StorageVersionMigration): string {
   const { group = '', resource = '' } = spec?.resource ?? {};
   return groupResourceString(resource, group);
 }

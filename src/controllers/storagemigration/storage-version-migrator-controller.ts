@@ -10,7 +10,7 @@
  */
 import type { StorageVersionMigration } from '#api/generated/types/storagemigration-v1beta1.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { apiVersionOf, groupResourceString, type KubeList, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, groupResourceString, type KubeList, type KubeObject } from '#machinery/object.ts';
 import { compareResourceVersions, resourceVersionProblem } from '#machinery/resource-version.ts';
 import { timeMs } from '#machinery/time.ts';
 import { storageVersionMigrations } from '#client/refs.ts';
@@ -18,7 +18,7 @@ import { defineController, watch, type ReconcileContext, type ReconcileResult } 
 import { discoverResources, type ServedResource } from '../discovery-client.ts';
 import { nameOf } from '../owners.ts';
 import { noteEnd, noteRunning } from './definitions.ts';
-import { byAge, fail, isOver, isTrue, resourceNameOf, say } from './migration.ts';
+import { byAge, fail, isOver, isTrue, formatResourceName, say } from './migration.ts';
 
 const NAME = 'storage-version-migrator-controller';
 const PAGE = 500;
@@ -48,7 +48,7 @@ interface Progress {
 export const storageVersionMigratorController = defineController({
   name: NAME,
   featureGate: 'StorageVersionMigrator',
-  watches: [watch(storageVersionMigrations, { keys: (migration) => [resourceNameOf(migration)] })],
+  watches: [watch(storageVersionMigrations, { keys: (migration) => [formatResourceName(migration)] })],
   reconcile,
 });
 
@@ -56,7 +56,7 @@ async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
   const migrations = context
     .informer(storageVersionMigrations)
     .list()
-    .filter((migration) => resourceNameOf(migration) === context.key)
+    .filter((migration) => formatResourceName(migration) === context.key)
     .toSorted(byAge);
   for (const migration of migrations)
     if (isTrue(migration, 'Running') && isOver(migration)) await retire(context, migration);
@@ -148,7 +148,7 @@ async function migratePage(
     return isYoung(context, migration)
       ? { requeueAfterMs: DISCOVERY_RETRY_MS }
       : fail(context, migration, unhandled('unable to obtain GVR from discovery'));
-  const page = await pageOf(context, progress);
+  const page = await renderPage(context, progress);
   if (page === 'again') return { requeueAfterMs: DISCOVERY_RETRY_MS };
   const problem = await rewriteAll(context, page.items, {
     resource: progress.resource,
@@ -179,7 +179,7 @@ async function progressOf(
 }
 
 /** 'again': restart from the beginning, because the continue token has expired or the resource is not served any more. */
-async function pageOf(
+async function renderPage(
   { api, key, memory }: ReconcileContext,
   { resource, continueAt }: Progress,
 ): Promise<KubeList | 'again'> {
@@ -230,7 +230,7 @@ async function rewrite(
 ): Promise<string | undefined> {
   const { uid, resourceVersion } = object.metadata ?? {};
   const patch = {
-    apiVersion: apiVersionOf(resource),
+    apiVersion: formatApiVersion(resource),
     kind: resource.kind,
     metadata: { uid, resourceVersion },
   };

@@ -16,7 +16,7 @@ import {
 import { parseHostPort } from './endpoint.ts';
 import { parseClusterConfiguration, parseConfigDocuments, readConfigFile } from './read.ts';
 import { generateToken, isBootstrapToken, tokenParts } from './token.ts';
-import { problemsOf, requireValid } from './validate.ts';
+import { listProblems, requireValid } from './validate.ts';
 
 const KUBEADM = 'apiVersion: kubeadm.k8s.io/v1beta4\n';
 const document = (kind: string, body = ''): string => `${KUBEADM}kind: ${kind}\n${body}`;
@@ -76,7 +76,7 @@ describe('refused', () => {
     ));
 });
 
-test('what is not acted on is told by name', () => {
+test('fields without effect are reported by name', () => {
   const { warnings } = parseConfigDocuments(
     [
       document('ClusterConfiguration', 'imageRepository: example.org\netcd: {local: {imageTag: "3"}}\n'),
@@ -142,7 +142,7 @@ describe('values', () => {
     ],
   ];
   for (const [content, says] of cases)
-    test(String(says), () => assert.match(problemsOf(parseConfigDocuments(content)).join('\n'), says));
+    test(String(says), () => assert.match(listProblems(parseConfigDocuments(content)).join('\n'), says));
   test('all of them at once', () =>
     assert.throws(
       () =>

@@ -2,7 +2,7 @@
  * KubeletConfiguration (kubelet.config.k8s.io/v1beta1), the file of `capstan node --config` and of init and join: every field of upstream's, and its
  * handling. Flags are those of `capstan node`.
  */
-import { group, only, schemasOf, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
+import { group, only, collectSchemas, sets, unused, type ConfigFields } from '#machinery/config/fields.ts';
 import { configKind } from '#machinery/config/read.ts';
 import {
   duration,
@@ -206,5 +206,5 @@ export const KUBELET_FIELDS: ConfigFields = {
 
 export const KUBELET = configKind(
   { group: 'kubelet.config.k8s.io', versions: ['v1beta1'], kind: 'KubeletConfiguration' },
-  schemasOf(KUBELET_FIELDS),
+  collectSchemas(KUBELET_FIELDS),
 );

@@ -24,13 +24,13 @@ type Report = (path: string, problem: string) => void;
 
 /** Throws a UserError with one line a problem. */
 export function requireValid(documents: ConfigDocuments): void {
-  const problems = problemsOf(documents);
+  const problems = listProblems(documents);
   if (problems.length === 0) return;
   const lines = problems.map((problem) => (problems.length === 1 ? problem : `\n  ${problem}`));
   throw new UserError(`the configuration is invalid: ${lines.join('')}`);
 }
 
-export function problemsOf({ init, cluster, join, kubelet }: ConfigDocuments): string[] {
+export function listProblems({ init, cluster, join, kubelet }: ConfigDocuments): string[] {
   const problems: string[] = [];
   const reportOf =
     (kind: string): Report =>

@@ -10,7 +10,7 @@ import {
   createTestMembers,
   etcdProgram,
   bound,
-  membershipOf,
+  openMembership,
   type TestEtcdCluster,
   type TestMember,
 } from '#testing/etcd-members.ts';
@@ -32,7 +32,7 @@ beforeEach(async () => {
   cluster = await createTestMembers(etcdProgram, 3);
   [m1, m2, m3] = cluster.members as [TestMember, TestMember, TestMember];
   m1.start({ members: [m1], state: 'new' });
-  etcd = membershipOf([m1]);
+  etcd = openMembership([m1]);
 });
 afterEach(async () => {
   etcd?.close();

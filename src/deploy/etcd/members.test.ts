@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
-import { createTestMembers, etcdProgram, membershipOf, type TestEtcdCluster } from '#testing/etcd-members.ts';
+import {
+  createTestMembers,
+  etcdProgram,
+  openMembership,
+  type TestEtcdCluster,
+} from '#testing/etcd-members.ts';
 import { defragmentAll, findMember, inspectMembers, quorumWithout, removeMember } from './members.ts';
 
 const skip = etcdProgram === undefined && 'no etcd 3.5';
@@ -14,7 +19,7 @@ before(async () => {
   cluster = await createTestMembers(etcdProgram, 3);
   const { members } = cluster;
   for (const member of members) member.start({ members, state: 'new' });
-  etcd = membershipOf(members);
+  etcd = openMembership(members);
   await untilHealthy(3);
 });
 after(async () => {

@@ -8,7 +8,7 @@ import { realClock } from '#stdx/clock.ts';
 import {
   createTestMembers,
   etcdProgram,
-  membershipOf,
+  openMembership,
   type TestEtcdCluster,
   type TestMember,
 } from '#testing/etcd-members.ts';
@@ -26,7 +26,7 @@ beforeEach(async () => {
   cluster = await createTestMembers(etcdProgram, 3);
   [m1, m2, m3] = cluster.members as [TestMember, TestMember, TestMember];
   for (const member of cluster.members) member.start({ members: cluster.members, state: 'new' });
-  etcd = membershipOf([m1]);
+  etcd = openMembership([m1]);
   while (!(await etcd.list().catch(() => undefined))) await sleep(20);
 });
 afterEach(async () => {

@@ -6,7 +6,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import type { Subject } from '#pki/names.ts';
-import { subjectOf } from '#pki/read.ts';
+import { readSubject } from '#pki/read.ts';
 import { assert } from '#stdx/assert.ts';
 import { UserError } from '../data-dir.ts';
 import { readIfPresent } from '../pki/files.ts';
@@ -101,7 +101,7 @@ function isUsable(
     return (
       certificate.verify(new X509Certificate(authority.certificatePem).publicKey) &&
       certificate.checkPrivateKey(createPrivateKey(keyPem)) &&
-      sameSubject(subjectOf(certificate), subject) &&
+      sameSubject(readSubject(certificate), subject) &&
       nowMs < renewalTimeMs(certificate, { name })
     );
   } catch {

@@ -10,11 +10,11 @@ export function serviceAddress(ranges: string, index: number): string {
   assert(family !== 0, `${range} is a range of addresses`);
   const size = family === 4 ? 32n : 128n;
   const mask = ((1n << BigInt(bits)) - 1n) << (size - BigInt(bits));
-  const value = (numberOf(base, family) & mask) + BigInt(index);
+  const value = (parseFlagNumber(base, family) & mask) + BigInt(index);
   return family === 4 ? textOf4(value) : textOf6(value);
 }
 
-function numberOf(address: string, family: number): bigint {
+function parseFlagNumber(address: string, family: number): bigint {
   if (family === 4) return address.split('.').reduce((sum, part) => (sum << 8n) | BigInt(part), 0n);
   const [head = '', tail] = address.split('::');
   const left = head === '' ? [] : head.split(':');

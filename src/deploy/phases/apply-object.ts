@@ -1,6 +1,6 @@
 /** Applies an object of the cluster by server-side apply, so that fields of other owners stay. */
 import type { Client, ResourceRef } from '#client/client.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject } from '#machinery/object.ts';
 
 const FIELD_MANAGER = 'capstan-init';
 
@@ -15,7 +15,7 @@ export async function applyObject<T extends KubeObject>(
     { name, namespace },
     {
       type: 'apply',
-      patch: { ...object, apiVersion: apiVersionOf(ref), kind: ref.kind },
+      patch: { ...object, apiVersion: formatApiVersion(ref), kind: ref.kind },
       fieldManager: FIELD_MANAGER,
       force: true,
     },

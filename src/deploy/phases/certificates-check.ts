@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { isIssuedBy } from '#pki/chain.ts';
 import { publicKeyHash } from '#pki/keys.ts';
 import { certificatesIn } from '#pki/pem.ts';
-import { altNamesOf, subjectOf } from '#pki/read.ts';
+import { altNamesOf, readSubject } from '#pki/read.ts';
 import { PkiError } from '../pki/checks.ts';
 import { endWarning, renewalTimeMs } from '../pki/validity.ts';
 import type { CertificateFile, CertificateSet, FoundPair } from './certificate-files.ts';
@@ -90,7 +90,7 @@ function rowOf(file: CertificateFile, { outcome, authority, nowMs }: RowContext)
   return {
     ...row,
     certificate: {
-      ...subjectOf(certificate),
+      ...readSubject(certificate),
       altNames: [...dnsNames, ...ipAddresses],
       notBeforeMs: certificate.validFromDate.getTime(),
       notAfterMs: certificate.validToDate.getTime(),

@@ -6,7 +6,7 @@ import { X509Certificate } from 'node:crypto';
 import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import { belongsTo, isIssuedBy } from '#pki/chain.ts';
 import { certificatesIn } from '#pki/pem.ts';
-import { altNamesOf, extendedKeyUsagesOf, subjectOf } from '#pki/read.ts';
+import { altNamesOf, readExtendedKeyUsages, readSubject } from '#pki/read.ts';
 import { UserError } from '../data-dir.ts';
 import { PkiError } from '../pki/checks.ts';
 import { readIfPresent } from '../pki/files.ts';
@@ -131,8 +131,8 @@ async function plan(
   const signing: KeyPair = { certificatePem: signer.certificatePem, keyPem: signer.keyPem };
   const renewed = (): KeyPair =>
     issueCertificate(signing, {
-      subject: subjectOf(certificate),
-      usages: extendedKeyUsagesOf(certificate),
+      subject: readSubject(certificate),
+      usages: readExtendedKeyUsages(certificate),
       altNames: altNamesOf(certificate),
       nowMs,
       lifetimeMs,

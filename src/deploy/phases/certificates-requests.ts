@@ -7,7 +7,7 @@ import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { generateKeyPem, parsePrivateKey, type KeyAlgorithm } from '#pki/keys.ts';
 import type { AltNames, Subject } from '#pki/names.ts';
-import { altNamesOf, subjectOf } from '#pki/read.ts';
+import { altNamesOf, readSubject } from '#pki/read.ts';
 import { createRequest } from '#pki/request.ts';
 import { UserError } from '../data-dir.ts';
 import { PkiError } from '../pki/checks.ts';
@@ -91,7 +91,7 @@ async function request({ base, file, algorithm, ...wanted }: OneRequest): Promis
 
 function namesOf(pem: string): Names {
   const certificate = new X509Certificate(pem);
-  return { subject: subjectOf(certificate), altNames: altNamesOf(certificate) };
+  return { subject: readSubject(certificate), altNames: altNamesOf(certificate) };
 }
 
 async function keyAt(path: string, algorithm: KeyAlgorithm | undefined): Promise<string> {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { createAuthority, type KeyPair } from '#pki/certificate.ts';
-import { altNamesOf, subjectOf } from '#pki/read.ts';
+import { altNamesOf, readSubject } from '#pki/read.ts';
 import { UserError } from '../data-dir.ts';
 import { CERTIFICATES, certificatesFor, partName, type MachineNames } from './certificate-list.ts';
 import { createMissing, type CertificateOptions } from './certificates.ts';
@@ -68,7 +68,10 @@ test("every entry of kubeadm's list is made once", async () => {
   const second = await createMissing(CERTIFICATES, where);
   assert.deepEqual([second.made, second.changes, second.warnings], [[], [], []]);
   assert.deepEqual(second.ends, first.ends);
-  assert.deepEqual(subjectOf(certificate(where.dir, 'etcd/peer')), { commonName: 'cp1', organizations: [] });
+  assert.deepEqual(readSubject(certificate(where.dir, 'etcd/peer')), {
+    commonName: 'cp1',
+    organizations: [],
+  });
   const { dnsNames, ipAddresses } = altNamesOf(certificate(where.dir, 'apiserver'));
   assert.deepEqual(dnsNames.toSorted(), [
     'api.example.org',
@@ -173,7 +176,7 @@ test('a damaged file is refused and kept', async () => {
   }
 });
 
-test('an authority of a cluster that runs is not made anew', async () => {
+test('an authority of a cluster that runs is not recreated', async () => {
   const where = options({ mayCreate: false });
   await assert.rejects(
     createMissing(CERTIFICATES, where),

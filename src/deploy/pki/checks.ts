@@ -3,7 +3,7 @@ import { createPublicKey, type X509Certificate } from 'node:crypto';
 import type { ExtendedKeyUsage } from '#pki/read.ts';
 import { missingNames } from '#pki/chain.ts';
 import type { AltNames, Subject } from '#pki/names.ts';
-import { subjectOf } from '#pki/read.ts';
+import { readSubject } from '#pki/read.ts';
 
 /** Of authorities that this program made. */
 const OUR_AUTHORITY = 'kubernetes';
@@ -37,7 +37,7 @@ export function isForeign(
   { authority, definition }: { readonly authority: X509Certificate; readonly definition: LeafDefinition },
 ): boolean {
   const wanted = [definition.subject.commonName, ...(definition.subject.organizations ?? [])];
-  const { commonName, organizations = [] } = subjectOf(certificate);
+  const { commonName, organizations = [] } = readSubject(certificate);
   if ([commonName, ...organizations].join('\n') !== wanted.join('\n')) return true;
   return ![authority.subject, `CN=${OUR_AUTHORITY}`].includes(certificate.issuer);
 }

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificate.ts';
 import { generateKeyPem, publicKeyPem, signsForItself, type KeyAlgorithm } from '#pki/keys.ts';
 import { splitPem } from '#pki/pem.ts';
-import { subjectOf } from '#pki/read.ts';
+import { readSubject } from '#pki/read.ts';
 import { isForeign, missingName, PkiError, samePublicKey } from './checks.ts';
 import type { LeafDefinition } from './checks.ts';
 import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, syncDirectory, writeFileAtomically } from './files.ts';
@@ -279,7 +279,7 @@ export class PkiFolder {
     const { jitter, prefix = '' } = this.#options;
     const isDue = this.#nowMs >= renewalTimeMs(certificate, { name: `${prefix}${name}`, jitter });
     if (isDue && remainingMs < authorityRemainingMs - 1000) return `it ends on ${certificate.validTo}`;
-    const subject = subjectOf(certificate);
+    const subject = readSubject(certificate);
     if (subject.commonName !== definition.subject.commonName)
       return `it is for ${subject.commonName}, not ${definition.subject.commonName}`;
     if ((subject.organizations ?? []).join('\n') !== (definition.subject.organizations ?? []).join('\n'))

@@ -24,7 +24,7 @@ import {
 } from './pki.ts';
 import { renderKubeconfig, writeKubeconfig } from './kubeconfig.ts';
 import { createAuthority, issueCertificate } from '#pki/certificate.ts';
-import { subjectOf } from '#pki/read.ts';
+import { readSubject } from '#pki/read.ts';
 
 const NOW = Date.UTC(2026, 0, 15);
 const DAY = 86_400_000;
@@ -67,7 +67,7 @@ test('the first start makes everything, the second changes nothing', async () =>
 
 test('subjects follow kubeadm', async () => {
   const pki = await ensurePki(optionsFor(freshDir()));
-  const subject = (pem: string): unknown => subjectOf(new X509Certificate(pem));
+  const subject = (pem: string): unknown => readSubject(new X509Certificate(pem));
   assert.deepEqual(subject(pki.clients.admin.certificatePem), {
     commonName: 'kubernetes-admin',
     organizations: ['kubeadm:cluster-admins'],
@@ -280,7 +280,7 @@ function withFlippedBit(pem: string): string {
   return `-----BEGIN PRIVATE KEY-----\n${key.toString('base64')}\n-----END PRIVATE KEY-----\n`;
 }
 
-test('authorities and signing keys of a cluster that has run are not made anew', async () => {
+test('authorities and signing keys of a cluster that has run are not recreated', async () => {
   const cases = [
     { file: 'ca.crt', lose: ['.'] },
     { file: 'ca.crt', lose: ['ca.crt', 'ca.key'] },
@@ -325,7 +325,7 @@ test('an authority that nears its end is warned of at 90, 30 and 7 days', async 
     ]);
 });
 
-test("an administrator's own serving certificate stays, and what it lacks is told", async () => {
+test("an administrator's own serving certificate stays, and what it lacks is reported", async () => {
   const theirs = createAuthority({ commonName: 'example.org CA', nowMs: NOW, lifetimeMs: 4000 * DAY });
   const dir = freshDir();
   const pki = await ensurePki(optionsFor(dir));
@@ -378,7 +378,10 @@ test('a kubeconfig holds everything and is private', async () => {
     subject: { commonName: 'jane', organizations: ['devs', 'ops'] },
     nowMs: NOW,
   });
-  assert.deepEqual(subjectOf(new X509Certificate(certificate.certificatePem)).organizations, ['devs', 'ops']);
+  assert.deepEqual(readSubject(new X509Certificate(certificate.certificatePem)).organizations, [
+    'devs',
+    'ops',
+  ]);
   const options = {
     server: 'https://127.0.0.1:6443',
     caPem: pki.ca.certificatePem,

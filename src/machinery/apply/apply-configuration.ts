@@ -13,14 +13,14 @@ import { FieldSet } from './field-set.ts';
 import { changesByVersion, typeOf, writtenChanges } from './kind-versions.ts';
 import { takenOver, withLastApplied } from './last-applied.ts';
 import {
-  entryOf,
+  createEntry,
   ownablePart,
   ownersUnder,
   withoutManagedFields,
   type WriteContext,
 } from './managed-fields.ts';
-import { blankOf } from './new-fields.ts';
-import { entriesOf, identityOf, type Owner, type Owners } from './owners.ts';
+import { blankValue } from './new-fields.ts';
+import { listEntries, identityOf, type Owner, type Owners } from './owners.ts';
 import { changesBetween, mergeValues, removeFields, toFieldSet, withNamedFields } from './typed.ts';
 import { checkTypedPatch } from './typed-patch.ts';
 import { writtenPart } from './written-fields.ts';
@@ -55,7 +55,7 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   const owners = ownersUnder(live?.metadata?.managedFields ?? [], request);
   if (live && owners.size === 0) addFirstOwner(owners, before, request);
 
-  const entry = entryOf(request, 'Apply');
+  const entry = createEntry(request, 'Apply');
   const me = identityOf(entry);
   const last = owners.get(me);
   // While pruning, metadata.name counts as owned too, so that metadata does not count as abandoned.
@@ -91,7 +91,7 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
   if (turn.isLong) await turn.pause();
   const time = isSame ? last?.entry.time : formatTime(request.nowMs);
   owners.set(me, { entry: { ...entry, ...(time ? { time } : {}) }, set: ownablePart(configured) });
-  const managedFields = entriesOf(owners);
+  const managedFields = listEntries(owners);
   if (turn.isLong) await turn.pause();
   if (isSame && jsonEqual(managedFields, live.metadata?.managedFields ?? [])) return live;
   return withManagedFields(deepClone(object), managedFields);
@@ -100,12 +100,12 @@ async function merged(request: ApplyRequest): Promise<KubeObject> {
 /** On the first apply to an object without managers, existing fields get an owner, so that conflicts are detected. */
 function addFirstOwner(owners: Owners, live: KubeObject, request: ApplyRequest): void {
   const entry: ManagedFieldsEntry = {
-    ...entryOf({ ...request, manager: BEFORE_FIRST_APPLY }, 'Update'),
+    ...createEntry({ ...request, manager: BEFORE_FIRST_APPLY }, 'Update'),
     time: formatTime(request.nowMs),
   };
   const set = ownablePart(
     writtenPart(
-      changesBetween(blankOf(request.schema), live, typeOf(request.schema)).changed,
+      changesBetween(blankValue(request.schema), live, typeOf(request.schema)).changed,
       request.written,
     ),
   );

@@ -2,7 +2,7 @@
 import type { KubeObject } from '../object.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import type { FieldSet } from './field-set.ts';
-import { blankOf } from './new-fields.ts';
+import { blankValue } from './new-fields.ts';
 import { changesBetween } from './typed.ts';
 import { writtenPart, type WrittenFields } from './written-fields.ts';
 
@@ -35,7 +35,7 @@ export function writtenChanges(
   written: WrittenFields | undefined,
 ): Changes {
   // On create, structs that are always present exist before any field in them is set.
-  const { changed, removed } = changesBetween(before ?? blankOf(schema), after, typeOf(schema));
+  const { changed, removed } = changesBetween(before ?? blankValue(schema), after, typeOf(schema));
   return { changed: writtenPart(changed, written), removed: writtenPart(removed, written) };
 }
 

@@ -18,7 +18,7 @@ import {
 import { fieldsOfNew } from './new-fields.ts';
 import {
   capped,
-  entriesOf,
+  listEntries,
   entryWith,
   identityOf,
   MAXIMUM_UPDATE_MANAGERS,
@@ -59,7 +59,7 @@ export interface UpdateRequest extends WriteContext {
 
 const UNMANAGED = FieldSet.of(...UNMANAGED_PATHS);
 
-export function entryOf(
+export function createEntry(
   { manager, apiVersion, subresource }: WriteContext,
   operation: 'Apply' | 'Update',
 ): ManagedFieldsEntry {
@@ -148,7 +148,7 @@ function changedEntries(
   request: UpdateRequest,
 ): ManagedFieldsEntry[] {
   if (changed.isEmpty && removed.isEmpty) return known as ManagedFieldsEntry[];
-  const entry = entryOf(request, 'Update');
+  const entry = createEntry(request, 'Update');
   const me = identityOf(entry);
   const gone = changed.union(removed);
   const taken = ownablePart(changed);
@@ -189,14 +189,14 @@ async function changedOwners(
   }
   const taken = ownablePart(changes.changed);
   if (!taken.isEmpty) {
-    const entry = entryOf(request, 'Update');
+    const entry = createEntry(request, 'Update');
     const me = identityOf(entry);
     left.set(me, {
       entry: { ...entry, time: formatTime(request.nowMs) },
       set: (left.get(me)?.set ?? FieldSet.empty()).union(taken),
     });
   }
-  return entriesOf(capped(left));
+  return listEntries(capped(left));
 }
 
 /** The managers in the entries, with their fields under the current schemas. Managers of removed versions are dropped. */
@@ -226,7 +226,7 @@ export function managedFieldsOfNew(
   const fields = fieldsOfNew(request.schema, request.object, unwrittenNames(request.written));
   return Object.keys(fields).length === 0
     ? []
-    : [entryWith({ ...entryOf(request, 'Update'), time: formatTime(request.nowMs) }, fields)];
+    : [entryWith({ ...createEntry(request, 'Update'), time: formatTime(request.nowMs) }, fields)];
 }
 
 export function withoutManagedFields(object: KubeObject): KubeObject {

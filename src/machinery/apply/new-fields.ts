@@ -6,7 +6,7 @@ import { decodeObject } from '../decode.ts';
 import { getOwn, isJsonObject, jsonEqual, setOwn, type JsonObject } from '../json.ts';
 import type { ObjectSchema, ValueSchema } from '../schema.ts';
 import { isUnmanaged } from './unmanaged.ts';
-import { itemElement, shapeOf } from './typed.ts';
+import { itemElement, describeShape } from './typed.ts';
 
 interface Plan {
   readonly name: string;
@@ -40,7 +40,7 @@ function plansOf(schema: ObjectSchema): readonly Plan[] {
 }
 
 /** Shared: do not change it. */
-export function blankOf(schema: ObjectSchema): JsonObject {
+export function blankValue(schema: ObjectSchema): JsonObject {
   let known = blanks.get(schema);
   if (!known) {
     known = schema.startsEmpty ? {} : (decodeObject(schema, {}, 'ignore').object as JsonObject);
@@ -76,7 +76,7 @@ export function fieldsOfNew(
 ): JsonObject {
   const given = object as JsonObject;
   const fields: JsonObject = {};
-  const blank = blankOf(schema);
+  const blank = blankValue(schema);
   for (const plan of plansOf(schema)) {
     const { name, element, value } = plan;
     const inner = given[name];
@@ -146,7 +146,7 @@ const LEAF: JsonObject = Object.freeze({});
 /** A new value: itself, and everything below it. */
 function newFields(value: unknown, schema: ValueSchema | undefined, atomic: boolean): JsonObject {
   if (typeof value !== 'object' || value === null || atomic) return LEAF;
-  const shape = shapeOf(value, schema);
+  const shape = describeShape(value, schema);
   if (shape.kind === 'leaf') return LEAF;
   const fields: JsonObject = { '.': LEAF };
   if (shape.kind === 'items') {

@@ -53,7 +53,7 @@ export function parseOwners(entries: readonly ManagedFieldsEntry[]): Owners | un
   return owners;
 }
 
-export function entriesOf(owners: Owners): ManagedFieldsEntry[] {
+export function listEntries(owners: Owners): ManagedFieldsEntry[] {
   return sortedEntries(
     [...owners.values()]
       .filter(({ set }) => !set.isEmpty)

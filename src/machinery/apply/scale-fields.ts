@@ -4,7 +4,7 @@
  */
 import type { KubeObject, ManagedFieldsEntry } from '../object.ts';
 import { FieldSet } from './field-set.ts';
-import { entriesOf, ownersOf, type Owner, type Owners } from './owners.ts';
+import { listEntries, ownersOf, type Owner, type Owners } from './owners.ts';
 
 const SCALE_API_VERSION = 'autoscaling/v1';
 const REPLICAS_IN_SCALE = ['f:spec', 'f:replicas'];
@@ -31,7 +31,7 @@ export function scaleManagedFields(object: KubeObject, paths: ReplicasPaths): Ma
         set: FieldSet.of(REPLICAS_IN_SCALE),
       });
   }
-  return entriesOf(owners);
+  return listEntries(owners);
 }
 
 /**
@@ -52,11 +52,11 @@ export function managedFieldsWithScale(
     owners.set(id, lost ? { ...owner, set: owner.set.difference(FieldSet.of(path)) } : owner);
   }
   const path = pathIn({ apiVersion }, paths);
-  if (path === undefined || path === 'none') return entriesOf(owners);
+  if (path === undefined || path === 'none') return listEntries(owners);
   for (const [id, owner] of inScale) {
     const { time: _, ...entry } = owner.entry;
     if (owns(owner, REPLICAS_IN_SCALE))
       owners.set(id, { entry: { ...entry, apiVersion }, set: FieldSet.of(path) });
   }
-  return entriesOf(owners);
+  return listEntries(owners);
 }

@@ -21,7 +21,7 @@ type Shape =
 
 const LEAF: Shape = { kind: 'leaf' };
 
-export function shapeOf(value: unknown, schema: ValueSchema | undefined): Shape {
+export function describeShape(value: unknown, schema: ValueSchema | undefined): Shape {
   if (Array.isArray(value))
     return schema?.kind === 'list' && schema.listType !== 'atomic' ? { kind: 'items', schema } : LEAF;
   if (!isJsonObject(value) || (schema?.kind === 'scalar' && !schema.deduced)) return LEAF;
@@ -54,7 +54,7 @@ function fieldOf(schema: ValueSchema | undefined, name: string): FieldPlace {
 }
 
 function childShape(value: unknown, place: FieldPlace): Shape {
-  return place.atomic ? LEAF : shapeOf(value, place.schema);
+  return place.atomic ? LEAF : describeShape(value, place.schema);
 }
 
 /** The identity of an item of a set or list-map. */
@@ -100,7 +100,7 @@ function itemsOf(list: readonly unknown[], schema: ValueSchema & { readonly kind
 /** The fields that a configuration sets: all its leaves, items, map keys and empty maps. */
 export function toFieldSet(value: unknown, schema: ValueSchema): FieldSet {
   const set = FieldSet.empty();
-  collectFields({ value, shape: shapeOf(value, schema), path: [] }, set);
+  collectFields({ value, shape: describeShape(value, schema), path: [] }, set);
   return set;
 }
 
@@ -114,7 +114,7 @@ function collectFields(
     for (const item of itemsOf(value as unknown[], shape.schema)) {
       const itemPath = [...path, item.element];
       collectFields(
-        { value: item.value, shape: shapeOf(item.value, shape.schema.items), path: itemPath },
+        { value: item.value, shape: describeShape(item.value, shape.schema.items), path: itemPath },
         set,
       );
       set.insert(itemPath);

@@ -7,7 +7,7 @@ import { applyConfiguration } from './apply-configuration.ts';
 import { FieldSet } from './field-set.ts';
 import type { KindVersions } from './kind-versions.ts';
 import { managedFieldsAfterUpdate, type UpdateRequest } from './managed-fields.ts';
-import { capped, entriesOf, ownersOf, parseOwners } from './owners.ts';
+import { capped, listEntries, ownersOf, parseOwners } from './owners.ts';
 import { reconciledFields } from './reconcile.ts';
 import { managedFieldsWithScale, scaleManagedFields } from './scale-fields.ts';
 
@@ -170,7 +170,7 @@ test('entries that a client sends are used if all can be parsed', async () => {
   ])
     assert.equal(parseOwners([entry(more)]), undefined, JSON.stringify(more));
   assert.deepEqual(
-    entriesOf(parseOwners([entry({ fieldsV1: { 'f:size': { 'z:new': {} } } })])!),
+    listEntries(parseOwners([entry({ fieldsV1: { 'f:size': { 'z:new': {} } } })])!),
     [entry({})],
     'elements of a kind to come are left out',
   );
@@ -208,7 +208,7 @@ test('the oldest of too many updaters are merged per version, appliers are kept'
     fieldsV1: { [`f:${at}`]: {} },
     ...(at === 2 && { subresource: 'status' }),
   }));
-  const kept = entriesOf(capped(ownersOf(entries)));
+  const kept = listEntries(capped(ownersOf(entries)));
   assert.deepEqual(kept.map(({ manager }) => manager).toSorted(), [
     'ancient-changes',
     'ancient-changes',

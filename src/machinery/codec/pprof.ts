@@ -63,18 +63,18 @@ class Tables {
   >();
 
   text(value: string): number {
-    return numberOf(this.#texts, value, () => this.#texts.size);
+    return parseFlagNumber(this.#texts, value, () => this.#texts.size);
   }
 
   location({ functionName, url, line }: CallNode): number {
     const name = functionName || '(anonymous)',
       key = `${name} ${url}`;
-    const of = numberOf(this.#functions, key, () => ({
+    const of = parseFlagNumber(this.#functions, key, () => ({
       id: this.#functions.size + 1,
       name: this.text(name),
       file: this.text(url),
     }));
-    return numberOf(this.#locations, `${key}:${line}`, () => ({
+    return parseFlagNumber(this.#locations, `${key}:${line}`, () => ({
       id: this.#locations.size + 1,
       functionId: of.id,
       line,
@@ -105,7 +105,7 @@ class Tables {
   }
 }
 
-function numberOf<V>(map: Map<string, V>, key: string, make: () => V): V {
+function parseFlagNumber<V>(map: Map<string, V>, key: string, make: () => V): V {
   let found = map.get(key);
   if (found === undefined) map.set(key, (found = make()));
   return found;

@@ -62,7 +62,7 @@ export interface MessagePlan {
 
 const plans = new WeakMap<ObjectSchema, MessagePlan>();
 
-export function planOf(schema: ObjectSchema): MessagePlan {
+export function createPlan(schema: ObjectSchema): MessagePlan {
   let plan = plans.get(schema);
   if (!plan) {
     plan = messagePlan(
@@ -127,9 +127,9 @@ function fieldPlan(field: FieldSchema, { owner }: Context): FieldPlan {
   let plan: MessagePlan | undefined;
   const message =
     element.kind === 'object'
-      ? () => (plan ??= planOf(element.type()))
+      ? () => (plan ??= createPlan(element.type()))
       : isSchemaUnion
-        ? () => (plan ??= planOf(owner))
+        ? () => (plan ??= createPlan(owner))
         : noMessage;
   return {
     name: field.name,

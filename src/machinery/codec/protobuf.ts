@@ -6,12 +6,12 @@
  * whose object is an encoded object WITH them.
  */
 import type { GroupVersionKind, KubeObject } from '../object.ts';
-import { apiVersionOf, parseApiVersion } from '../object.ts';
+import { formatApiVersion, parseApiVersion } from '../object.ts';
 import type { ObjectSchema } from '../schema.ts';
 import { readMessage } from './protobuf-decode.ts';
 import { writeMessage } from './protobuf-encode.ts';
 import { ProtobufError } from './protobuf-errors.ts';
-import { planOf } from './protobuf-plan.ts';
+import { createPlan } from './protobuf-plan.ts';
 import { Reader } from './protobuf-reader.ts';
 import { ReverseWriter } from './protobuf-writer.ts';
 
@@ -35,14 +35,14 @@ export function isProtobuf(bytes: Uint8Array): boolean {
 export function encodeObject(object: KubeObject, schema: ObjectSchema): Buffer {
   return withWriter(() => {
     writer.raw(envelopeTail);
-    writeMessage(writer, planOf(schema), object);
+    writeMessage(writer, createPlan(schema), object);
     writeEnvelopeHead({ apiVersion: object.apiVersion ?? '', kind: object.kind ?? '' });
   });
 }
 
 /** Only the message, as inside the envelope and in lists. */
 export function encodeMessage(object: Readonly<Record<string, unknown>>, schema: ObjectSchema): Buffer {
-  return withWriter(() => writeMessage(writer, planOf(schema), object));
+  return withWriter(() => writeMessage(writer, createPlan(schema), object));
 }
 
 /** Wraps a message in the envelope. */
@@ -211,14 +211,14 @@ export function decodeObject(bytes: Uint8Array, { schemaFor, defaultKind }: Deco
   if (!schema)
     throw new ProtobufError(
       'unknown-kind',
-      `no kind "${wanted.kind}" is registered for version "${apiVersionOf(wanted)}"`,
+      `no kind "${wanted.kind}" is registered for version "${formatApiVersion(wanted)}"`,
     );
   const object: KubeObject = {};
   if (schema.byName.has('kind') && wanted.kind !== '') {
-    object.apiVersion = apiVersionOf(wanted);
+    object.apiVersion = formatApiVersion(wanted);
     object.kind = wanted.kind;
   }
-  return readMessage(new Reader(message), planOf(schema), {
+  return readMessage(new Reader(message), createPlan(schema), {
     object: object as Record<string, unknown>,
     end: message.length,
     depth: 0,
@@ -226,7 +226,7 @@ export function decodeObject(bytes: Uint8Array, { schemaFor, defaultKind }: Deco
 }
 
 export function decodeMessage(bytes: Uint8Array, schema: ObjectSchema): Record<string, unknown> {
-  return readMessage(new Reader(bytes), planOf(schema), { object: {}, end: bytes.length, depth: 0 });
+  return readMessage(new Reader(bytes), createPlan(schema), { object: {}, end: bytes.length, depth: 0 });
 }
 
 /** Everything before the message; the writer contains the message and envelopeTail, or its length is passed. */

@@ -72,11 +72,11 @@ export function group(type: string, fields: ConfigFields): Group {
   return { type, fields };
 }
 
-export function schemasOf(fields: ConfigFields): Record<string, ValueSchema> {
+export function collectSchemas(fields: ConfigFields): Record<string, ValueSchema> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, field]) => [
       name,
-      'fields' in field ? struct(field.type, schemasOf(field.fields)) : field.schema,
+      'fields' in field ? struct(field.type, collectSchemas(field.fields)) : field.schema,
     ]),
   );
 }

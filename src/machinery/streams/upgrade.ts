@@ -43,7 +43,7 @@ const MAX_REFUSAL_BYTES = 64 * 1024;
 const DIAL_TIMEOUT_MS = 30_000;
 
 /** The TLS server name: from the URL, never from the header Host, which may differ. '' for an IP address. */
-export function serverNameOf({ hostname }: URL): string {
+export function computeServerName({ hostname }: URL): string {
   return isIP(hostname.replace(/^\[|\]$/g, '')) ? '' : hostname;
 }
 
@@ -58,7 +58,7 @@ export function requestUpgrade({ url, method, headers, tls, signal }: UpgradeReq
     method,
     headers: outgoing,
     agent: false,
-    servername: serverNameOf(url),
+    servername: computeServerName(url),
     ...tls,
     ...(signal ? { signal } : {}),
   });

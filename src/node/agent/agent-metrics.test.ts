@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createAuthority } from '#pki/certificate.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import type { CriClient } from '../cri/client.ts';
-import { AgentMetrics, operationOf } from './agent-metrics.ts';
+import { AgentMetrics, classifyOperation } from './agent-metrics.ts';
 import type { Cgroups } from './cgroups.ts';
 
 const NOW_MS = Date.parse('2026-01-01T00:00:00Z');
@@ -18,7 +18,7 @@ function valueOf(metrics: AgentMetrics, series: string): string | undefined {
 test('calls of the runtime are counted by their names in CRI, failures too', async () => {
   assert.deepEqual(
     ['runPodSandbox', 'listPodSandbox', 'podSandboxStatus', 'execSync', 'status', 'reopenContainerLog'].map(
-      operationOf,
+      classifyOperation,
     ),
     ['run_podsandbox', 'list_podsandbox', 'podsandbox_status', 'exec_sync', 'status', 'reopen_container_log'],
   );

@@ -180,7 +180,10 @@ export class AgentMetrics {
   measuredRuntime(cri: CriClient): CriClient {
     const measured = Object.entries(cri).map(([name, call]): [string, unknown] =>
       typeof call === 'function' && !UNMEASURED.has(name)
-        ? [name, (...args: unknown[]) => this.#call(operationOf(name), () => Reflect.apply(call, cri, args))]
+        ? [
+            name,
+            (...args: unknown[]) => this.#call(classifyOperation(name), () => Reflect.apply(call, cri, args)),
+          ]
         : [name, typeof call === 'function' ? call.bind(cri) : call],
     );
     return Object.fromEntries(measured) as unknown as CriClient;
@@ -236,7 +239,7 @@ const OPERATIONS = [
 ];
 
 /** 'runPodSandbox' → 'run_podsandbox' */
-export function operationOf(name: string): string {
+export function classifyOperation(name: string): string {
   return name
     .replace(/(p)odSandbox/i, '$1odsandbox')
     .replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

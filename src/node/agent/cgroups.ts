@@ -216,7 +216,7 @@ export function createCgroups({ log, podPidsLimit }: CgroupsOptions): Cgroups {
       const [cpu, memory, details] = await Promise.all(texts).catch(() => []);
       return cpu === undefined || memory === undefined || details === undefined
         ? undefined
-        : usageOf(version, { cpu, memory, details });
+        : computeUsage(version, { cpu, memory, details });
     },
     async details(path) {
       const file = (controller: string, name: string): Promise<string> =>
@@ -292,7 +292,7 @@ function deviceName(number: string): string {
   }
 }
 
-function usageOf(version: 1 | 2, { cpu, memory, details }: UsageFiles): CgroupUsage {
+function computeUsage(version: 1 | 2, { cpu, memory, details }: UsageFiles): CgroupUsage {
   const field = (text: string, name: string): number =>
     Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? 0);
   const memoryBytes = Number(memory);

@@ -174,7 +174,7 @@ it('a serving certificate waits for approval; a denied request is made again', a
   assert.equal(new X509Certificate(certificatePem).subjectAltName, 'DNS:a, IP Address:10.0.0.5');
 });
 
-it('one that ends before it could be renewed is told', async (t) => {
+it('one that ends before it could be renewed is reported', async (t) => {
   const { api, clock, manager, until } = await world(t);
   let expired = 0;
   const client = manager({
@@ -188,5 +188,5 @@ it('one that ends before it could be renewed is told', async (t) => {
   await clock.advance(50 * MINUTE_MS);
   assert.equal(expired, 0);
   for (let minute = 0; minute < 40 && expired === 0; minute++) await clock.advance(MINUTE_MS);
-  await until('it is told', () => expired > 0);
+  await until('it is reported', () => expired > 0);
 });

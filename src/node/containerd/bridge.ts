@@ -8,7 +8,7 @@ import { run } from './run.ts';
 import { keepFromNetworkd } from './systemd.ts';
 
 /** The bridge's address: the first of the range, as CNI's host-local chooses the gateway. IPv4. */
-export function gatewayOf(podCIDR: string): string {
+export function computeGateway(podCIDR: string): string {
   const [base = ''] = podCIDR.split('/');
   const octets = base.split('.').map(Number);
   return [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
@@ -26,7 +26,7 @@ export async function ensureBridge(
   layout: Pick<ContainerdLayout, 'id' | 'bridge'>,
   { podCIDR, serviceCIDR, mtu }: BridgeRanges,
 ): Promise<string> {
-  const gateway = gatewayOf(podCIDR);
+  const gateway = computeGateway(podCIDR);
   const prefix = podCIDR.split('/')[1] ?? '24';
   await keepFromNetworkd(layout);
   await ip(['link', 'add', layout.bridge, 'type', 'bridge'], 'File exists');

@@ -50,7 +50,7 @@ describe('a firewall', () => {
     assert.deepEqual(filterChains(JSON.stringify(json)), [{ ...input, chain: 'c' }]);
   });
 
-  it('is told with the rule that opens it', () => {
+  it('is reported with the rule that opens it', () => {
     const text = describeBlocking([input, { ...input, chain: 'fwd', hook: 'forward' }], names);
     assert.match(
       text,

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { ContainerdError } from './errors.ts';
-import { cgroupRootOf } from './systemd.ts';
+import { findCgroupRoot } from './systemd.ts';
 
 export interface ContainerdLayout {
   /** Eight hex digits that are this directory's on this machine. */
@@ -95,8 +95,8 @@ export function containerdLayout({
     bridge: `cap-${id}`,
     overlay: `cvx-${id}`,
     nftTable: `capstan-${id}`,
-    cgroupRoot: cgroupRootOf(id),
-    cgroupRoots: [...new Set([cgroupRootOf(id), `/capstan-${id}`])],
+    cgroupRoot: findCgroupRoot(id),
+    cgroupRoots: [...new Set([findCgroupRoot(id), `/capstan-${id}`])],
   };
 }
 

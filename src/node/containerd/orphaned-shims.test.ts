@@ -28,7 +28,7 @@ test('a shim whose container is gone at two looks is ended with its children; ot
     t.after(() => readStartTime(pid) && process.kill(-pid, 'SIGKILL'));
     return pid;
   };
-  const childrenOf = (pid: number): number[] =>
+  const listChildren = (pid: number): number[] =>
     readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
   t.after(() => rm(dir, { recursive: true, force: true }));
   const [served, orphan, ending] = [shim('served'), shim('orphan'), shim('ending')];
@@ -39,8 +39,8 @@ test('a shim whose container is gone at two looks is ended with its children; ot
     runc: 'runc',
     containers: async () => known,
   });
-  while (childrenOf(orphan).length === 0) await realClock.sleep(5);
-  const [child = 0] = childrenOf(orphan);
+  while (listChildren(orphan).length === 0) await realClock.sleep(5);
+  const [child = 0] = listChildren(orphan);
   assert.equal(await shims.sweep(), 0);
   known.add('ending');
   assert.equal(await shims.sweep(), 1);

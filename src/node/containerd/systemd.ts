@@ -1,6 +1,6 @@
 /**
  * systemd units where it is init: containerd, its shims and the pods form one delegated scope in a slice of their own, so that they outlive our service
- * and any login, and stop in time at shutdown (otherwise systemd waits 90 s for them); and systemd-networkd is told to ignore the pods'
+ * and any login, and stop in time at shutdown (otherwise systemd waits 90 s for them); and systemd-networkd is asked to ignore the pods'
  * interfaces.
  *
  *   capstan.slice/capstan-<id>.scope/  ─► runtime: containerd and shims    ─► kubepods: the pods
@@ -34,7 +34,7 @@ export function scopeOf(id: string): string {
 }
 
 /** Parent of the pods' cgroups: in the scope, or, without systemd, at the top. */
-export function cgroupRootOf(id: string): string {
+export function findCgroupRoot(id: string): string {
   return isSystemdInit() ? `/${SLICE}/${scopeOf(id)}` : `/capstan-${id}`;
 }
 

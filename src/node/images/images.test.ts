@@ -428,7 +428,7 @@ describe('with a real containerd', { skip }, () => {
   });
 });
 
-async function entriesOf(archive: Buffer): Promise<Map<string, Buffer>> {
+async function listEntries(archive: Buffer): Promise<Map<string, Buffer>> {
   const extract = tar.extract();
   extract.end(archive);
   const entries = new Map<string, Buffer>();
@@ -442,7 +442,7 @@ async function entriesOf(archive: Buffer): Promise<Map<string, Buffer>> {
 
 async function withoutOciLayout(archive: Buffer): Promise<Buffer> {
   const pack = tar.pack();
-  for (const [name, content] of await entriesOf(archive))
+  for (const [name, content] of await listEntries(archive))
     if (name !== 'oci-layout' && name !== 'index.json') pack.entry({ name }, content);
   pack.finalize();
   const parts: Buffer[] = [];
@@ -455,7 +455,7 @@ async function serveRegistry(
   image: BuiltImage,
   { user, password }: { readonly user: string; readonly password: string },
 ): Promise<Server> {
-  const entries = await entriesOf(image.tar);
+  const entries = await listEntries(image.tar);
   const expected = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
   const server = createServer((request, response) => {
     if (request.headers.authorization !== expected)

@@ -6,7 +6,7 @@ import { networkInterfaces } from 'node:os';
 import { ContainerdError } from '../containerd/errors.ts';
 import type { ContainerdLayout } from '../containerd/layout.ts';
 import { run } from '../containerd/run.ts';
-import { endpointOf, macOf, VXLAN_OVERHEAD_BYTES, type Route } from './peers.ts';
+import { computeEndpoint, deriveMac, VXLAN_OVERHEAD_BYTES, type Route } from './peers.ts';
 
 /** The number that `ip route` shows for our routes. */
 const ROUTE_PROTOCOL = 201;
@@ -52,14 +52,14 @@ interface OverlayOptions {
   readonly mtu: number;
 }
 
-/** Idempotent; a device that differs is made anew. Throws ContainerdError 'network'. */
+/** Idempotent; a device that differs is recreated. Throws ContainerdError 'network'. */
 export async function ensureOverlay({ overlay }: NetworkNames, options: OverlayOptions): Promise<void> {
   const { podCIDR, nodeAddress, vxlanId, mtu } = options;
-  const endpoint = endpointOf(podCIDR);
+  const endpoint = computeEndpoint(podCIDR);
   if (!(await isAsWanted(overlay, options))) {
     await ip(['link', 'delete', overlay], 'Cannot find device');
     await ip(
-      `link add ${overlay} address ${macOf(endpoint)} type vxlan id ${vxlanId} local ${nodeAddress} dstport ${VXLAN_PORT} nolearning`.split(
+      `link add ${overlay} address ${deriveMac(endpoint)} type vxlan id ${vxlanId} local ${nodeAddress} dstport ${VXLAN_PORT} nolearning`.split(
         ' ',
       ),
     );
@@ -88,7 +88,7 @@ async function isAsWanted(
   const link = await linkOf(overlay);
   const data = link?.linkinfo?.info_data;
   return (
-    link?.address === macOf(endpointOf(podCIDR)) &&
+    link?.address === deriveMac(computeEndpoint(podCIDR)) &&
     data?.id === vxlanId &&
     data.local === nodeAddress &&
     data.port === VXLAN_PORT &&

@@ -28,7 +28,7 @@ export interface Route {
 export const VXLAN_OVERHEAD_BYTES = 50;
 
 /** The other nodes that have a range and an address, both IPv4. */
-export function peersOf(
+export function computePeers(
   nodes: readonly Node[],
   { nodeName, ownAddresses }: { readonly nodeName: string; readonly ownAddresses: ReadonlySet<string> },
 ): Peer[] {
@@ -76,20 +76,20 @@ export function routesTo(
         `node ${nodeName} (${address}) is not on this segment: --pod-network direct has no route to its pods`,
       );
     else {
-      const via = endpointOf(podCIDR);
-      routes.set(podCIDR, { podCIDR, via, dev: overlay, tunnel: { mac: macOf(via), address } });
+      const via = computeEndpoint(podCIDR);
+      routes.set(podCIDR, { podCIDR, via, dev: overlay, tunnel: { mac: deriveMac(via), address } });
     }
   }
   return { routes: [...routes.values()], problems };
 }
 
 /** The VXLAN endpoint of a node: the first address of its range, which no pod gets. */
-export function endpointOf(podCIDR: string): string {
+export function computeEndpoint(podCIDR: string): string {
   return podCIDR.split('/')[0] ?? '';
 }
 
 /** Locally administered, one for each IPv4 address. */
-export function macOf(address: string): string {
+export function deriveMac(address: string): string {
   const octets = address.split('.').map((octet) => Number(octet).toString(16).padStart(2, '0'));
   return ['0a', '58', ...octets].join(':');
 }

@@ -13,7 +13,7 @@ import type { Node } from '#api/types.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '#testing/lan.ts';
 import { containerdLayout } from '../containerd/layout.ts';
 import { renderNft } from '../containerd/network.ts';
-import { macOf, peersOf, routesTo } from './peers.ts';
+import { deriveMac, computePeers, routesTo } from './peers.ts';
 import type { AgentCommand, AgentOptions } from './testing/agent.ts';
 
 const CLUSTER = '10.244.0.0/16';
@@ -82,7 +82,7 @@ describe('peers', () => {
     node('same-machine', '10.0.0.1', '10.244.3.0/24'),
     node('ipv6', 'fd00::1', 'fd00:1::/64'),
   ];
-  const peers = peersOf(all, { nodeName: 'own', ownAddresses: new Set(['10.0.0.1']) });
+  const peers = computePeers(all, { nodeName: 'own', ownAddresses: new Set(['10.0.0.1']) });
   const onLink = (address: string): string | undefined =>
     address.startsWith('10.0.0.') ? 'eth0' : undefined;
 
@@ -100,7 +100,7 @@ describe('peers', () => {
           podCIDR: '10.244.2.0/24',
           via: '10.244.2.0',
           dev: 'cvx',
-          tunnel: { mac: macOf('10.244.2.0'), address: '10.9.0.1' },
+          tunnel: { mac: deriveMac('10.244.2.0'), address: '10.9.0.1' },
         },
         { podCIDR: '10.244.1.0/24', via: '10.0.0.2', dev: 'eth0' },
       ],

@@ -13,7 +13,7 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { applyRoutes, ensureOverlay, onLinkDevices, ownAddresses, type NetworkNames } from './kernel.ts';
-import { peersOf, routesTo, type PodNetworkMode } from './peers.ts';
+import { computePeers, routesTo, type PodNetworkMode } from './peers.ts';
 
 export interface PodNetworkOptions extends ComponentContext {
   readonly names: NetworkNames;
@@ -104,7 +104,7 @@ class PodNetwork implements Component {
   async #applyOnce(all: readonly Node[]): Promise<void> {
     const { names, mode, nodeName, log, ...rest } = this.#options;
     if (mode !== 'direct') await ensureOverlay(names, rest);
-    const peers = peersOf(all, { nodeName, ownAddresses: ownAddresses() });
+    const peers = computePeers(all, { nodeName, ownAddresses: ownAddresses() });
     const devices =
       mode === 'vxlan' ? new Map<string, string>() : await onLinkDevices(peers.map(({ address }) => address));
     const { routes, problems } = routesTo(peers, {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Pod, PodSpec, PodStatus } from '#api/types.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
-import { recordOf as adopted, startDelayMs, step, type PodRecord, type Step } from './lifecycle.ts';
+import { createRecord as adopted, startDelayMs, step, type PodRecord, type Step } from './lifecycle.ts';
 
 const SEEN = Date.parse('2026-01-01T00:00:00Z');
 
@@ -16,7 +16,7 @@ function podOf(spec: Partial<PodSpec> = {}, annotations: Record<string, string> 
   };
 }
 
-function recordOf(pod: Pod): PodRecord {
+function createRecord(pod: Pod): PodRecord {
   return {
     seenMs: SEEN,
     podIP: '10.0.0.2',
@@ -32,7 +32,7 @@ function live(
   pod: Pod,
   { untilMs }: { readonly untilMs: number },
 ): { readonly atMs: number; readonly made: Step }[] {
-  const record = recordOf(pod);
+  const record = createRecord(pod);
   const steps: { atMs: number; made: Step }[] = [];
   let current = pod;
   for (let atMs: number | undefined = SEEN; atMs !== undefined && atMs - SEEN <= untilMs;) {
@@ -58,7 +58,7 @@ describe('phases', () => {
   test('a server runs on', () => assert.deepEqual(phases(podOf()), ['Pending', 'Running']));
   test('a task succeeds by itself', () =>
     assert.deepEqual(phases(podOf({ restartPolicy: 'Never' })), ['Pending', 'Running', 'Succeeded']));
-  test('a task fails with the exit code it is told', () => {
+  test('a task fails with the configured exit code', () => {
     const last = live(podOf({ restartPolicy: 'Never' }, { 'exit-code': '3', 'run-seconds': '2' }), {
       untilMs: 60_000,
     }).at(-1);
@@ -75,7 +75,7 @@ describe('phases', () => {
   });
 });
 
-test('starting takes as long as it is told, init containers one after another', () => {
+test('starting takes the configured time, init containers one after another', () => {
   const pod = podOf(
     { initContainers: [{ name: 'i' }, { name: 'side', restartPolicy: 'Always' }, { name: 'j' }] },
     { 'start-seconds': '2' },
@@ -117,7 +117,7 @@ test("ready after the probe's initial delay, and only with open gates", () => {
 
 test('crashes back off: at once, 10 s, 20 s … up to 300 s', () => {
   const pod = podOf({}, { 'run-seconds': '1', 'exit-code': '1' });
-  const record = recordOf(pod);
+  const record = createRecord(pod);
   const waits: number[] = [];
   for (let atMs = SEEN + 50; waits.length < 9;) {
     const made = step(pod, record, atMs);
@@ -131,7 +131,7 @@ test('crashes back off: at once, 10 s, 20 s … up to 300 s', () => {
 
 test('in its backoff a container says so, and how it ended', () => {
   const pod = podOf({}, { 'run-seconds': '1', 'exit-code': '7' });
-  const record = { ...recordOf(pod), restarts: 1 };
+  const record = { ...createRecord(pod), restarts: 1 };
   const [one] = step(pod, record, record.runStartMs + 1_000).status?.containerStatuses ?? [];
   assert.deepEqual(
     [one?.state?.waiting?.reason, one?.state?.waiting?.message, one?.lastState?.terminated?.exitCode],
@@ -141,7 +141,7 @@ test('in its backoff a container says so, and how it ended', () => {
 
 test('deletion: a moment of grace, a last status, then removal', () => {
   const running = podOf();
-  const record = recordOf(running);
+  const record = createRecord(running);
   const { status } = step(running, record, SEEN + 60_000);
   const deleted: Pod = {
     ...running,
@@ -174,7 +174,7 @@ test('what has finished is left alone', () => {
   for (const phase of ['Succeeded', 'Failed']) {
     const pod: Pod = { ...podOf(), status: { phase } };
     assert.ok(isPodTerminal(pod));
-    assert.deepEqual(step(pod, recordOf(pod), SEEN + 1e9), {});
+    assert.deepEqual(step(pod, createRecord(pod), SEEN + 1e9), {});
   }
 });
 
@@ -188,7 +188,7 @@ test('conditions of others stay, and transition times change with the status onl
       ],
     },
   };
-  const { status } = step(pod, recordOf(pod), SEEN + 1_000);
+  const { status } = step(pod, createRecord(pod), SEEN + 1_000);
   assert.ok(status?.conditions?.some(({ type }) => type === 'x/y'));
   assert.equal(
     status?.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime,
@@ -223,7 +223,7 @@ test('what another process began goes on as if nothing had happened', () => {
     podOf({ restartPolicy: 'Never' }, { 'run-seconds': '100' }),
     podOf({ initContainers: [{ name: 'i' }] }, { 'start-seconds': '9' }),
   ]) {
-    const record = recordOf(pod);
+    const record = createRecord(pod);
     let current = pod;
     let next: number | undefined = SEEN;
     for (let count = 0; count < 7 && next !== undefined; count += 1) {

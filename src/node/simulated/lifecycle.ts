@@ -47,7 +47,7 @@ interface ContainerEnd {
 }
 
 /** The initial record of a pod: empty, or taken from its status when another process simulated it before. */
-export function recordOf(
+export function createRecord(
   pod: Pod,
   at: { readonly nowMs: number; readonly podIP: string; readonly hostIP: string },
 ): PodRecord {

@@ -11,7 +11,7 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { formatTime, formatMicroTime } from '#machinery/time.ts';
 import { DueQueue } from './due-queue.ts';
-import { recordOf, step, type PodRecord } from './lifecycle.ts';
+import { createRecord, step, type PodRecord } from './lifecycle.ts';
 
 interface SimulatedNodesOptions extends ComponentContext {
   /** Names of the Nodes to create. */
@@ -308,7 +308,7 @@ class SimulatedNodes implements Component {
   #admit(pod: Pod, node: NodeState): PodState {
     const host = pod.spec?.hostNetwork ? undefined : freeHost(node, pod.status?.podIP);
     const podIP = host === undefined ? node.address : (pod.status?.podIP ?? this.#podIP(node, host));
-    const record = recordOf(pod, { nowMs: this.#options.clock.now(), podIP, hostIP: node.address });
+    const record = createRecord(pod, { nowMs: this.#options.clock.now(), podIP, hostIP: node.address });
     return { node, host, record, uid: pod.metadata?.uid ?? '', busy: false, again: false, written: '' };
   }
 

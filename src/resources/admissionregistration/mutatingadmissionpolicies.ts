@@ -4,7 +4,7 @@ import { checkEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkMutatingPolicy, withExpressionErrors } from './expression-checks.ts';
 import { checkMutatedOperations, checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
@@ -45,7 +45,7 @@ export const mutatingadmissionpolicies = defineResource({
         nameOf(policy),
         mutations.length,
         paramKind ? `${paramKind.apiVersion}/${paramKind.kind}` : '<unset>',
-        ageOf(policy, context),
+        formatAge(policy, context),
       ];
     },
   },

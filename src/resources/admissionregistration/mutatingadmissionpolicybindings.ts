@@ -2,7 +2,7 @@
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkBinding, checkMutatedOperations, defaultMatchResources, specOf } from './policies.ts';
 
 export const mutatingadmissionpolicybindings = defineResource({
@@ -30,7 +30,7 @@ export const mutatingadmissionpolicybindings = defineResource({
             ? `${paramRef.namespace}/${paramRef.name}`
             : `*/${paramRef.name}`
           : '<selector>';
-      return [nameOf(binding), policyName, param, ageOf(binding, context)];
+      return [nameOf(binding), policyName, param, formatAge(binding, context)];
     },
   },
 });

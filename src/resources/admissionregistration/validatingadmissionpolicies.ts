@@ -5,7 +5,7 @@ import { checkOptionalEnum, checkQualifiedName, eachRepeated } from '../checks.t
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepField, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkValidatingPolicy, withExpressionErrors } from './expression-checks.ts';
 import { checkPolicy, defaultMatchResources, specOf } from './policies.ts';
 
@@ -83,7 +83,7 @@ export const validatingadmissionpolicies = defineResource({
         nameOf(policy),
         validations.length,
         paramKind ? `${paramKind.apiVersion}/${paramKind.kind}` : '<unset>',
-        ageOf(policy, context),
+        formatAge(policy, context),
       ];
     },
   },

@@ -3,7 +3,7 @@ import { eachRepeated } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkBinding, defaultMatchResources, specOf } from './policies.ts';
 
 const ACTIONS = ['Audit', 'Deny', 'Warn'];
@@ -45,7 +45,7 @@ export const validatingadmissionpolicybindings = defineResource({
             ? `${paramRef.namespace}/${paramRef.name}`
             : `*/${paramRef.name}`
           : '<selector>';
-      return [nameOf(binding), policyName, param, ageOf(binding, context)];
+      return [nameOf(binding), policyName, param, formatAge(binding, context)];
     },
   },
 });

@@ -3,7 +3,7 @@ import type { ValidatingWebhookConfiguration } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkWebhookExpressions, withExpressionErrors } from './expression-checks.ts';
 import { checkWebhooks, defaultWebhook } from './webhooks.ts';
 
@@ -26,7 +26,7 @@ export const validatingwebhookconfigurations = defineResource<ValidatingWebhookC
     row: (configuration, context) => [
       nameOf(configuration),
       configuration.webhooks?.length ?? 0,
-      ageOf(configuration, context),
+      formatAge(configuration, context),
     ],
   },
 });

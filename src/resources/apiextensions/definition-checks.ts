@@ -64,7 +64,7 @@ export function checkDefinition(
     definition.spec.preserveUnknownFields === previous.spec.preserveUnknownFields
   )
     return [];
-  const schemas = schemasOf(versions);
+  const schemas = collectSchemas(versions);
   const costly = tooCostly(schemas.map(({ schema }) => schema));
   if (costly) return [costly];
   return [...schemas.flatMap(checkSchema), ...checkSelectable(versions)];
@@ -98,7 +98,7 @@ function tooCostly(schemas: readonly JsonObject[]): FieldError | undefined {
 
 /** Formats without validation, in the order of the schemas. */
 export function unrecognizedFormats({ spec }: CustomResourceDefinition): string[] {
-  return schemasOf(spec?.versions ?? []).flatMap(({ schema }) => formatsIn(schema));
+  return collectSchemas(spec?.versions ?? []).flatMap(({ schema }) => formatsIn(schema));
 }
 
 const NUMBER_FORMATS: Readonly<Record<string, readonly string[]>> = {
@@ -135,8 +135,8 @@ function formatsIn(schema: JsonObject): string[] {
 }
 
 /** Why a stored definition is not structural: the message of its condition. */
-export function violationsOf(definition: CustomResourceDefinition): string[] {
-  return schemasOf(definition.spec?.versions ?? [])
+export function listViolations(definition: CustomResourceDefinition): string[] {
+  return collectSchemas(definition.spec?.versions ?? [])
     .flatMap(({ schema, path }) => checkStructural(schema, path))
     .map((error) => `${error.field}: ${fieldErrorBody(error)}`);
 }
@@ -148,7 +148,7 @@ interface PlacedSchema {
 }
 
 /** As upstream, errors of a schema that all versions share have its former path. */
-function schemasOf(versions: readonly CustomResourceDefinitionVersion[]): PlacedSchema[] {
+function collectSchemas(versions: readonly CustomResourceDefinitionVersion[]): PlacedSchema[] {
   const shared = sharedParts(versions).schema,
     hasStatus = (version: CustomResourceDefinitionVersion): boolean =>
       version.subresources?.status !== undefined;

@@ -5,7 +5,7 @@ import { formatTime } from '#machinery/time.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 export const apiservices = defineResource<APIService>({
   group: 'apiregistration.k8s.io',
@@ -103,7 +103,7 @@ export const apiservices = defineResource<APIService>({
         nameOf(service),
         target ? `${target.namespace}/${target.name}` : 'Local',
         available,
-        ageOf(service, context),
+        formatAge(service, context),
       ];
     },
   },

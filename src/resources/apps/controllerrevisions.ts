@@ -1,10 +1,10 @@
 /** ControllerRevision: an immutable snapshot. */
 import type { ControllerRevision } from '#api/types.ts';
-import { controllerOf } from '#component-helpers/owner-references.ts';
+import { findController } from '#component-helpers/owner-references.ts';
 import { checkImmutable, checkNonNegative } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const ROOT = Path.root('');
 
@@ -34,13 +34,13 @@ export const controllerrevisions = defineResource<ControllerRevision>({
       nameOf(revision),
       controllerText(revision),
       revision.revision,
-      ageOf(revision, context),
+      formatAge(revision, context),
     ],
   },
 });
 
 function controllerText(revision: ControllerRevision): string {
-  const owner = controllerOf(revision);
+  const owner = findController(revision);
   if (!owner) return '<none>';
   const group = owner.apiVersion.includes('/') ? `.${owner.apiVersion.split('/')[0]}` : '';
   return `${owner.kind.toLowerCase()}${group}/${owner.name}`;

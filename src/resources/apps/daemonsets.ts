@@ -13,7 +13,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, semanticEqual } from '../strategy.ts';
 import {
-  ageOf,
+  formatAge,
   columns,
   containerImages,
   containerNames,
@@ -127,7 +127,7 @@ export const daemonsets = defineResource<DaemonSet>({
         status?.updatedNumberScheduled ?? 0,
         status?.numberAvailable ?? 0,
         formatLabels(spec?.template?.spec?.nodeSelector),
-        ageOf(set, context),
+        formatAge(set, context),
         containerNames(spec?.template?.spec),
         containerImages(spec?.template?.spec),
         formatSelector(spec?.selector),

@@ -12,7 +12,7 @@ import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, metaOf, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
+import { formatAge, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
 import {
   checkPodOwner,
   checkSelectorKept,
@@ -97,7 +97,7 @@ export const deployments = defineResource<Deployment>({
         `${status?.readyReplicas ?? 0}/${spec?.replicas ?? 0}`,
         status?.updatedReplicas ?? 0,
         status?.availableReplicas ?? 0,
-        ageOf(deployment, context),
+        formatAge(deployment, context),
         containerNames(spec?.template?.spec),
         containerImages(spec?.template?.spec),
         formatSelector(spec?.selector),

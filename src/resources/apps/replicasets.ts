@@ -5,7 +5,7 @@ import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
+import { formatAge, columns, containerImages, containerNames, formatSelector, nameOf } from '../tables.ts';
 import {
   checkCounts,
   checkPodOwner,
@@ -65,7 +65,7 @@ export const replicasets = defineResource<ReplicaSet>({
       set.spec?.replicas ?? 0,
       set.status?.replicas ?? 0,
       set.status?.readyReplicas ?? 0,
-      ageOf(set, context),
+      formatAge(set, context),
       containerNames(set.spec?.template?.spec),
       containerImages(set.spec?.template?.spec),
       formatSelector(set.spec?.selector),

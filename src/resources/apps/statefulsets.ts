@@ -14,7 +14,7 @@ import { workloadWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepAllButStatus, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, nameOf } from '../tables.ts';
+import { formatAge, columns, containerImages, containerNames, nameOf } from '../tables.ts';
 import { checkCounts, checkPodOwner, prepareCreate, prepareUpdate, replicasScale } from './pod-owner.ts';
 import { checkStatefulSetStatus } from './replica-status.ts';
 
@@ -110,7 +110,7 @@ export const statefulsets = defineResource<StatefulSet>({
     row: (set, context) => [
       nameOf(set),
       `${set.status?.readyReplicas ?? 0}/${set.spec?.replicas ?? 0}`,
-      ageOf(set, context),
+      formatAge(set, context),
       containerNames(set.spec?.template?.spec),
       containerImages(set.spec?.template?.spec),
     ],

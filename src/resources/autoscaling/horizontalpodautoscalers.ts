@@ -4,9 +4,9 @@ import type { HorizontalPodAutoscaler, HPAScalingRules, MetricSpec, MetricStatus
 import { NEGATIVE } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC, STATUS } from '../field-path.ts';
-import { quantityOf } from '../resource-list.ts';
+import { parseResourceQuantity } from '../resource-list.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { convertAutoscaler, withoutCarried } from './conversion.ts';
 import { apiVersionProblem, checkMetrics, checkReference } from './metrics.ts';
 
@@ -78,7 +78,7 @@ export const horizontalpodautoscalers = defineResource<HorizontalPodAutoscaler>(
         spec?.minReplicas === undefined ? '<unset>' : String(spec.minReplicas),
         spec?.maxReplicas ?? 0,
         status?.currentReplicas ?? 0,
-        ageOf(autoscaler, context),
+        formatAge(autoscaler, context),
       ];
     },
   },
@@ -134,7 +134,7 @@ function checkRules(rules: HPAScalingRules, path: Path, errors: Errors): void {
   if (rules.selectPolicy !== undefined && !choices.includes(rules.selectPolicy))
     errors.notSupported(path.child('selectPolicy'), rules.selectPolicy, choices);
   if (!rules.policies?.length) errors.required(path.child('policies'), 'must specify at least one Policy');
-  if (rules.tolerance !== undefined && quantityOf(rules.tolerance).sign < 0)
+  if (rules.tolerance !== undefined && parseResourceQuantity(rules.tolerance).sign < 0)
     errors.invalid(path.child('tolerance'), rules.tolerance, NEGATIVE);
   rules.policies?.forEach((policy, i) => {
     const at = path.child('policies').index(i);

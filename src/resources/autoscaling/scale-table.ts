@@ -1,7 +1,7 @@
 /** The printer columns of Scale, a subresource of many kinds that is not stored. */
 import type { KubeObject } from '#machinery/object.ts';
 import type { TableDefinition } from '../define.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 export const SCALE_TABLE: TableDefinition<KubeObject> = {
   columns: columns('Name', 'Desired:integer', 'Available:integer', 'Age'),
@@ -9,7 +9,7 @@ export const SCALE_TABLE: TableDefinition<KubeObject> = {
     nameOf(scale),
     replicasOf(scale['spec']),
     replicasOf(scale['status']),
-    ageOf(scale, context),
+    formatAge(scale, context),
   ],
 };
 

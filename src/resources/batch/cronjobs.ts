@@ -8,7 +8,7 @@ import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
 import {
-  ageOf,
+  formatAge,
   columns,
   containerImages,
   containerNames,
@@ -90,7 +90,7 @@ export const cronjobs = defineResource<CronJob>({
         spec?.suspend === undefined ? '<unset>' : spec.suspend ? 'True' : 'False',
         status?.active?.length ?? 0,
         status?.lastScheduleTime ? sinceTime(status.lastScheduleTime, context) : '<none>',
-        ageOf(cronJob, context),
+        formatAge(cronJob, context),
         containerNames(job?.template?.spec),
         containerImages(job?.template?.spec),
         formatSelector(job?.selector),

@@ -8,7 +8,7 @@ import { defineResource } from '../define.ts';
 import { Errors } from '../field-path.ts';
 import { keepAllButStatus, metaOf } from '../strategy.ts';
 import {
-  ageOf,
+  formatAge,
   columns,
   containerImages,
   containerNames,
@@ -96,7 +96,7 @@ export const jobs = defineResource<Job>({
       statusOf(job),
       completionsOf(job),
       durationOf(job, context),
-      ageOf(job, context),
+      formatAge(job, context),
       containerNames(job.spec?.template?.spec),
       containerImages(job.spec?.template?.spec),
       formatSelector(job.spec?.selector),

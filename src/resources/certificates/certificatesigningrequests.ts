@@ -6,7 +6,7 @@ import { checkImmutable, eachRepeated } from '../checks.ts';
 import { defineResource, type HookContext } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, humanDuration, nameOf } from '../tables.ts';
+import { formatAge, columns, humanDuration, nameOf } from '../tables.ts';
 import { decodeBase64 } from '../core/base64.ts';
 import { parseCertificateRequest } from './certificate-request.ts';
 import { checkSignerName } from './signer-names.ts';
@@ -109,7 +109,7 @@ export const certificatesigningrequests = defineResource<CertificateSigningReque
       const { signerName, username, expirationSeconds } = request.spec ?? {};
       return [
         nameOf(request),
-        ageOf(request, context),
+        formatAge(request, context),
         signerName || '<none>',
         username ?? '',
         expirationSeconds === undefined ? '<none>' : humanDuration(expirationSeconds * 1000),

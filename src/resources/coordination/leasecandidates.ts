@@ -1,7 +1,7 @@
 /** LeaseCandidate: a candidate in a coordinated leader election. */
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const ZERO: readonly number[] = [0, 0, 0];
 
@@ -58,7 +58,7 @@ export const leasecandidates = defineResource({
         spec['leaseName'] ?? '',
         spec['binaryVersion'] ?? '',
         spec['emulationVersion'] ?? '',
-        ageOf(candidate, context),
+        formatAge(candidate, context),
       ];
     },
   },

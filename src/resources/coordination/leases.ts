@@ -4,7 +4,7 @@ import { validateQualifiedName } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { dropUnused } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 /** Fields of disabled features: CoordinatedLeaderElection. */
 const OFF = ['strategy', 'preferredHolder'] as const;
@@ -33,7 +33,7 @@ export const leases = defineResource<Lease>({
   },
   table: {
     columns: columns('Name', 'Holder', 'Age'),
-    row: (lease, context) => [nameOf(lease), lease.spec?.holderIdentity ?? '', ageOf(lease, context)],
+    row: (lease, context) => [nameOf(lease), lease.spec?.holderIdentity ?? '', formatAge(lease, context)],
   },
 });
 

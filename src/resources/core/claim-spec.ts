@@ -8,7 +8,7 @@ import {
   checkLabelSelector,
   checkOptionalEnum,
 } from '../checks.ts';
-import { checkPositiveQuantity, quantityOf } from '../resource-list.ts';
+import { checkPositiveQuantity, parseResourceQuantity } from '../resource-list.ts';
 import type { Errors, Path } from '../field-path.ts';
 
 const ACCESS_MODES = ['ReadOnlyMany', 'ReadWriteMany', 'ReadWriteOnce', 'ReadWriteOncePod'];
@@ -101,7 +101,8 @@ export function claimSpecWarnings(spec: PersistentVolumeClaimSpec | undefined, p
 }
 
 export function fractionalBytesWarnings(amount: string | undefined, path: string): string[] {
-  const isFraction = amount?.endsWith('m') === true && quantityOf(amount).milliValue() % 1000 !== 0;
+  const isFraction =
+    amount?.endsWith('m') === true && parseResourceQuantity(amount).milliValue() % 1000 !== 0;
   return isFraction
     ? [`${path}: fractional byte value ${JSON.stringify(amount)} is invalid, must be an integer`]
     : [];

@@ -4,7 +4,7 @@ import { checkConfigMapKey, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { base64Length } from './base64.ts';
 
 export const DATA_MAX_BYTES = 1024 * 1024;
@@ -32,7 +32,7 @@ export const configmaps = defineResource<ConfigMap>({
     row: (map, context) => [
       nameOf(map),
       Object.keys(map.data ?? {}).length + Object.keys(map.binaryData ?? {}).length,
-      ageOf(map, context),
+      formatAge(map, context),
     ],
   },
 });

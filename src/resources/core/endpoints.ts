@@ -12,7 +12,7 @@ import {
 } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const SUBSETS = Path.root('subsets');
 const SHOWN_MAX = 3;
@@ -42,7 +42,7 @@ export const endpoints = defineResource<Endpoints>({
   deprecation: 'v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice',
   table: {
     columns: columns('Name', 'Endpoints', 'Age'),
-    row: (object, context) => [nameOf(object), formatEndpoints(object), ageOf(object, context)],
+    row: (object, context) => [nameOf(object), formatEndpoints(object), formatAge(object, context)],
   },
 });
 

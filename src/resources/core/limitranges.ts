@@ -9,7 +9,7 @@ import {
   checkResourceName,
   compareQuantities,
   isOvercommitAllowed,
-  quantityOf,
+  parseResourceQuantity,
 } from '../resource-list.ts';
 import { columns, nameOf } from '../tables.ts';
 
@@ -124,8 +124,8 @@ function checkOrder(item: LimitRangeItem, name: string, at: Path, errors: Errors
   if (ratio !== undefined && compareQuantities(ratio, '1') < 0)
     say('maxLimitRequestRatio', ratio, `ratio ${ratio} is less than 1`);
   if (ratio !== undefined && min !== undefined && max !== undefined) {
-    const most = quantityOf(max).milliValue() / quantityOf(min).milliValue();
-    if (quantityOf(ratio).milliValue() / 1000 > most)
+    const most = parseResourceQuantity(max).milliValue() / parseResourceQuantity(min).milliValue();
+    if (parseResourceQuantity(ratio).milliValue() / 1000 > most)
       say('maxLimitRequestRatio', ratio, `ratio ${ratio} is greater than max/min = ${most.toFixed(6)}`);
   }
   if (

@@ -4,7 +4,7 @@ import { validateQualifiedName } from '#machinery/names.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS, type Path } from '../field-path.ts';
 import { keepAllButStatus, keepField, metaOf } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const STANDARD_FINALIZERS = ['kubernetes', 'orphan', 'foregroundDeletion'];
 const NAME_LABEL = 'kubernetes.io/metadata.name';
@@ -80,7 +80,7 @@ export const namespaces = defineResource<Namespace>({
     row: (namespace, context) => [
       nameOf(namespace),
       namespace.status?.phase ?? '',
-      ageOf(namespace, context),
+      formatAge(namespace, context),
     ],
   },
 });

@@ -7,7 +7,7 @@ import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC, STATUS, type Path } from '../field-path.ts';
 import { checkQuantity } from '../resource-list.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { roundUp } from './pod/defaults.ts';
 import { TAINT_EFFECTS } from './pod/scheduling.ts';
 
@@ -86,7 +86,7 @@ export const nodes = defineResource<Node>({
         nameOf(node),
         statusOf(node),
         rolesOf(node),
-        ageOf(node, context),
+        formatAge(node, context),
         info?.kubeletVersion ?? '',
         addressOf(node, 'InternalIP'),
         addressOf(node, 'ExternalIP'),

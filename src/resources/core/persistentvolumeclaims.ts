@@ -6,7 +6,7 @@ import { defineResource } from '../define.ts';
 import { Errors, METADATA, Path, SPEC, STATUS } from '../field-path.ts';
 import { checkQuantity, compareQuantities, isNative } from '../resource-list.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkClaimSpec, claimSpecWarnings, defaultClaimSpec } from './claim-spec.ts';
 import { accessModesText, classAnnotationWarnings } from './persistentvolumes.ts';
 import { roundUp } from './pod/defaults.ts';
@@ -88,7 +88,7 @@ export const persistentvolumeclaims = defineResource<PersistentVolumeClaim>({
         bound ? accessModesText(status.accessModes) : '',
         claim.metadata?.annotations?.[CLASS_ANNOTATION] ?? spec.storageClassName ?? '',
         spec.volumeAttributesClassName ?? '<unset>',
-        ageOf(claim, context),
+        formatAge(claim, context),
         spec.volumeMode ?? '<unset>',
       ];
     },

@@ -8,9 +8,9 @@ import { formatTime } from '#machinery/time.ts';
 import { checkDnsLabel, checkDnsSubdomain, checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path, SPEC } from '../field-path.ts';
-import { checkDriverName, checkPositiveQuantity, quantityOf } from '../resource-list.ts';
+import { checkDriverName, checkPositiveQuantity, parseResourceQuantity } from '../resource-list.ts';
 import { keepAllButStatus, keepField, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkAccessModes, VOLUME_MODES } from './claim-spec.ts';
 import { defaultAzureDisk, defaultIscsi, defaultRbd, roundUp } from './pod/defaults.ts';
 import { checkNodeSelector } from './pod/scheduling.ts';
@@ -161,7 +161,7 @@ export const persistentvolumes = defineResource<PersistentVolume>({
         metadata?.annotations?.[CLASS_ANNOTATION] ?? spec.storageClassName ?? '',
         spec.volumeAttributesClassName ?? '<unset>',
         status.reason ?? '',
-        ageOf(volume, context),
+        formatAge(volume, context),
         spec.volumeMode ?? '<unset>',
       ];
     },
@@ -346,7 +346,7 @@ function checkOwnFields(spec: PersistentVolumeSpec, path: Path, errors: Errors):
       ),
     ]);
   for (const name in capacity) {
-    const amount = quantityOf(capacity[name]!).value();
+    const amount = parseResourceQuantity(capacity[name]!).value();
     if (Number(amount) < 0) errors.invalid(at.key(name), Number(amount), 'must be a valid resource quantity');
     checkPositiveQuantity(capacity[name]!, at.key(name), errors);
   }

@@ -6,7 +6,7 @@ import { prepareCreate, prepareUpdate } from '../apps/pod-owner.ts';
 import { checkReplicaStatus } from '../apps/replica-status.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepAllButStatus } from '../strategy.ts';
-import { ageOf, columns, containerImages, containerNames, formatLabels, nameOf } from '../tables.ts';
+import { formatAge, columns, containerImages, containerNames, formatLabels, nameOf } from '../tables.ts';
 import { defaultPodTemplate } from './pod/defaults.ts';
 import { checkPodTemplate } from './pod/spec.ts';
 import { workloadWarnings } from './pod/warnings.ts';
@@ -75,7 +75,7 @@ export const replicationcontrollers = defineResource<ReplicationController>({
         spec?.replicas ?? 0,
         status?.replicas ?? 0,
         status?.readyReplicas ?? 0,
-        ageOf(controller, context),
+        formatAge(controller, context),
         containerNames(spec?.template?.spec),
         containerImages(spec?.template?.spec),
         formatLabels(spec?.selector),

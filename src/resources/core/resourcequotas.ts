@@ -5,7 +5,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS, type Path } from '../field-path.ts';
 import { checkQuantity, checkQuotaResourceName, isStandardQuotaName } from '../resource-list.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { roundUp } from './pod/defaults.ts';
 
 const SCOPES = [
@@ -77,7 +77,7 @@ export const resourcequotas = defineResource<ResourceQuota>({
           `${name}: ${own(quota.status?.used, name) ?? '0'}/${quota.status?.hard?.[name]}`,
         );
       }
-      return [nameOf(quota), requests.join(', '), limits.join(', '), ageOf(quota, context)];
+      return [nameOf(quota), requests.join(', '), limits.join(', '), formatAge(quota, context)];
     },
   },
 });

@@ -6,7 +6,7 @@ import { checkConfigMapKey, checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { base64Length, decodeBase64, encodeBase64 } from './base64.ts';
 import { DATA_MAX_BYTES, SET_IMMUTABLE } from './configmaps.ts';
 
@@ -39,7 +39,7 @@ export const secrets = defineResource<Secret>({
       nameOf(secret),
       secret.type ?? '',
       Object.keys(secret.data ?? {}).length,
-      ageOf(secret, context),
+      formatAge(secret, context),
     ],
   },
 });

@@ -1,7 +1,7 @@
 /** ServiceAccount: its list of secrets is deprecated, kept for mountable secrets. */
 import type { ServiceAccount } from '#api/types.ts';
 import { defineResource } from '../define.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const ENFORCE = 'kubernetes.io/enforce-mountable-secrets';
 
@@ -19,7 +19,7 @@ export const serviceaccounts = defineResource<ServiceAccount>({
       : [],
   table: {
     columns: columns('Name', 'Age'),
-    row: (account, context) => [nameOf(account), ageOf(account, context)],
+    row: (account, context) => [nameOf(account), formatAge(account, context)],
   },
 });
 

@@ -20,7 +20,7 @@ import { addressWarnings, rangeWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, SPEC, STATUS } from '../field-path.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
-import { ageOf, columns, formatLabels, nameOf } from '../tables.ts';
+import { formatAge, columns, formatLabels, nameOf } from '../tables.ts';
 
 const TYPES = ['ClusterIP', 'ExternalName', 'LoadBalancer', 'NodePort'];
 const POLICIES = ['Cluster', 'Local'];
@@ -82,7 +82,7 @@ export const services = defineResource<Service>({
       service.spec?.clusterIPs?.[0] || service.spec?.clusterIP || '<none>',
       externalIPs(service),
       formatPorts(service.spec?.ports ?? []),
-      ageOf(service, context),
+      formatAge(service, context),
       formatLabels(service.spec?.selector),
     ],
   },

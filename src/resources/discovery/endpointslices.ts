@@ -19,7 +19,7 @@ import { addressWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { bumpGeneration, semanticEqual, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const ADDRESS_TYPES = ['FQDN', 'IPv4', 'IPv6'];
 const ENDPOINTS_MAX = 1000;
@@ -88,7 +88,7 @@ export const endpointslices = defineResource<EndpointSlice>({
       slice.addressType ?? '',
       formatPorts(slice),
       formatEndpoints(slice),
-      ageOf(slice, context),
+      formatAge(slice, context),
     ],
   },
 });

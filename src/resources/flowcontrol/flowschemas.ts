@@ -5,7 +5,7 @@ import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { validateConditions } from './conditions.ts';
 import { MANDATORY_FLOW_SCHEMAS } from './mandatory.ts';
 
@@ -91,7 +91,7 @@ export const flowschemas = defineResource<FlowSchema>({
         spec?.priorityLevelConfiguration?.name ?? '',
         spec?.matchingPrecedence ?? 0,
         spec?.distinguisherMethod?.type ?? '<none>',
-        ageOf(schema, context),
+        formatAge(schema, context),
         dangling ?? '?',
       ];
     },

@@ -4,7 +4,7 @@ import { deepEqual } from '#machinery/json.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatusAndMetadata, keepField, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { validateConditions } from './conditions.ts';
 import { MANDATORY_PRIORITY_LEVELS } from './mandatory.ts';
 
@@ -82,7 +82,7 @@ export const prioritylevelconfigurations = defineResource<PriorityLevelConfigura
         shown(queuing?.queues),
         shown(queuing?.handSize),
         shown(queuing?.queueLengthLimit),
-        ageOf(level, context),
+        formatAge(level, context),
       ];
     },
   },

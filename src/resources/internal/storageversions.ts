@@ -1,7 +1,7 @@
 /** StorageVersion: the version in which each API server stores a resource. */
 import type { KubeObject } from '#machinery/object.ts';
 import { defineResource } from '../define.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const SHOWN_MAX = 3;
 
@@ -22,7 +22,7 @@ export const storageversions = defineResource({
       nameOf(object),
       statusOf(object).commonEncodingVersion ?? '<unset>',
       formatVersions(object),
-      ageOf(object, context),
+      formatAge(object, context),
     ],
   },
 });

@@ -5,7 +5,7 @@ import { checkDnsSubdomain, checkDomainPrefixedPath, checkImmutable } from '../c
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const CONTROLLER_MAX = 250;
 
@@ -35,7 +35,12 @@ export const ingressclasses = defineResource<IngressClass>({
       const text = parameters
         ? `${parameters.kind}${parameters.apiGroup ? `.${parameters.apiGroup}` : ''}/${parameters.name}`
         : '<none>';
-      return [nameOf(ingressClass), ingressClass.spec?.controller ?? '', text, ageOf(ingressClass, context)];
+      return [
+        nameOf(ingressClass),
+        ingressClass.spec?.controller ?? '',
+        text,
+        formatAge(ingressClass, context),
+      ];
     },
   },
 });

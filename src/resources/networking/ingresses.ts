@@ -12,7 +12,7 @@ import { checkDnsSubdomain, checkIP, checkPortName, checkPortNumber } from '../c
 import { defineResource } from '../define.ts';
 import { Errors, Path, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const CLASS_ANNOTATION = 'kubernetes.io/ingress.class';
 const PATH_TYPES = ['Exact', 'ImplementationSpecific', 'Prefix'];
@@ -89,7 +89,7 @@ export const ingresses = defineResource<Ingress>({
         formatHosts(spec),
         addresses.join(','),
         spec.tls?.length ? '80, 443' : '80',
-        ageOf(ingress, context),
+        formatAge(ingress, context),
       ];
     },
   },

@@ -13,7 +13,7 @@ import { rangeWarnings } from '../address-warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, formatSelector, nameOf } from '../tables.ts';
+import { formatAge, columns, formatSelector, nameOf } from '../tables.ts';
 
 /** In the order of upstream's messages. */
 const TYPES = ['Ingress', 'Egress'];
@@ -48,7 +48,7 @@ export const networkpolicies = defineResource<NetworkPolicy>({
     row: (policy, context) => [
       nameOf(policy),
       formatSelector(policy.spec?.podSelector),
-      ageOf(policy, context),
+      formatAge(policy, context),
     ],
   },
 });

@@ -5,7 +5,7 @@ import { checkImmutable, IMMUTABLE, isDualStack } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const PATH = SPEC.child('cidrs');
 
@@ -40,7 +40,11 @@ export const servicecidrs = defineResource<ServiceCIDR>({
   },
   table: {
     columns: columns('Name', 'CIDRs', 'Age'),
-    row: (object, context) => [nameOf(object), (object.spec?.cidrs ?? []).join(','), ageOf(object, context)],
+    row: (object, context) => [
+      nameOf(object),
+      (object.spec?.cidrs ?? []).join(','),
+      formatAge(object, context),
+    ],
   },
 });
 

@@ -8,7 +8,7 @@ import { nodeLabelWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { checkContainerResourceName } from '../resource-list.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const HANDLER = Path.root('handler');
 
@@ -52,6 +52,6 @@ export const runtimeclasses = defineResource<RuntimeClass>({
   warnings: ({ scheduling }) => nodeLabelWarnings(scheduling?.nodeSelector, 'scheduling.nodeSelector'),
   table: {
     columns: columns('Name', 'Handler', 'Age'),
-    row: (object, context) => [nameOf(object), object.handler ?? '', ageOf(object, context)],
+    row: (object, context) => [nameOf(object), object.handler ?? '', formatAge(object, context)],
   },
 });

@@ -11,7 +11,7 @@ import {
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { bumpGeneration, keepAllButStatus, keepField, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
   group: 'policy',
@@ -66,7 +66,7 @@ export const poddisruptionbudgets = defineResource<PodDisruptionBudget>({
       String(budget.spec?.minAvailable ?? 'N/A'),
       String(budget.spec?.maxUnavailable ?? 'N/A'),
       budget.status?.disruptionsAllowed ?? 0,
-      ageOf(budget, context),
+      formatAge(budget, context),
     ],
   },
 });

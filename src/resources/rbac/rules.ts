@@ -5,7 +5,7 @@ import { validateDNS1123Subdomain, validatePathSegmentName } from '#machinery/na
 import type { KubeObject } from '#machinery/object.ts';
 import type { ResourceBehaviour } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const GROUP = 'rbac.authorization.k8s.io';
 const ROLE_REF = Path.root('roleRef');
@@ -79,7 +79,7 @@ export function bindingBehaviour(
       columns: columns('Name', 'Role', 'Age', 'Users:wide', 'Groups:wide', 'ServiceAccounts:wide'),
       row: (binding, context) => {
         const { role, users, groups, accounts } = bindingCells(binding);
-        return [nameOf(binding), role, ageOf(binding, context), users, groups, accounts];
+        return [nameOf(binding), role, formatAge(binding, context), users, groups, accounts];
       },
     },
   };

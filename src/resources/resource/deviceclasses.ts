@@ -4,7 +4,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { isExtended } from '../resource-list.ts';
 import { bumpGeneration, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkConfiguration, checkList, checkSelectors, CONFIG_MAX } from './device-checks.ts';
 import { selectorsOfClass, withSelectorErrors } from './device-selectors.ts';
 
@@ -18,7 +18,7 @@ export const deviceclasses = defineResource<DeviceClass>({
     withSelectorErrors(check(next), selectorsOfClass(next), selectorsOfClass(previous)),
   table: {
     columns: columns('Name', 'Age'),
-    row: (object, context) => [nameOf(object), ageOf(object, context)],
+    row: (object, context) => [nameOf(object), formatAge(object, context)],
   },
 });
 

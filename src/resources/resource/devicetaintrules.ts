@@ -2,7 +2,7 @@
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkLabel, checkPoolName, checkTaint } from './device-checks.ts';
 import { age, formatTime } from '#machinery/time.ts';
 import { checkConditionList } from '../checks.ts';
@@ -65,7 +65,7 @@ export const devicetaintrules = defineResource({
         value,
         effect,
         timeAdded === undefined ? '<unknown>' : age(timeAdded, context.nowMs),
-        ageOf(rule, context),
+        formatAge(rule, context),
       ];
     },
   },

@@ -5,7 +5,7 @@ import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkAdminAccess, checkAdminResults } from './admin-access.ts';
 import { checkClaimStatus } from './claim-status.ts';
 import { convertClaim } from './conversion.ts';
@@ -53,7 +53,7 @@ export const resourceclaims = defineResource({
   },
   table: {
     columns: columns('Name', 'State', 'Age'),
-    row: (claim, context) => [nameOf(claim), stateOf(claim), ageOf(claim, context)],
+    row: (claim, context) => [nameOf(claim), stateOf(claim), formatAge(claim, context)],
   },
 });
 

@@ -6,7 +6,7 @@ import { validateAnnotations, validateLabels } from '#machinery/metadata-validat
 import { checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkAdminAccess } from './admin-access.ts';
 import { convertClaimTemplate } from './conversion.ts';
 import { selectorsOfTemplate, withSelectorErrors } from './device-selectors.ts';
@@ -35,7 +35,7 @@ export const resourceclaimtemplates = defineResource<ResourceClaimTemplate>({
   },
   table: {
     columns: columns('Name', 'Age'),
-    row: (template, context) => [nameOf(template), ageOf(template, context)],
+    row: (template, context) => [nameOf(template), formatAge(template, context)],
   },
 });
 

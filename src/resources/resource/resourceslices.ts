@@ -8,7 +8,7 @@ import { Errors, SPEC } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
 import { formatTime } from '#machinery/time.ts';
 import { bumpGeneration, dropUnused, startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { convertSlice } from './conversion.ts';
 import { checkPoolName, checkSet, driverNameWarnings } from './device-checks.ts';
 import { checkCounters, checkSliceDevice } from './slice-devices.ts';
@@ -50,7 +50,7 @@ export const resourceslices = defineResource<ResourceSlice>({
         nodeName || (allNodes ? '<all>' : perDeviceNodeSelection ? '<per device>' : '<some>'),
         driver,
         pool?.name ?? '',
-        ageOf(slice, context),
+        formatAge(slice, context),
       ];
     },
   },

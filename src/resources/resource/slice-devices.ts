@@ -3,7 +3,7 @@ import type { CapacityRequestPolicy, Counter, Device, DeviceAttribute, DeviceCap
 import { checkDnsSubdomain } from '../checks.ts';
 import { checkNodeSelector } from '../core/pod/scheduling.ts';
 import type { Errors, Path } from '../field-path.ts';
-import { compareQuantities, quantityOf } from '../resource-list.ts';
+import { compareQuantities, parseResourceQuantity } from '../resource-list.ts';
 import {
   checkAttributeName,
   checkBindingConditions,
@@ -181,7 +181,7 @@ function checkValidValues(values: readonly string[], { fallback, most, path, err
       if (compareQuantities(value, most) > 0)
         errors.invalid(at, value, `option is larger than capacity value: ${most}`);
     },
-    key: (value) => String(quantityOf(value).value()),
+    key: (value) => String(parseResourceQuantity(value).value()),
   });
   if (!values.some((value) => compareQuantities(value, fallback) === 0))
     errors.invalid(path, fallback, 'default value is not valid according to the requestPolicy');
@@ -209,11 +209,14 @@ function checkRange(
   }
   if (step === undefined) return;
   const at = path.child('step'),
-    [from, by] = [quantityOf(min).value(), quantityOf(step).value()].map(BigInt) as [bigint, bigint];
-  if (from + by > BigInt(quantityOf(most).value()))
+    [from, by] = [parseResourceQuantity(min).value(), parseResourceQuantity(step).value()].map(BigInt) as [
+      bigint,
+      bigint,
+    ];
+  if (from + by > BigInt(parseResourceQuantity(most).value()))
     errors.invalid(at, step, `one step ${from + by} is larger than capacity value: ${most}`);
   for (const value of [fallback, max]) {
-    if (value !== undefined && by > 0n && (BigInt(quantityOf(value).value()) - from) % by !== 0n)
+    if (value !== undefined && by > 0n && (BigInt(parseResourceQuantity(value).value()) - from) % by !== 0n)
       errors.invalid(at, value, `value is not a multiple of a given step (${step}) from (${min})`);
   }
 }

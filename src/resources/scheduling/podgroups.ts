@@ -1,6 +1,6 @@
 /** PodGroup: alpha, served with the generic behaviour. */
 import { defineResource } from '../define.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 export const podgroups = defineResource({
   group: 'scheduling.k8s.io',
@@ -8,6 +8,6 @@ export const podgroups = defineResource({
   written: { status: { without: ['spec', 'metadata'] } },
   table: {
     columns: columns('Name', 'Age'),
-    row: (object, context) => [nameOf(object), ageOf(object, context)],
+    row: (object, context) => [nameOf(object), formatAge(object, context)],
   },
 });

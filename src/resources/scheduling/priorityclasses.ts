@@ -4,7 +4,7 @@ import { checkEnum, checkImmutable } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, METADATA, Path } from '../field-path.ts';
 import { startGeneration } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const USER_MAX = 1000000000;
 const SYSTEM_PREFIX = 'system-';
@@ -56,7 +56,7 @@ export const priorityclasses = defineResource<PriorityClass>({
       nameOf(priorityClass),
       priorityClass.value ?? 0,
       priorityClass.globalDefault ?? false,
-      ageOf(priorityClass, context),
+      formatAge(priorityClass, context),
       priorityClass.preemptionPolicy ?? '',
     ],
   },

@@ -4,7 +4,7 @@ import { checkImmutable, checkOptionalEnum } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, dropUnused, semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const LIFECYCLES = ['Persistent', 'Ephemeral'];
 /** Upstream's path of attachRequired in errors. */
@@ -79,7 +79,7 @@ export const csidrivers = defineResource<CSIDriver>({
         audiences || '<unset>',
         spec.requiresRepublish ?? false,
         (spec.volumeLifecycleModes ?? []).join(',') || '<none>',
-        ageOf(driver, context),
+        formatAge(driver, context),
       ];
     },
   },

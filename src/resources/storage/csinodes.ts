@@ -5,7 +5,7 @@ import { defineResource } from '../define.ts';
 import { Errors, SPEC } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
 import { semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const NODE_ID_MAX_BYTES = 256;
 const DRIVERS = SPEC.child('drivers');
@@ -30,7 +30,7 @@ export const csinodes = defineResource<CSINode>({
   },
   table: {
     columns: columns('Name', 'Drivers:integer', 'Age'),
-    row: (node, context) => [nameOf(node), node.spec?.drivers?.length ?? 0, ageOf(node, context)],
+    row: (node, context) => [nameOf(node), node.spec?.drivers?.length ?? 0, formatAge(node, context)],
   },
 });
 

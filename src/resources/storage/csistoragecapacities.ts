@@ -4,7 +4,7 @@ import { validateDNS1123Subdomain } from '#machinery/names.ts';
 import { checkImmutable, checkLabelSelector, NEGATIVE } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { quantityOf } from '../resource-list.ts';
+import { parseResourceQuantity } from '../resource-list.ts';
 import { columns, nameOf } from '../tables.ts';
 
 export const csistoragecapacities = defineResource<CSIStorageCapacity>({
@@ -31,7 +31,7 @@ function validate(object: CSIStorageCapacity): Errors['list'] {
     name = object.storageClassName ?? '';
   checkLabelSelector(object.nodeTopology, Path.root('nodeTopology'), errors);
   errors.invalidEach(Path.root('storageClassName'), name, validateDNS1123Subdomain(name));
-  if (object.capacity !== undefined && quantityOf(object.capacity).sign < 0)
+  if (object.capacity !== undefined && parseResourceQuantity(object.capacity).sign < 0)
     errors.invalid(Path.root('capacity'), object.capacity, NEGATIVE);
   return errors.list;
 }

@@ -5,7 +5,7 @@ import { checkImmutable, checkOptionalEnum, checkQualifiedName, eachRepeated } f
 import { nodeKeyWarnings } from '../core/pod/warnings.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 const ROOT = Path.root('');
 const PARAMETERS_MAX_BYTES = 256 * 1024;
@@ -51,7 +51,7 @@ export const storageclasses = defineResource<StorageClass>({
         storageClass.reclaimPolicy ?? 'Delete',
         storageClass.volumeBindingMode ?? 'Immediate',
         storageClass.allowVolumeExpansion ?? false,
-        ageOf(storageClass, context),
+        formatAge(storageClass, context),
       ];
     },
   },

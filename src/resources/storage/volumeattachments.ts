@@ -7,7 +7,7 @@ import { defineResource } from '../define.ts';
 import { Errors, type Path, SPEC, STATUS } from '../field-path.ts';
 import { checkDriverName } from '../resource-list.ts';
 import { keepAllButStatusAndMetadata, keepField } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 
 export const volumeattachments = defineResource<VolumeAttachment>({
   group: 'storage.k8s.io',
@@ -29,7 +29,7 @@ export const volumeattachments = defineResource<VolumeAttachment>({
       attachment.spec?.source?.persistentVolumeName ?? '',
       attachment.spec?.nodeName ?? '',
       attachment.status?.attached ?? false,
-      ageOf(attachment, context),
+      formatAge(attachment, context),
     ],
   },
 });

@@ -3,7 +3,7 @@ import type { VolumeAttributesClass } from '#api/types.ts';
 import { defineResource } from '../define.ts';
 import { Errors, Path } from '../field-path.ts';
 import { semanticEqual } from '../strategy.ts';
-import { ageOf, columns, nameOf } from '../tables.ts';
+import { formatAge, columns, nameOf } from '../tables.ts';
 import { checkParameters, checkProvisioner } from './storageclasses.ts';
 
 export const volumeattributesclasses = defineResource<VolumeAttributesClass>({
@@ -25,7 +25,7 @@ export const volumeattributesclasses = defineResource<VolumeAttributesClass>({
     row: (object, context) => [
       isDefault(object) ? `${nameOf(object)} (default)` : nameOf(object),
       object.driverName ?? '',
-      ageOf(object, context),
+      formatAge(object, context),
     ],
   },
 });

@@ -28,7 +28,7 @@ const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 const EMULATION = '1.36';
 
 /** Undefined: unknown page. Throws a StatusError for an Accept header that cannot be satisfied. */
-export function pageOf(
+export function renderPage(
   path: string,
   {
     pages,

@@ -25,7 +25,7 @@ import { limitRepeats } from '#stdx/repeat-limit.ts';
 import { DEFAULT_CIPHERS } from '#stdx/tls-suites.ts';
 import { followClientAuthority } from './client-authority.ts';
 import { ComponentHealth, type ComponentCheck } from './health.ts';
-import { pageOf, type ComponentPages } from './pages.ts';
+import { renderPage, type ComponentPages } from './pages.ts';
 import { isTrustedPeer, userOfPeer } from './peer.ts';
 import { Reviews, type ReviewedUser } from './reviews.ts';
 
@@ -150,7 +150,7 @@ class Serving implements ComponentServer {
       if (refused) return end(response, refused);
       const health = this.#health.answer(pathname, searchParams);
       if (health) return end(response, health);
-      const page = pageOf(pathname, {
+      const page = renderPage(pathname, {
         pages: this.#options,
         health: this.#health,
         accept: request.headers.accept,
@@ -169,7 +169,7 @@ class Serving implements ComponentServer {
     if (this.#options.alwaysAllow.some((allowed) => matches(allowed, path))) return undefined;
     let user: ReviewedUser | undefined;
     try {
-      user = await this.#userOf(request);
+      user = await this.#createAuditUser(request);
       const verb = 'get';
       const who = user ?? ANONYMOUS;
       if (await this.#reviews.isAllowed(who, { nonResourceAttributes: { path, verb } })) return undefined;
@@ -184,7 +184,7 @@ class Serving implements ComponentServer {
     }
   }
 
-  async #userOf(request: IncomingMessage): Promise<ReviewedUser | undefined> {
+  async #createAuditUser(request: IncomingMessage): Promise<ReviewedUser | undefined> {
     const peer = request.socket as TLSSocket;
     if (this.#clientCa !== undefined && isTrustedPeer(peer, this.#options.clock.now()))
       return userOfPeer(peer);

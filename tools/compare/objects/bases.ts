@@ -4,7 +4,7 @@
  */
 import type { ResourceFacts } from '#api/resources.ts';
 import { builtinResources } from '#api/resources.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { Bases } from './base-table.ts';
 import { admissionBases } from './admissionregistration.ts';
 import { appsBases } from './apps.ts';
@@ -82,7 +82,7 @@ function basesOf(facts: ResourceFacts, { name, namespace }: BaseNames): Base[] {
       return {
         facts,
         variant,
-        object: { apiVersion: apiVersionOf(facts), kind: facts.kind, ...filled, metadata },
+        object: { apiVersion: formatApiVersion(facts), kind: facts.kind, ...filled, metadata },
       };
     },
   );

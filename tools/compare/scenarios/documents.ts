@@ -1,6 +1,6 @@
 /** Discovery, OpenAPI, health, version, metrics, what exists after start, and the errors of paths that are none of these. */
 import { apiGroups, builtinResources } from '#api/resources.ts';
-import { apiVersionOf } from '#machinery/object.ts';
+import { formatApiVersion } from '#machinery/object.ts';
 import { steps } from '../paths.ts';
 import type { RunNames, Scenario, Step } from '../scenario.ts';
 
@@ -235,7 +235,7 @@ export function documents({ token }: RunNames): Scenario[] {
       .filter(({ verbs }) => verbs.includes('list'))
       .map((facts) =>
         one(
-          `empty list/${apiVersionOf(facts)}/${facts.plural}`,
+          `empty list/${formatApiVersion(facts)}/${facts.plural}`,
           ...emptyLists(
             facts.group === ''
               ? `/api/${facts.version}/${facts.plural}`

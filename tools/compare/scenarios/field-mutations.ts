@@ -52,7 +52,7 @@ export function createMutations({ token, namespace }: RunNames): Scenario[] {
 function createScenarios(base: Base, namespace: string): Scenario[] {
   const path = collectionPath(base.facts, namespace);
   const schema = schemaOf(base);
-  const label = labelOf(base);
+  const label = formatUserLabel(base);
   const post = (object: object | string, query = 'fieldValidation=Strict'): Step =>
     steps.post(`${path}?dryRun=All&${query}`, object);
   const mutations = [
@@ -184,7 +184,7 @@ function updateScenarios(base: Base, namespace: string): Scenario[] {
   });
   return chunked(mutations).map((chunk, at) =>
     storedScenario(
-      { base, namespace, name: `update/${labelOf(base)}/${at}`, suffix: `${at}` },
+      { base, namespace, name: `update/${formatUserLabel(base)}/${at}`, suffix: `${at}` },
       (path, object) => [
         steps.put(`${path}?dryRun=All`, object),
         ...chunk.flatMap(({ object: changed }) => {
@@ -226,7 +226,7 @@ function statusScenarios(base: Base, namespace: string): Scenario[] {
     statusSchema?.kind === 'object' ? mutationsOf({}, statusSchema.type()).map(({ object }) => object) : [];
   return chunked([{}, status, ...parts, ...mutated, ...absent]).map((chunk, at) =>
     storedScenario(
-      { base, namespace, name: `status/${labelOf(base)}/${at}`, suffix: `s${at}` },
+      { base, namespace, name: `status/${formatUserLabel(base)}/${at}`, suffix: `s${at}` },
       (path, object) => [
         ...chunk.map((next) =>
           steps.put(`${path}/status?dryRun=All&fieldValidation=Strict`, { ...object, status: next }),
@@ -331,7 +331,7 @@ function keyOf({ facts }: Base): string {
   return `${facts.group}/${facts.version}/${facts.kind}`;
 }
 
-function labelOf(base: Base): string {
+function formatUserLabel(base: Base): string {
   return `${keyOf(base)}/${base.variant}`;
 }
 

@@ -10,11 +10,11 @@ import type {
   PersistentVolumeClaim,
   Pod,
 } from '#api/types.ts';
-import { apiReferenceOf, MIRROR_POD } from '#component-helpers/static-pods.ts';
+import { readApiReference, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Authorizer } from '../../authz/authorizer.ts';
-import { nodeNameOf } from '../../authz/node.ts';
+import { parseNodeName } from '../../authz/node.ts';
 import type { InternalApi } from '../../registry/loopback-client.ts';
 import { readCertificateRequest } from '#resources/certificates/certificate-request.ts';
 import { forbid } from '../forbid.ts';
@@ -49,7 +49,7 @@ export function nodeRestriction(authorizer: Authorizer): AdmissionPlugin {
       (checkFor(group, resource, subresource) !== undefined || (group === '' && CLOSED.has(resource))),
     // Upstream checks in its mutating step, before anything else changes the object.
     admit(attributes) {
-      const nodeName = nodeNameOf(attributes.user);
+      const nodeName = parseNodeName(attributes.user);
       if (nodeName === undefined) return undefined;
       if (nodeName === '')
         throw forbid(attributes, `could not determine node from user ${q(attributes.user.name)}`);
@@ -106,7 +106,7 @@ function checkMirrorPod(attributes: AdmissionAttributes, nodeName: string): void
   if (!node) throw refuse(`node ${q(nodeName)} not found`);
   if (owner.uid !== node.metadata?.uid)
     throw refuse(`node ${nodeName} UID mismatch: expected ${owner.uid} got ${node.metadata?.uid ?? ''}`);
-  const referenced = apiReferenceOf(pod.spec);
+  const referenced = readApiReference(pod.spec);
   if (referenced !== undefined)
     throw refuse(`node ${q(nodeName)} can not create pods that reference ${referenced}`);
 }

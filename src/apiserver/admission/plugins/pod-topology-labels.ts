@@ -14,7 +14,7 @@ export const podTopologyLabels: AdmissionPlugin = {
     const { object, subresource } = attributes;
     const nodeName = subresource === 'binding' ? bindingTarget(object!) : (object as Pod).spec?.nodeName;
     if (!nodeName) return;
-    const labels = labelsOf(attributes, nodeName);
+    const labels = computeLabels(attributes, nodeName);
     if (!labels) return;
     const meta = (object!.metadata ??= {});
     meta.labels = { ...meta.labels, ...labels };
@@ -28,7 +28,10 @@ function bindingTarget(binding: KubeObject): string | undefined {
 }
 
 /** Undefined when the node is not there or has none. */
-function labelsOf({ internal }: AdmissionAttributes, nodeName: string): Record<string, string> | undefined {
+function computeLabels(
+  { internal }: AdmissionAttributes,
+  nodeName: string,
+): Record<string, string> | undefined {
   const labels = internal.get({ group: '', resource: 'nodes' }, { name: nodeName })?.metadata?.labels ?? {};
   const found = LABELS.filter((name) => labels[name] !== undefined);
   return found.length === 0 ? undefined : Object.fromEntries(found.map((name) => [name, labels[name]!]));

@@ -2,7 +2,7 @@
 
 import type { Metrics } from '../../nonresource/metrics.ts';
 import type { ConditionsOutcome } from '../expressions.ts';
-import { webhookMetricsOf } from '../webhooks/metrics.ts';
+import { createWebhookMetrics } from '../webhooks/metrics.ts';
 
 const BUCKETS = [0.0000005, 0.001, 0.01, 0.1, 1];
 
@@ -91,7 +91,7 @@ export function countConditions(
   { metrics, policy, type, operation }: CountedConditions,
 ): void {
   if (outcome.outcome === 'match') return;
-  const counters = webhookMetricsOf(metrics),
+  const counters = createWebhookMetrics(metrics),
     labels = { kind: 'policy', name: policy, type, operation } as const;
   if (outcome.outcome === 'no-match' && outcome.condition !== undefined) counters.conditionExcluded(labels);
   else counters.conditionFailed(labels);

@@ -17,7 +17,7 @@ import { MatchConditions, requestResource } from '../expressions.ts';
 import type { Match } from '../matching.ts';
 import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
-import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
+import { trackReinvocation, type Reinvocation } from '../reinvocation.ts';
 import { Composition, evaluated } from '#resources/admissionregistration/composition.ts';
 import { mutationDenial, type MutationRefusal } from './denial.ts';
 import { countConditions, PolicyMetrics, type ErrorType } from './metrics.ts';
@@ -124,7 +124,7 @@ interface Round extends Request {
 
 async function mutateAll(policies: readonly BoundPolicy<Mutator>[], request: Request): Promise<void> {
   const { attributes, context } = request;
-  const reinvocation = reinvocationOf(attributes),
+  const reinvocation = trackReinvocation(attributes),
     memory = memoryOf(reinvocation);
   if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object))
     collectDue(memory);

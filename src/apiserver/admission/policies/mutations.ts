@@ -1,7 +1,7 @@
 /** What mutations of a MutatingAdmissionPolicy make of an object: a configuration merged as server-side apply merges, or a JSON patch. */
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { mergeValues } from '#machinery/apply/typed.ts';
-import { apiVersionOf, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type GroupVersionKind, type KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import type { ObjectSchema, ValueSchema } from '#machinery/schema.ts';
 
@@ -25,7 +25,7 @@ export function applyConfiguration(
     );
   return mergeValues(
     object,
-    { ...config, apiVersion: apiVersionOf(gvk), kind: gvk.kind },
+    { ...config, apiVersion: formatApiVersion(gvk), kind: gvk.kind },
     type,
   ) as KubeObject;
 }

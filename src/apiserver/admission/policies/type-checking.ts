@@ -93,7 +93,7 @@ export function followTypes({
 function checkTypes(spec: ValidatingPolicySpec, kinds: AdmissionKinds): ExpressionWarning[] {
   const params = paramSchema(spec, kinds);
   const scopes = kindsOf(spec, kinds).map(({ gvk, schema }) => {
-    const object = structuralOf(schema);
+    const object = createStructural(schema);
     const base: Variables = {
       ...(spec.paramKind ? POLICY_VARIABLES_WITH_PARAMS : POLICY_VARIABLES),
       object,
@@ -147,7 +147,7 @@ function paramSchema({ paramKind }: ValidatingPolicySpec, kinds: AdmissionKinds)
   const gvk = { ...parseApiVersion(paramKind.apiVersion ?? ''), kind: paramKind.kind ?? '' };
   const resource = kinds.resourceOf(gvk),
     schema = resource && kinds.schemaOf(resource.gvr, gvk);
-  return schema && structuralOf(schema);
+  return schema && createStructural(schema);
 }
 
 // --------------------------------------------------------------------------------------------------------------- schemas
@@ -183,7 +183,7 @@ const SCALARS: Readonly<Record<string, string>> = {
 const known = new WeakMap<ObjectSchema, Structural>();
 
 /** Types that contain themselves end in anything. */
-function structuralOf(schema: ObjectSchema, inside: ReadonlySet<ObjectSchema> = new Set()): Structural {
+function createStructural(schema: ObjectSchema, inside: ReadonlySet<ObjectSchema> = new Set()): Structural {
   if (inside.has(schema) || schema.open) return ANY;
   let node = known.get(schema);
   if (!node) {
@@ -198,7 +198,7 @@ function structuralOf(schema: ObjectSchema, inside: ReadonlySet<ObjectSchema> = 
 function valueOf(value: ValueSchema, inside: ReadonlySet<ObjectSchema>): Structural {
   switch (value.kind) {
     case 'object':
-      return structuralOf(value.type(), inside);
+      return createStructural(value.type(), inside);
     case 'map':
       return { ...BASE, type: 'object', additional: valueOf(value.values, inside) };
     case 'list':

@@ -137,7 +137,7 @@ export class WebhookMetrics {
 const OF_SERVER = new WeakMap<Metrics, WebhookMetrics>();
 
 /** One for both sorts of webhooks of a server; collected from the first use on. */
-export function webhookMetricsOf(metrics: Metrics): WebhookMetrics {
+export function createWebhookMetrics(metrics: Metrics): WebhookMetrics {
   let found = OF_SERVER.get(metrics);
   if (!found) {
     const made = (found = new WebhookMetrics());

@@ -9,7 +9,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import { applyJsonPatch } from '#machinery/patch/json-patch.ts';
 import { putMutated } from '../mutated.ts';
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
-import { reinvocationOf, type Reinvocation } from '../reinvocation.ts';
+import { trackReinvocation, type Reinvocation } from '../reinvocation.ts';
 import {
   CallingWebhookError,
   callHook,
@@ -20,7 +20,7 @@ import {
 } from './call.ts';
 import { meetsConditions } from './conditions.ts';
 import { WebhookConfigurations, type Hook } from './configurations.ts';
-import { webhookMetricsOf, type WebhookMetrics } from './metrics.ts';
+import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
 import type { Response } from './review.ts';
 import { VersionedObjects } from './versioned-objects.ts';
 
@@ -38,7 +38,7 @@ export function mutatingAdmissionWebhook(): AdmissionPlugin {
     name: NAME,
     start(context) {
       const configurations = new WebhookConfigurations('mutatingwebhookconfigurations', context);
-      state = { context, configurations, metrics: webhookMetricsOf(context.metrics) };
+      state = { context, configurations, metrics: createWebhookMetrics(context.metrics) };
       return () => configurations.stop();
     },
     handles: (operation, target) =>
@@ -71,7 +71,7 @@ function scheduleReinvocation({ willing, due }: Memory): void {
 
 async function admit(attributes: AdmissionAttributes, state: State): Promise<void> {
   const { context, configurations } = state;
-  const reinvocation = reinvocationOf(attributes);
+  const reinvocation = trackReinvocation(attributes);
   const memory = memoryOf(reinvocation);
   if (reinvocation.isSecondRound && memory.willing.size > 0 && !deepEqual(memory.left, attributes.object))
     scheduleReinvocation(memory);

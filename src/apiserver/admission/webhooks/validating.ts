@@ -2,7 +2,7 @@
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
 import { callHook, remainingMs, requestTimedOut, settle, type Invocation } from './call.ts';
 import { WebhookConfigurations } from './configurations.ts';
-import { webhookMetricsOf, type WebhookMetrics } from './metrics.ts';
+import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
 import { VersionedObjects } from './versioned-objects.ts';
 import { meetsConditions } from './conditions.ts';
 
@@ -20,7 +20,7 @@ export function validatingAdmissionWebhook(): AdmissionPlugin {
     name: 'ValidatingAdmissionWebhook',
     start(context) {
       const configurations = new WebhookConfigurations('validatingwebhookconfigurations', context);
-      state = { context, configurations, metrics: webhookMetricsOf(context.metrics) };
+      state = { context, configurations, metrics: createWebhookMetrics(context.metrics) };
       return () => configurations.stop();
     },
     handles: (operation, target) =>

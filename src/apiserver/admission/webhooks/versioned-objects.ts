@@ -1,7 +1,7 @@
 /** The objects of one request in the versions that webhooks request, each converted once. */
 import { statusErrors } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { apiVersionOf, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, type KubeObject } from '#machinery/object.ts';
 import type { AdmissionKinds } from '../kinds.ts';
 import type { Match } from '../matching.ts';
 import type { AdmissionAttributes } from '../plugin.ts';
@@ -38,7 +38,7 @@ export class VersionedObjects {
     object: KubeObject | undefined,
     { gvk }: Match,
   ): Promise<KubeObject | undefined> {
-    const key = `${apiVersionOf(gvk)} ${gvk.kind}`;
+    const key = `${formatApiVersion(gvk)} ${gvk.kind}`;
     let found = known.get(key);
     if (!found) known.set(key, (found = this.#convert(object, gvk)));
     return found;
@@ -51,7 +51,7 @@ export class VersionedObjects {
       // Old stored objects, or objects sent without, may lack kind and apiVersion.
       return converted.kind && converted.apiVersion
         ? converted
-        : { ...converted, apiVersion: apiVersionOf(gvk), kind: gvk.kind };
+        : { ...converted, apiVersion: formatApiVersion(gvk), kind: gvk.kind };
     } catch (error) {
       throw statusErrors.internal(errorMessage(error));
     }

@@ -10,7 +10,13 @@ import type { Authenticated } from '../authenticator.ts';
 import { ReloadedFile } from '../reloaded-file.ts';
 import { parseCsv } from '../static-token-file.ts';
 import { Gate } from './gate.ts';
-import { decoyOf, defaultDecoy, matchesHash, parsePasswordHash, type PasswordHash } from './password-hash.ts';
+import {
+  createDecoy,
+  defaultDecoy,
+  matchesHash,
+  parsePasswordHash,
+  type PasswordHash,
+} from './password-hash.ts';
 import { WrongPassword, type PasswordBackend, type PasswordCredentials } from './password-backend.ts';
 
 interface Entry {
@@ -95,7 +101,7 @@ export function parseUsers(path: string, text: string): Content {
     };
     users.set(name, { hash: hashOf(hash, at), authenticated: { user } });
   }
-  const decoys = [...users.values()].map(({ hash }) => decoyOf(hash));
+  const decoys = [...users.values()].map(({ hash }) => createDecoy(hash));
   return { users, decoys: decoys.length > 0 ? decoys : [defaultDecoy()] };
 }
 

@@ -65,7 +65,7 @@ export async function matchesHash(password: string, expected: PasswordHash): Pro
 }
 
 /** A dummy hash as costly as `like`: verified for unknown names. */
-export function decoyOf(like: PasswordHash): PasswordHash {
+export function createDecoy(like: PasswordHash): PasswordHash {
   return { ...like, salt: randomBytes(like.salt.length), hash: randomBytes(like.hash.length) };
 }
 

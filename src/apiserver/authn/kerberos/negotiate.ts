@@ -87,7 +87,7 @@ export class NegotiateAuthenticator implements Authenticator {
     try {
       const { principal, answer } = await this.#gate.run(() => this.#acceptor.accept(token));
       const name = this.#mapName(principal);
-      const user = await this.#userOf(name, principal);
+      const user = await this.#createAuditUser(name, principal);
       if (answer.length > 0) this.#answers.set(request, answer.toString('base64'));
       return { user };
     } catch (error) {
@@ -99,7 +99,7 @@ export class NegotiateAuthenticator implements Authenticator {
     }
   }
 
-  async #userOf(name: string, principal: string): Promise<UserInfo> {
+  async #createAuditUser(name: string, principal: string): Promise<UserInfo> {
     const { uid, groups } = (await this.#options.groupsOf?.(name)) ?? { groups: [] };
     return {
       name,

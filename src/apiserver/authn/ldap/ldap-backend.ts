@@ -74,7 +74,7 @@ export class LdapBackend implements PasswordBackend {
         return undefined;
       }
       await directory.connections.use('bind', (client) => client.bind(entry.dn, password));
-      return { user: await this.#userOf(directory, entry) };
+      return { user: await this.#createAuditUser(directory, entry) };
     } catch (error) {
       throw asFailure(error);
     }
@@ -85,7 +85,7 @@ export class LdapBackend implements PasswordBackend {
     const directory = this.#file.value;
     try {
       const entry = await find(directory, username);
-      return entry ? await this.#userOf(directory, entry) : { groups: [] };
+      return entry ? await this.#createAuditUser(directory, entry) : { groups: [] };
     } catch (error) {
       throw isVerdict(error)
         ? new BackendUnavailable(`the directory refuses to be searched: ${error.message}`)
@@ -103,7 +103,7 @@ export class LdapBackend implements PasswordBackend {
     await this.#file.value.connections.close();
   }
 
-  async #userOf(
+  async #createAuditUser(
     {
       configuration: {
         user: { nameAttribute, uidAttribute, namePrefix },

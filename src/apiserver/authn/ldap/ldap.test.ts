@@ -228,7 +228,7 @@ describe('a real directory', { skip }, () => {
     assert.deepEqual((await backend.lookup('stranger')).groups, []);
   });
 
-  test('a server that nobody vouches for is told no password', async (t) => {
+  test('an untrusted server receives no password', async (t) => {
     for (const changes of [
       { tls: { certificateAuthorityFile: file('other.crt') } },
       { servers: [slapd.url], tls: { startTLS: true, certificateAuthorityFile: file('other.crt') } },
@@ -241,7 +241,7 @@ describe('a real directory', { skip }, () => {
     }
   });
 
-  test('a wrong service account is told apart from a wrong password', async (t) => {
+  test('a wrong service account is distinguished from a wrong password', async (t) => {
     writeFileSync(file('wrong'), 'nonsense');
     await assert.rejects(
       open(t, { bind: { dn: ADMIN_DN, passwordFile: file('wrong') } }).backend.check(alice),

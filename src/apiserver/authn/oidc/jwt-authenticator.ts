@@ -85,7 +85,7 @@ export class JwtAuthenticator {
       nowMs: clock.now(),
       waitForKeys: (fetched) => this.#bounded(fetched),
     });
-    return this.#userOf(token.claims, generation);
+    return this.#createAuditUser(token.claims, generation);
   }
 
   close(): void {
@@ -93,7 +93,7 @@ export class JwtAuthenticator {
     this.#distributed?.close();
   }
 
-  async #userOf(claims: Claims, generation: number): Promise<JwtUser> {
+  async #createAuditUser(claims: Claims, generation: number): Promise<JwtUser> {
     const expiresMs = (claims['exp'] as number) * 1000;
     const resolved = this.#distributed?.resolve(claims);
     if (!resolved) return { user: claimsToUser(claims, this.#options), untilMs: expiresMs, generation };

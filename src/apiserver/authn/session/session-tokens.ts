@@ -173,7 +173,7 @@ export class SessionTokens implements TokenAuthenticator {
     if (typeof claims['nbf'] !== 'number' || claims['nbf'] * 1000 > this.#options.clock.now() + 10_000)
       throw new Error('session token is not valid yet');
     const verified: Verified = {
-      authenticated: { user: userOf(claims), audiences: this.#options.apiAudiences },
+      authenticated: { user: createAuditUser(claims), audiences: this.#options.apiAudiences },
       endSeconds,
       generation,
     };
@@ -182,7 +182,7 @@ export class SessionTokens implements TokenAuthenticator {
   }
 }
 
-function userOf(claims: Claims): UserInfo {
+function createAuditUser(claims: Claims): UserInfo {
   const { groups, uid, extra } = claims['capstan.dev'] as {
     readonly groups: readonly string[];
     readonly uid?: string;

@@ -65,7 +65,7 @@ describe('sessions at two API servers', { skip: program ? false : 'no etcd here'
     await until('both have it', async () => !(await areValid(...tokens)).includes(false));
   });
 
-  test('a replaced key revokes the sessions at both, a deleted one is made anew', async () => {
+  test('a replaced key revokes the sessions at both, a deleted one is recreated', async () => {
     const old = await issue(0);
     const data = { 'session.key': Buffer.from(generateKeyPem()).toString('base64') };
     const headers = { 'content-type': 'application/merge-patch+json' };

@@ -2,7 +2,7 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { serverNameOf } from '#machinery/streams/upgrade.ts';
+import { computeServerName } from '#machinery/streams/upgrade.ts';
 import type { ApiRequest } from '../../http/request.ts';
 
 export interface KubeletTls {
@@ -81,7 +81,7 @@ function sendOnce({ url, method, headers, body, agent }: BackendRequest): {
   const outgoing = send(url, {
     method,
     agent,
-    servername: serverNameOf(url),
+    servername: computeServerName(url),
     headers: Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
     ),

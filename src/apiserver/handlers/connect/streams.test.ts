@@ -566,7 +566,7 @@ test('v5 closes stdin by its signal, and a terminal gets its size', async () => 
   assert.equal(size.channels.get(1), '80x24');
 });
 
-test('what fails before or behind the upgrade is told as upstream tells it', async () => {
+test('what fails before or behind the upgrade is reported as upstream tells it', async () => {
   await assert.rejects(talk(`${PODS}/two/exec?command=x`, { protocol: 'v5.channel.k8s.io' }), /400/);
   await assert.rejects(talk(`${PODS}/web/exec?command=x`, { protocol: 'v9.nothing' }), /400/);
   const refused = await talk(`${PODS}/two/exec?command=x&container=i`, { protocol: 'v5.channel.k8s.io' });

@@ -15,7 +15,7 @@ import type { ApiResponse } from '../../http/request.ts';
 import { negotiateWithoutTable } from '../../http/negotiation.ts';
 import { respondEncoded, viewOptions } from '../transform.ts';
 import { ownNew } from '../field-manager.ts';
-import { managerOf, parseMutationOptions } from '../verb-options.ts';
+import { parseManager, parseMutationOptions } from '../verb-options.ts';
 import { readObject } from '../body.ts';
 import { NOT_THIS_NAMESPACE } from '../write-call.ts';
 import { bindByBody } from '../core/pods/binding.ts';
@@ -61,7 +61,7 @@ async function answer(review: Review, call: Call): Promise<ApiResponse> {
   const object = await readObject(endpoint, context, options.fieldValidation);
   takeMetadata(object, call);
   await ownNew(endpoint, object, {
-    manager: managerOf(context, options.fieldManager),
+    manager: parseManager(context, options.fieldManager),
     subresource: '',
     nowMs: core.clock.now(),
   });

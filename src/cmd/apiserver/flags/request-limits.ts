@@ -1,6 +1,6 @@
 /** Flags of concurrency and timeouts: combinations that are refused. flags.ts maps each to its setting. */
 import { UserError } from '#deploy/data-dir.ts';
-import { readFlags, settingsOf, type GivenFlags } from '../../flags/define.ts';
+import { readFlags, collectSettings, type GivenFlags } from '../../flags/define.ts';
 import { REQUEST_LIMIT_FLAGS } from '../flags.ts';
 import type { ApiServerSettings } from '../settings.ts';
 
@@ -12,5 +12,5 @@ export function requestLimitsFrom(flags: GivenFlags<typeof REQUEST_LIMIT_FLAGS>)
     throw new UserError(
       '--max-requests-inflight and --max-mutating-requests-inflight are both 0; with priority and fairness there must be some seats.',
     );
-  return { requestLimits: {}, ...settingsOf<ApiServerSettings>(REQUEST_LIMIT_FLAGS, flags) };
+  return { requestLimits: {}, ...collectSettings<ApiServerSettings>(REQUEST_LIMIT_FLAGS, flags) };
 }

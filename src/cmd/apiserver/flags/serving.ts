@@ -2,7 +2,7 @@
 import { UserError } from '#deploy/data-dir.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import { featuresFrom, type FeatureName, type Features } from './feature-gates.ts';
-import { apiGroups, builtinResources, enabledByDefault, stabilityOf } from '#api/resources.ts';
+import { apiGroups, builtinResources, enabledByDefault, parseStability } from '#api/resources.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import type { Resource } from '#resources/resource.ts';
 import { readFlags, type GivenFlags } from '../../flags/define.ts';
@@ -28,11 +28,11 @@ const STABILITIES: Readonly<Record<string, string>> = {
 
 export function servingFrom(flags: ServingFlags): Serving {
   const { runtimeConfig, featureGates, eventTtl: ttlMs } = readFlags(SERVING_FLAGS, flags);
-  const features = gatesOf(featureGates);
+  const features = parseGates(featureGates);
   return {
     ...(runtimeConfig === undefined
       ? {}
-      : { isEnabled: gated(isEnabledBy(settingsOf('--runtime-config', runtimeConfig)), features) }),
+      : { isEnabled: gated(isEnabledBy(collectSettings('--runtime-config', runtimeConfig)), features) }),
     ...(featureGates === undefined
       ? {}
       : {
@@ -54,7 +54,7 @@ function withTtl(resource: Resource, ttlSeconds: number): Resource {
     : { ...resource, behaviour: ttlSeconds === 0 ? behaviour : { ...behaviour, ttlSeconds } };
 }
 
-function settingsOf(flag: string, text: string): Map<string, boolean> {
+function collectSettings(flag: string, text: string): Map<string, boolean> {
   const settings = new Map<string, boolean>();
   for (const part of text
     .split(',')
@@ -84,7 +84,7 @@ function isEnabledBy(settings: ReadonlyMap<string, boolean>): IsEnabled {
     );
   const ofVersion = ({ group, version }: GroupVersion): boolean => {
     const stability =
-      Object.entries(STABILITIES).find(([, value]) => value === stabilityOf(version))?.[0] ?? '';
+      Object.entries(STABILITIES).find(([, value]) => value === parseStability(version))?.[0] ?? '';
     return (
       settings.get(nameOf({ group, version })) ??
       settings.get(stability) ??
@@ -135,8 +135,8 @@ function requireKnown(name: string): void {
 }
 
 /** The value of --feature-gates, or the defaults. Throws a UserError. */
-export function gatesOf(featureGates: string | undefined): Features {
-  return featuresFrom(settingsOf('--feature-gates', featureGates ?? ''));
+export function parseGates(featureGates: string | undefined): Features {
+  return featuresFrom(collectSettings('--feature-gates', featureGates ?? ''));
 }
 
 /** Groups that exist only with a feature, whatever --runtime-config enables. */

@@ -5,7 +5,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { deployments, replicaSets } from '#client/refs.ts';
 import { findCondition, withCondition } from '#component-helpers/conditions.ts';
-import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { findController, controllerReference } from '#component-helpers/owner-references.ts';
 import { isNamespaceTerminating } from '../../pod-control.ts';
 import { templateHash } from '../../template-hash.ts';
 import {
@@ -180,7 +180,7 @@ async function existing(sync: DeploymentSync, made: ReplicaSet, error: unknown):
   const { name = '', namespace } = made.metadata!;
   const found = await context.api.get(replicaSets, { name, namespace });
   if (
-    controllerOf(found)?.uid === deployment.metadata?.uid &&
+    findController(found)?.uid === deployment.metadata?.uid &&
     isSameTemplate(found.spec?.template, deployment.spec?.template)
   )
     return found;

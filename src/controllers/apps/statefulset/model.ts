@@ -10,7 +10,7 @@ import type {
 import { getScaledValueFromIntOrPercent } from '#machinery/int-or-string.ts';
 import type { KubeObject, OwnerReference } from '#machinery/object.ts';
 import { pods, statefulSets } from '#client/refs.ts';
-import { controllerOf, controllerReference } from '#component-helpers/owner-references.ts';
+import { findController, controllerReference } from '#component-helpers/owner-references.ts';
 import { podFromTemplate } from '../../pod-control.ts';
 import { isPodAvailable, isPodReady } from '#component-helpers/pod-status.ts';
 
@@ -29,7 +29,7 @@ export function replicasOf(set: StatefulSet): number {
 }
 
 /** undefined when the pod's name does not belong to this set. */
-export function ordinalOf(pod: Pod, set: StatefulSet): number | undefined {
+export function parseOrdinal(pod: Pod, set: StatefulSet): number | undefined {
   const match = /^(.*)-([0-9]+)$/.exec(pod.metadata?.name ?? '');
   return match?.[1] === set.metadata!.name ? Number(match![2]) : undefined;
 }
@@ -60,7 +60,7 @@ export function isRunningAndAvailable(
   );
 }
 
-export function partitionOf(set: StatefulSet): number {
+export function readPartition(set: StatefulSet): number {
   return set.spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
 }
 
@@ -78,7 +78,7 @@ export function maxUnavailable(set: StatefulSet): number {
 
 /** Pods below the partition keep their revision. */
 export function usesCurrentRevision(set: StatefulSet, ordinal: number): boolean {
-  return set.spec?.updateStrategy?.type !== 'OnDelete' && ordinal < startOrdinal(set) + partitionOf(set);
+  return set.spec?.updateStrategy?.type !== 'OnDelete' && ordinal < startOrdinal(set) + readPartition(set);
 }
 
 /** The template of a revision. */
@@ -131,7 +131,7 @@ export function identityLabels(set: StatefulSet, ordinal: number): Record<string
 }
 
 export function hasIdentity(pod: Pod, set: StatefulSet): boolean {
-  return Object.entries(identityLabels(set, ordinalOf(pod, set)!)).every(
+  return Object.entries(identityLabels(set, parseOrdinal(pod, set)!)).every(
     ([label, value]) => pod.metadata?.labels?.[label] === value,
   );
 }
@@ -141,7 +141,7 @@ function claimName(set: StatefulSet, template: string, ordinal: number): string 
 }
 
 /** The claims of one pod, for creation. */
-export function claimsOf(set: StatefulSet, ordinal: number): PersistentVolumeClaim[] {
+export function buildClaims(set: StatefulSet, ordinal: number): PersistentVolumeClaim[] {
   return (set.spec?.volumeClaimTemplates ?? []).map(({ metadata, spec }) => ({
     metadata: {
       name: claimName(set, metadata!.name!, ordinal),
@@ -163,7 +163,7 @@ export function claimOwners(
   { set, pod }: { readonly set: StatefulSet; readonly pod: Pod },
 ): OwnerReference[] | undefined {
   const { whenDeleted, whenScaled } = set.spec?.persistentVolumeClaimRetentionPolicy ?? {};
-  const isScaledAway = whenScaled === 'Delete' && !isInRange(set, ordinalOf(pod, set)!);
+  const isScaledAway = whenScaled === 'Delete' && !isInRange(set, parseOrdinal(pod, set)!);
   const owner = isScaledAway
     ? controllerReference(pod, pods)
     : whenDeleted === 'Delete'
@@ -171,7 +171,7 @@ export function claimOwners(
       : undefined;
   const references = claim.metadata?.ownerReferences ?? [];
   const isOurs = ({ uid }: OwnerReference): boolean => uid === set.metadata!.uid || uid === pod.metadata!.uid;
-  const controller = controllerOf(claim);
+  const controller = findController(claim);
   if (controller && !isOurs(controller)) return undefined;
   const ours = references.filter(isOurs);
   if (owner ? ours.length === 1 && ours[0]!.uid === owner.uid : ours.length === 0) return undefined;

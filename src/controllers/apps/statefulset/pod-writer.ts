@@ -8,7 +8,7 @@ import type { ReconcileContext } from '#runtime/controller.ts';
 import { isControlledBy } from '#component-helpers/owner-references.ts';
 import { nameOf } from '../../owners.ts';
 import { isNamespaceTerminating } from '../../pod-control.ts';
-import { claimOwners, claimsOf, hasIdentity, identityLabels, isStale, ordinalOf } from './model.ts';
+import { claimOwners, buildClaims, hasIdentity, identityLabels, isStale, parseOrdinal } from './model.ts';
 
 export class PodWriter {
   readonly #context: ReconcileContext;
@@ -68,7 +68,7 @@ export class PodWriter {
     pod: Pod,
   ): { readonly claim: PersistentVolumeClaim; readonly present: PersistentVolumeClaim | undefined }[] {
     const informer = this.#context.informer(persistentVolumeClaims);
-    return claimsOf(this.#set, ordinalOf(pod, this.#set)!).map((claim) => ({
+    return buildClaims(this.#set, parseOrdinal(pod, this.#set)!).map((claim) => ({
       claim,
       present: informer.get(objectKey(claim)),
     }));
@@ -131,7 +131,7 @@ export class PodWriter {
         ...pod,
         metadata: {
           ...pod.metadata,
-          labels: { ...labels, ...identityLabels(this.#set, ordinalOf(pod, this.#set)!) },
+          labels: { ...labels, ...identityLabels(this.#set, parseOrdinal(pod, this.#set)!) },
         },
       });
       this.#tell('update', `Pod ${name}`);

@@ -14,8 +14,8 @@ import {
   isRunningAndAvailable,
   maxUnavailable,
   newPod,
-  ordinalOf,
-  partitionOf,
+  parseOrdinal,
+  readPartition,
   replicasOf,
   revisionOf,
   startOrdinal,
@@ -57,11 +57,11 @@ export class Rollout {
     this.#replicas = Array.from({ length: replicasOf(set) }, () => undefined);
     const condemned: Pod[] = [];
     for (const pod of pods) {
-      const ordinal = ordinalOf(pod, set)!;
+      const ordinal = parseOrdinal(pod, set)!;
       if (isInRange(set, ordinal)) this.#replicas[ordinal - startOrdinal(set)] = pod;
       else condemned.push(pod);
     }
-    this.#condemned = condemned.sort((a, b) => ordinalOf(b, set)! - ordinalOf(a, set)!);
+    this.#condemned = condemned.sort((a, b) => parseOrdinal(b, set)! - parseOrdinal(a, set)!);
   }
 
   /** All pods, including the created ones. */
@@ -165,7 +165,7 @@ export class Rollout {
   /** Highest ordinal first, with at most maxUnavailable pods unavailable. */
   async #update(): Promise<void> {
     const outdated = this.#replicas
-      .slice(partitionOf(this.#set))
+      .slice(readPartition(this.#set))
       .reverse()
       .filter(
         (pod) =>

@@ -1,7 +1,7 @@
 /** Phase addon: the service proxy and the cluster DNS, which are services of the machine here and not pods. The DNS server maintains their Service. */
 import { X509Certificate } from 'node:crypto';
 import { dnsService, proxyService } from '../../machine/component-services.ts';
-import { clusterIDOf } from '../../machine/cluster-id.ts';
+import { deriveClusterID } from '../../machine/cluster-id.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
 import { addService } from './control-plane.ts';
@@ -37,7 +37,7 @@ async function installProxy(context: InitContext): Promise<void> {
   const nodeName = init.nodeRegistration.name;
   const clusterID = dryRun
     ? '00000000'
-    : clusterIDOf(new X509Certificate((await clusterAuthority(paths.pki)).certificatePem));
+    : deriveClusterID(new X509Certificate((await clusterAuthority(paths.pki)).certificatePem));
   await addService(context, proxyService({ paths, cluster, nodeName, clusterID }), 'addons');
   if (!dryRun) await program.startSupervisor();
   print('[addons] Applied essential addon: kube-proxy');

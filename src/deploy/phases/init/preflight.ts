@@ -29,14 +29,14 @@ export const preflight: Phase<InitContext> = {
     const { print, warn, options } = context;
     print('[preflight] Running pre-flight checks');
     requireSameMachine(context);
-    await runChecks(checksOf(context), {
+    await runChecks(selectChecks(context), {
       ignore: options.ignorePreflightErrors,
       warn: (line) => warn(line),
     });
   },
 };
 
-function checksOf(context: InitContext): readonly Check[] {
+function selectChecks(context: InitContext): readonly Check[] {
   const { init, cluster, options, paths, clock, program } = context;
   const { advertiseAddress: address, bindPort } = init.localAPIEndpoint;
   const ours = { holdsIt: () => program.isSupervised() };

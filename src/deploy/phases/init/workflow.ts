@@ -1,6 +1,6 @@
 /** `capstan init` as the list of its phases. */
 import { X509Certificate } from 'node:crypto';
-import { clusterIDOf } from '../../machine/cluster-id.ts';
+import { deriveClusterID } from '../../machine/cluster-id.ts';
 import { hostPort } from '../../config/endpoint.ts';
 import type { Phase, Workflow } from '../phase.ts';
 import { addon } from './addon.ts';
@@ -72,7 +72,7 @@ function identified(phase: Phase<InitContext>): Phase<InitContext> {
         const { certificatePem } = await clusterAuthority(paths.pki);
         machine.update((record) => ({
           ...record,
-          clusterID: clusterIDOf(new X509Certificate(certificatePem)),
+          clusterID: deriveClusterID(new X509Certificate(certificatePem)),
         }));
       }
       await phase.run?.(context);

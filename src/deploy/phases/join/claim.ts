@@ -1,6 +1,6 @@
 /** Claims the machine in the record before anything else is written: from then on it can be nothing else. */
 import { certificatesIn } from '#pki/pem.ts';
-import { clusterIDOf } from '../../machine/cluster-id.ts';
+import { deriveClusterID } from '../../machine/cluster-id.ts';
 import { hostPort } from '../../config/endpoint.ts';
 import type { JoinContext, JoinedCluster } from './context.ts';
 
@@ -14,7 +14,7 @@ export async function claim(context: JoinContext, { server, caPem, cluster }: Jo
     role,
     nodeName: join.nodeRegistration.name,
     controlPlaneEndpoint: endpoint,
-    ...(authority ? { clusterID: clusterIDOf(authority) } : {}),
+    ...(authority ? { clusterID: deriveClusterID(authority) } : {}),
     ...(role === 'worker' ? {} : { advertiseAddress: local.advertiseAddress }),
     ...(role === 'control-plane' ? { bindPort: local.bindPort } : {}),
     seeds: unique([...own, options.apiServerEndpoint?.replace(/^https:\/\//, ''), endpoint, ...record.seeds]),

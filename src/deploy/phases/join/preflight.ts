@@ -31,7 +31,7 @@ export const preflight: Phase<JoinContext> = {
     print('[preflight] Running pre-flight checks');
     if (role !== 'worker') requireCertificateKey(context);
     requireSameMachine(context);
-    await runChecks(checksOf(context), {
+    await runChecks(selectChecks(context), {
       ignore: options.ignorePreflightErrors,
       warn: (line) => context.warn(line),
     });
@@ -59,7 +59,7 @@ function requireCertificateKey({ options, role }: JoinContext): void {
     );
 }
 
-function checksOf(context: JoinContext): readonly Check[] {
+function selectChecks(context: JoinContext): readonly Check[] {
   const { role, options, paths, clock, program, local, join } = context;
   const ours = { holdsIt: () => program.isSupervised() };
   const isReal = options.runtime === 'cri' && role !== 'witness';

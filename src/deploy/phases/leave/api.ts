@@ -15,7 +15,7 @@ export async function reachableApi(
 ): Promise<Client> {
   const credentials = credentialsOf(context);
   const problems: string[] = [];
-  for (const server of serversOf(context, { own })) {
+  for (const server of listServers(context, { own })) {
     const options = { ...credentials, server: `https://${server}` };
     const problem = await context.program.serverProblem(options);
     if (problem === undefined) return context.program.client(options, more);
@@ -27,7 +27,7 @@ export async function reachableApi(
 }
 
 /** HOST:PORT. */
-export function serversOf(
+export function listServers(
   { machine, paths }: Pick<LeaveContext, 'machine' | 'paths'>,
   { own }: { readonly own: boolean },
 ): readonly string[] {

@@ -10,7 +10,7 @@ import {
   bound,
   createTestMembers,
   etcdProgram,
-  membershipOf,
+  openMembership,
   type TestEtcdCluster,
 } from '#testing/etcd-members.ts';
 import { inspectMembers } from '../../etcd/members.ts';
@@ -31,7 +31,7 @@ before(async () => {
   cluster = await createTestMembers(etcdProgram, 3);
   const { members } = cluster;
   for (const member of members) member.start({ members, state: 'new' });
-  etcd = membershipOf(members);
+  etcd = openMembership(members);
   await untilHealthy(3);
 });
 after(async () => {
@@ -108,7 +108,7 @@ it('stops what uses etcd, removes the member, then stops etcd; again is harmless
   await removeEtcdMember.run!(context);
   await cluster.members[2]!.kill();
   etcd.close();
-  etcd = membershipOf(cluster.members.slice(0, 2));
+  etcd = openMembership(cluster.members.slice(0, 2));
   await untilHealthy(2);
 });
 
@@ -142,7 +142,7 @@ it('does not take the last control plane, unless that is meant', { skip }, async
     }
   await m2!.kill();
   etcd.close();
-  etcd = membershipOf([m1!]);
+  etcd = openMembership([m1!]);
   await assert.rejects(preflight.run!(contextOf(0)), /m1 is the last control plane: without it the cluster/);
   const forced = contextOf(0, { force: true });
   await removeEtcdMember.run!(forced);

@@ -12,7 +12,7 @@ import { inspectMembers, removeMember, requireQuorumWithout, type MemberReport }
 import { clientURL } from '../../machine/etcd-service.ts';
 import type { MachineRecord } from '../../machine/record.ts';
 import type { Phase } from '../phase.ts';
-import { serversOf } from './api.ts';
+import { listServers } from './api.ts';
 import type { LeaveContext } from './context.ts';
 
 const CONTROL_PLANE = ['apiserver', 'controller-manager', 'scheduler', 'dns'];
@@ -92,7 +92,7 @@ async function withEtcd(
 
 /** Its own first, then those beside the known API servers. */
 function endpointsOf(context: LeaveContext): readonly string[] {
-  const hosts = serversOf(context, { own: false }).flatMap((server) => parseHostPort(server)?.host ?? []);
+  const hosts = listServers(context, { own: false }).flatMap((server) => parseHostPort(server)?.host ?? []);
   return [...new Set([clientURL('127.0.0.1'), ...hosts.map(clientURL)])];
 }
 

@@ -9,7 +9,7 @@ import { createAuthority } from '#pki/certificate.ts';
 import { belongsTo } from '#pki/chain.ts';
 import { generateKeyPem, publicKeyPem, type KeyAlgorithm } from '#pki/keys.ts';
 import { certificatesIn, splitPem } from '#pki/pem.ts';
-import { isSelfIssued, subjectOf } from '#pki/read.ts';
+import { isSelfIssued, readSubject } from '#pki/read.ts';
 import { UserError } from '../../data-dir.ts';
 import {
   PRIVATE_MODE,
@@ -115,7 +115,7 @@ function makeNext(
       `${publicPath(authority)} is ${oldKey === undefined ? 'an external authority' : 'an intermediate'}: the next one is yours to make. Put it to ${kept(authority, 'new.crt')} and its key to ${kept(authority, 'new.key')}, and run this again.`,
     );
   const made = createAuthority({
-    commonName: subjectOf(old).commonName,
+    commonName: readSubject(old).commonName,
     nowMs,
     lifetimeMs,
     algorithm,

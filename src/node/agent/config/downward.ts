@@ -75,7 +75,9 @@ export function resourceFieldValue(
   const [, kind, name = ''] = PATTERN.exec(resource) ?? [];
   if (!kind) throw new ConfigError(`unsupported container resource : ${resource}`);
   const { limits, requests } = container.resources ?? {};
-  const own = quantityOf(kind === 'limits' ? limits?.[name] : (requests?.[name] ?? limits?.[name]));
+  const own = parseResourceQuantity(
+    kind === 'limits' ? limits?.[name] : (requests?.[name] ?? limits?.[name]),
+  );
   const amount =
     kind === 'limits' && own.isZero ? smaller(pod.spec?.resources?.limits?.[name], allocatable[name]) : own;
   const unit = divisor && divisor !== '0' ? (tryParseQuantity(divisor) ?? Quantity.of(1)) : Quantity.of(1);
@@ -83,12 +85,12 @@ export function resourceFieldValue(
   return String(Math.ceil(amount.value() / unit.value()));
 }
 
-function quantityOf(text: string | undefined): Quantity {
+function parseResourceQuantity(text: string | undefined): Quantity {
   return (text === undefined ? undefined : tryParseQuantity(text)) ?? Quantity.zero;
 }
 
 /** The limit of a container that sets none: its pod's limit, and at most the node's allocatable. */
 function smaller(ofPod: string | undefined, ofNode: string | undefined): Quantity {
-  const [limit, allocatable] = [quantityOf(ofPod), quantityOf(ofNode)];
+  const [limit, allocatable] = [parseResourceQuantity(ofPod), parseResourceQuantity(ofNode)];
   return !limit.isZero && limit.compare(allocatable) < 0 ? limit : allocatable;
 }

@@ -11,7 +11,7 @@ import { createFirewallCondition } from './firewall-condition.ts';
 
 const CHAIN: FirewallChain = { family: 'inet', table: 'wall', chain: 'input', hook: 'input' };
 
-test('a firewall is told once, when it comes, and when it has gone', async () => {
+test('a firewall is reported once, when it appears and when it is gone', async () => {
   const api = createClient(createDirectTransport(createFakeApi().handler), { userAgent: 'test' });
   await api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'one' } });
   const clock = new FakeClock();

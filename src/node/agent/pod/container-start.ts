@@ -21,12 +21,12 @@ import { ImageFailure, type ImagePuller } from '../image-puller.ts';
 import type { ReferencedObjects } from '../referenced-objects.ts';
 import { latestContainer, type PodRuntime } from '../runtime-view.ts';
 import { VolumeError } from '../volumes/errors.ts';
-import { imageVolumesOf } from '../volumes/image-volumes.ts';
+import { listImageVolumes } from '../volumes/image-volumes.ts';
 import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import { bindSubPath, readVolumeFile } from '../volumes/sub-path.ts';
 import { runHook } from './hooks.ts';
-import { roundOf } from './restart-all.ts';
-import { fieldPathOf, podLogDirectory } from './pod-text.ts';
+import { readRound } from './restart-all.ts';
+import { formatFieldPath, podLogDirectory } from './pod-text.ts';
 import { findContainer } from './restart-policy.ts';
 
 export class StartFailure extends Error {
@@ -96,7 +96,7 @@ export async function startContainer(
   const { pod, name, runtime, signal } = request;
   const container = findContainer(pod, name);
   if (!container) return;
-  const fieldPath = fieldPathOf(pod, name);
+  const fieldPath = formatFieldPath(pod, name);
   const fail = (
     reason: string,
     error: unknown,
@@ -170,7 +170,7 @@ async function mountImages(
   container: Container | EphemeralContainer,
 ): Promise<Map<string, string>> {
   const paths = new Map<string, string>();
-  for (const { name, source } of imageVolumesOf(request.pod, container)) {
+  for (const { name, source } of listImageVolumes(request.pod, container)) {
     const { id } = await imageFor(dependencies, request, {
       name: container.name,
       image: source.reference ?? '',
@@ -198,7 +198,7 @@ async function imageFor(
     secrets,
     sandbox: sandboxConfig,
     signal,
-    fieldPath: fieldPathOf(pod, name),
+    fieldPath: formatFieldPath(pod, name),
   });
 }
 
@@ -264,7 +264,7 @@ async function prepareConfig(
     pod,
     container,
     restartCount,
-    round: roundOf(pod, runtime),
+    round: readRound(pod, runtime),
     imageRef: image.id || container.image || '',
     environment: environment.variables,
     mounts,

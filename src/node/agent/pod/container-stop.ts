@@ -8,7 +8,7 @@ import { isSidecar } from '#component-helpers/containers.ts';
 import { isCriError } from '../../cri/errors.ts';
 import { activeSandbox, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import { runHook } from './hooks.ts';
-import { fieldPathOf } from './pod-text.ts';
+import { formatFieldPath } from './pod-text.ts';
 import { findContainer } from './restart-policy.ts';
 
 export interface ContainerStopDependencies {
@@ -46,7 +46,7 @@ export async function stopContainer(
       type: 'Normal',
       reason: 'Killing',
       message: message ?? `Stopping container ${container.name}`,
-      fieldPath: fieldPathOf(pod, container.name),
+      fieldPath: formatFieldPath(pod, container.name),
     });
   const startedMs = clock.monotonic();
   const spec = findContainer(pod, container.name);
@@ -68,7 +68,7 @@ export async function stopContainer(
         type: 'Warning',
         reason: 'FailedPreStopHook',
         message: `PreStopHook failed: ${errorMessage(error)}`,
-        fieldPath: fieldPathOf(pod, container.name),
+        fieldPath: formatFieldPath(pod, container.name),
       });
     });
   }

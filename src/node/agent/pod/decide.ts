@@ -8,7 +8,7 @@
  */
 import type { Container, Pod } from '#api/types.ts';
 import { isSidecar } from '#component-helpers/containers.ts';
-import { endsRound, leftovers, roundOf, roundOfRun } from './restart-all.ts';
+import { endsRound, leftovers, readRound, roundOfRun } from './restart-all.ts';
 import {
   latestContainer,
   type PodRuntime,
@@ -114,7 +114,7 @@ function freshSandbox({ pod, runtime }: Situation): PodPlan {
   if (podRestartPolicy(pod) === 'Never' && attempt > 0 && runtime.containers.length > 0)
     return { ...NOTHING, stopAll };
   const left = containers.filter((container) =>
-    shouldRun(pod, container, asEnded(latestOfRound(runtime, container.name, roundOf(pod, runtime)))),
+    shouldRun(pod, container, asEnded(latestOfRound(runtime, container.name, readRound(pod, runtime)))),
   );
   if (left.length === 0 && runtime.containers.length > 0) return { ...NOTHING, stopAll };
   const [firstInit] = pod.spec?.initContainers ?? [];
@@ -148,7 +148,7 @@ class Plan {
     this.#situation = situation;
     this.#pod = situation.pod;
     this.#sandbox = sandbox;
-    this.#round = roundOf(situation.pod, situation.runtime);
+    this.#round = readRound(situation.pod, situation.runtime);
   }
 
   done(): PodPlan {

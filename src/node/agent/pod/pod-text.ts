@@ -28,7 +28,7 @@ export function podText({ metadata }: Pod): string {
 }
 
 /** Field path of a container, for events: 'spec.containers{web}'. */
-export function fieldPathOf(pod: Pod, name: string): string {
+export function formatFieldPath(pod: Pod, name: string): string {
   const list = pod.spec?.initContainers?.some((container) => container.name === name)
     ? 'initContainers'
     : pod.spec?.ephemeralContainers?.some((container) => container.name === name)

@@ -35,7 +35,7 @@ export function endsRound(pod: Pod, { name, phase, exitCode }: RuntimeContainer)
 }
 
 /** The round the pod is in. */
-export function roundOf(pod: Pod, { containers }: PodRuntime): number {
+export function readRound(pod: Pod, { containers }: PodRuntime): number {
   if (!mayRestartAll(pod)) return 0;
   return containers.reduce(
     (round, run) => Math.max(round, roundOfRun(run) + (endsRound(pod, run) ? 1 : 0)),
@@ -45,7 +45,7 @@ export function roundOf(pod: Pod, { containers }: PodRuntime): number {
 
 /** What still runs of rounds that are over. */
 export function leftovers(pod: Pod, runtime: PodRuntime): RuntimeContainer[] {
-  const round = roundOf(pod, runtime),
+  const round = readRound(pod, runtime),
     names = new Set(containersOf(pod).map(({ name }) => name));
   return runtime.containers.filter(
     (run) => run.phase === 'running' && names.has(run.name) && roundOfRun(run) < round,
@@ -54,7 +54,7 @@ export function leftovers(pod: Pod, runtime: PodRuntime): RuntimeContainer[] {
 
 /** Until each container of an earlier round has started again. */
 export function isRestartingAll(pod: Pod, runtime: PodRuntime): boolean {
-  const round = roundOf(pod, runtime);
+  const round = readRound(pod, runtime);
   return (
     round > 0 &&
     containersOf(pod).some(({ name }) => {

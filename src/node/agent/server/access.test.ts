@@ -10,7 +10,7 @@ import { silentLogger } from '#stdx/log.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { issueClientCertificate } from '#testing/client-certificate.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
-import { KubeletAccess, subresourcesOf, verbOf } from './access.ts';
+import { KubeletAccess, mapSubresources, mapVerb } from './access.ts';
 import { KubeletServer, type KubeletServerOptions } from './kubelet-server.ts';
 
 const NODE = 'node-a';
@@ -298,9 +298,9 @@ test('which subresource and verb a path is', () => {
     '//metrics': ['proxy'],
     '/%zz': ['proxy'],
   }))
-    assert.deepEqual(subresourcesOf(path), wanted, path);
+    assert.deepEqual(mapSubresources(path), wanted, path);
   assert.deepEqual(
-    [verbOf('GET', '/pods'), verbOf('POST', '/pods'), verbOf('GET', '/exec/a'), verbOf('DELETE', '/x')],
+    [mapVerb('GET', '/pods'), mapVerb('POST', '/pods'), mapVerb('GET', '/exec/a'), mapVerb('DELETE', '/x')],
     ['get', 'create', 'create', 'delete'],
   );
 });

@@ -53,8 +53,8 @@ export class KubeletAccess {
         : await this.#reviews.userOfToken(request.headers.authorization);
       if (!user) return { status: 401, text: 'Unauthorized' };
       return await this.#refusalOf(user, {
-        verb: verbOf(request.method ?? 'GET', path),
-        subresources: subresourcesOf(path),
+        verb: mapVerb(request.method ?? 'GET', path),
+        subresources: mapSubresources(path),
       });
     } catch (error) {
       this.#log.warn('error reviewing a client of the kubelet API', {
@@ -88,7 +88,7 @@ function commonNameOf(peer: Peer): string {
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portForward', 'run']);
 
 /** exec, attach and port-forward require 'create', also for WebSockets opened by GET: read permission does not allow them. */
-export function verbOf(method: string, path: string): string {
+export function mapVerb(method: string, path: string): string {
   if (STREAMS.has(firstOf(path))) return 'create';
   return (
     { GET: 'get', HEAD: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' }[method] ??
@@ -97,7 +97,7 @@ export function verbOf(method: string, path: string): string {
 }
 
 /** Paths without an upstream subresource require nodes/proxy. */
-export function subresourcesOf(path: string): readonly string[] {
+export function mapSubresources(path: string): readonly string[] {
   switch (firstOf(path)) {
     case 'stats':
       return ['stats'];

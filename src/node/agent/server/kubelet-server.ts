@@ -23,7 +23,7 @@ import type { PodWorker } from '../pod/pod-worker.ts';
 import { findContainer } from '../pod/restart-policy.ts';
 import { activeSandbox, type RuntimeContainer, type RuntimeView } from '../runtime-view.ts';
 import { ComponentHealth } from '#runtime/component-server/health.ts';
-import { pageOf } from '#runtime/component-server/pages.ts';
+import { renderPage } from '#runtime/component-server/pages.ts';
 import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { KubeletAccess } from './access.ts';
@@ -254,7 +254,7 @@ export class KubeletServer {
   ): void {
     const { version = '', shown = { flags: {}, config: {} } } = this.#options;
     const pages = { name: 'kubelet', version, metrics: new MetricsRegistry(), ...shown };
-    const page = pageOf(pathname, { pages, health: this.#health, accept });
+    const page = renderPage(pathname, { pages, health: this.#health, accept });
     if (!page) throw new HttpError(404, '404 page not found');
     response.writeHead(200, page.headers).end(page.body);
   }

@@ -210,14 +210,14 @@ export function cadvisorPage(
   pods: readonly MeasuredPod[],
 ): string {
   const images = new Map(startsOf(containers, pods).map(({ usage, image }) => [usage.id, image]));
-  const labelsOf = (one: ContainerUsage): Labels =>
+  const computeLabels = (one: ContainerUsage): Labels =>
     `${label('container', one.container)},${label('id', `/${one.id}`)},${label('image', images.get(one.id) ?? '')},${label('name', one.id)},${label('namespace', one.namespace)},${label('pod', one.pod)}`;
   const root = 'container="",id="/",image="",name="",namespace="",pod=""';
   const gauges = (name: string, help: string, read: (usage: Usage) => number | undefined): string[] =>
     family(name, {
       help,
       series: [
-        ...containers.map((one) => ({ labels: labelsOf(one), one })),
+        ...containers.map((one) => ({ labels: computeLabels(one), one })),
         { labels: root, one: node },
       ].flatMap(({ labels, one }): (readonly [Labels, number, number])[] => {
         const value = read(one);
@@ -240,7 +240,7 @@ export function cadvisorPage(
       help,
       type,
       series: containers.flatMap((one): (readonly [Labels, number, number])[] =>
-        one.details ? [[labelsOf(one), read(one.details), one.atMs]] : [],
+        one.details ? [[computeLabels(one), read(one.details), one.atMs]] : [],
       ),
     });
   return page(
@@ -248,7 +248,7 @@ export function cadvisorPage(
       help: CONTAINER_CPU,
       type: 'counter',
       series: [
-        ...containers.map((one) => [`cpu="total",${labelsOf(one)}`, one.cpuSeconds, one.atMs] as const),
+        ...containers.map((one) => [`cpu="total",${computeLabels(one)}`, one.cpuSeconds, one.atMs] as const),
         [`cpu="total",${root}`, node.cpuSeconds, node.atMs],
       ],
     }),
@@ -264,7 +264,7 @@ export function cadvisorPage(
     family('container_start_time_seconds', {
       help: 'When the container began, in seconds since the epoch.',
       series: startsOf(containers, pods).map(({ usage, startedAtMs }) => [
-        labelsOf(usage),
+        computeLabels(usage),
         startedAtMs / 1000,
       ]),
     }),
@@ -281,7 +281,7 @@ export function cadvisorPage(
       type: 'gauge',
       read: ({ cacheBytes }) => cacheBytes,
     }),
-    ...diskFamilies(containers, labelsOf),
+    ...diskFamilies(containers, computeLabels),
     ...networkFamilies(wholePods),
     family('machine_cpu_cores', { help: 'Logical processors of this machine.', series: [['', node.cores]] }),
     family('machine_memory_bytes', {
@@ -300,7 +300,7 @@ const DISK_FAMILIES = [
 
 function diskFamilies(
   containers: readonly ContainerUsage[],
-  labelsOf: (one: ContainerUsage) => Labels,
+  computeLabels: (one: ContainerUsage) => Labels,
 ): string[][] {
   return DISK_FAMILIES.map(([name, help, counter]) =>
     family(name, {
@@ -308,7 +308,8 @@ function diskFamilies(
       type: 'counter',
       series: containers.flatMap((one) =>
         (one.details?.disks ?? []).map(
-          (disk) => [`${label('device', disk.device)},${labelsOf(one)}`, disk[counter], one.atMs] as const,
+          (disk) =>
+            [`${label('device', disk.device)},${computeLabels(one)}`, disk[counter], one.atMs] as const,
         ),
       ),
     }),

@@ -119,7 +119,7 @@ export class StatsSummary {
       containers: await Promise.all(stats.map((one) => this.#detailed(one))),
       pods: await Promise.all(
         Array.from(Map.groupBy(stats, podUIDOf), async ([uid, all]) =>
-          podUsageOf(all.map(usageOf), {
+          podUsageOf(all.map(computeUsage), {
             whole: await this.#podUsage(uid),
             interfaces: await this.#options.interfaces(uid),
           }),
@@ -129,7 +129,7 @@ export class StatsSummary {
   }
 
   async #detailed(stats: ContainerStats): Promise<ContainerUsage> {
-    const usage = usageOf(stats);
+    const usage = computeUsage(stats);
     return { ...usage, details: await this.#options.details(podUIDOf(stats), usage.id) };
   }
 
@@ -277,7 +277,7 @@ function podUsageOf(
   };
 }
 
-function usageOf({ attributes, cpu, memory, swap, writableLayer }: ContainerStats): ContainerUsage {
+function computeUsage({ attributes, cpu, memory, swap, writableLayer }: ContainerStats): ContainerUsage {
   const labels = attributes?.labels ?? {};
   return {
     id: attributes?.id ?? '',

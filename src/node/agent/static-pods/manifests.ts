@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Pod } from '#api/types.ts';
-import { apiReferenceOf, CONFIG_HASH, CONFIG_SOURCE, FROM_FILE } from '#component-helpers/static-pods.ts';
+import { readApiReference, CONFIG_HASH, CONFIG_SOURCE, FROM_FILE } from '#component-helpers/static-pods.ts';
 import { objectKey } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 
@@ -81,7 +81,7 @@ function staticPod(
 ): Pod {
   const { metadata, spec } = given;
   if (!metadata?.name) throw new Error('metadata.name: Required value');
-  const referenced = spec && apiReferenceOf(spec);
+  const referenced = spec && readApiReference(spec);
   if (referenced) throw new Error(`static pods may not reference ${referenced}`);
   const uid =
     metadata.uid ||

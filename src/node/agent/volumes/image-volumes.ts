@@ -12,7 +12,7 @@ export function imagesOfVolumes({ spec }: Pod): string[] {
 }
 
 /** Those that this container mounts. */
-export function imageVolumesOf({ spec }: Pod, container: Container | EphemeralContainer): ImageVolume[] {
+export function listImageVolumes({ spec }: Pod, container: Container | EphemeralContainer): ImageVolume[] {
   const wanted = new Set((container.volumeMounts ?? []).map(({ name }) => name));
   return (spec?.volumes ?? []).flatMap(({ name, image }) =>
     image && wanted.has(name) ? [{ name, source: image }] : [],

@@ -30,7 +30,7 @@ const DEFAULT_MODE = 0o644;
 const TOKEN_MODE = 0o600;
 
 /** undefined for a volume without such files. Throws VolumeError, ConfigError, StatusError. */
-export async function payloadOf(volume: Volume, context: PayloadContext): Promise<Payload | undefined> {
+export async function buildPayload(volume: Volume, context: PayloadContext): Promise<Payload | undefined> {
   const files = new Map<string, VolumeFile>();
   const namespace = context.downward.pod.metadata?.namespace ?? '';
   const { configMap, secret, downwardAPI, projected } = volume;

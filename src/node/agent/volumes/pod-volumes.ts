@@ -18,7 +18,7 @@ import { VolumeError } from './errors.ts';
 import { prepareHostPath } from './host-path.ts';
 import { mountsBelow } from '../../containerd/teardown.ts';
 import { isOwnFileSystem, mount, unmountBelow } from './mounts.ts';
-import { payloadOf } from './payload.ts';
+import { buildPayload } from './payload.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 
 interface PodVolumesOptions {
@@ -109,7 +109,7 @@ export class PodVolumes {
             ? 'projected'
             : undefined;
     if (!kind) throw new VolumeError(`${kindOf(volume)} volumes are not supported by this node`);
-    const payload = await payloadOf(volume, { objects, tokens, downward });
+    const payload = await buildPayload(volume, { objects, tokens, downward });
     const path = join(base, `kubernetes.io~${kind}`, volume.name);
     await mkdir(path, { recursive: true, mode: 0o755 });
     // Secrets never touch a disk.

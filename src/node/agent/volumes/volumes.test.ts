@@ -21,7 +21,7 @@ import type { DownwardContext } from '../config/downward.ts';
 import { writeAtomically, type VolumeFile } from './atomic-writer.ts';
 import { prepareHostPath } from './host-path.ts';
 import { unmount, unmountBelow } from './mounts.ts';
-import { payloadOf } from './payload.ts';
+import { buildPayload } from './payload.ts';
 import { PodVolumes } from './pod-volumes.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 import { bindSubPath } from './sub-path.ts';
@@ -125,7 +125,7 @@ describe('payload', () => {
     volume: Omit<Volume, 'name'>,
     of: DownwardContext = downward,
   ): Promise<Record<string, string>> => {
-    const payload = await payloadOf({ name: 'v', ...volume }, { objects, tokens, downward: of });
+    const payload = await buildPayload({ name: 'v', ...volume }, { objects, tokens, downward: of });
     return Object.fromEntries(
       [...(payload?.files ?? [])].map(([path, { data, mode, uid }]) => [
         path,
@@ -182,7 +182,7 @@ describe('payload', () => {
       labels: 'a="1"\nb="2" 644',
     });
     assert.equal(
-      (await payloadOf({ name: 'v', projected: { sources } }, { objects, tokens, downward }))?.renewAtMs,
+      (await buildPayload({ name: 'v', projected: { sources } }, { objects, tokens, downward }))?.renewAtMs,
       77,
     );
     const asUser = {

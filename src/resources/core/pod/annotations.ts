@@ -29,7 +29,7 @@ export function dropInitContainerAnnotations(annotations: Record<string, string>
 }
 
 /** The field that replaced the annotation; undefined when there is none. */
-export function appArmorProfileOf(annotation: string): AppArmorProfile | undefined {
+export function readAppArmorProfile(annotation: string): AppArmorProfile | undefined {
   if (annotation === 'unconfined') return { type: 'Unconfined' };
   if (annotation === 'runtime/default') return { type: 'RuntimeDefault' };
   const localhostProfile = annotation.startsWith('localhost/') ? annotation.slice('localhost/'.length) : '';
@@ -54,7 +54,7 @@ export function applyAppArmorAnnotations(pod: Pod, warn: (message: string) => vo
 }
 
 function usableProfile(annotation: string): AppArmorProfile | undefined {
-  const profile = appArmorProfileOf(annotation),
+  const profile = readAppArmorProfile(annotation),
     { localhostProfile = '' } = profile ?? {};
   return localhostProfile.trim() === localhostProfile &&
     Buffer.byteLength(localhostProfile) <= APPARMOR_PROFILE_MAX

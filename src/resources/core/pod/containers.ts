@@ -41,7 +41,7 @@ import {
   hugePagesProblem,
   isHugePages,
   isOvercommitAllowed,
-  quantityOf,
+  parseResourceQuantity,
 } from '../../resource-list.ts';
 import type { Errors, Path } from '../../field-path.ts';
 import { checkFieldRef, checkResourceFieldRef, ENV_FIELD_PATHS } from './downward.ts';
@@ -435,7 +435,7 @@ export function checkResources(
     if (isHugePages(name)) {
       hugePages = true;
       const problem = hugePagesProblem(name, value);
-      if (problem !== undefined) errors.invalid(at, quantityOf(value).toString(), problem);
+      if (problem !== undefined) errors.invalid(at, parseResourceQuantity(value).toString(), problem);
     }
     if (name === 'cpu' || name === 'memory') computed = true;
   };
@@ -469,8 +469,8 @@ function checkRequestWithinLimit(
   const rule = overcommit ? 'less than or equal' : 'equal';
   errors.invalid(
     path.child('requests'),
-    quantityOf(request).toString(),
-    `must be ${rule} to ${name} limit of ${quantityOf(limit).toString()}`,
+    parseResourceQuantity(request).toString(),
+    `must be ${rule} to ${name} limit of ${parseResourceQuantity(limit).toString()}`,
   );
 }
 

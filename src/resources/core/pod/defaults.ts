@@ -12,7 +12,7 @@ import type {
   VolumeProjection,
 } from '#api/types.ts';
 import { defaultClaimSpec } from '../claim-spec.ts';
-import { isHugePages, quantityOf } from '../../resource-list.ts';
+import { isHugePages, parseResourceQuantity } from '../../resource-list.ts';
 import { aggregateContainers } from '#component-helpers/pod-resources.ts';
 import { own } from '../../checks.ts';
 
@@ -152,11 +152,11 @@ export function roundUp(amounts: Record<string, string> | undefined): void {
 }
 
 function roundUpToMilli(amount: string): string {
-  const quantity = quantityOf(amount);
+  const quantity = parseResourceQuantity(amount);
   const milli = quantity.scaledValue(-3);
-  return quantity.compare(quantityOf(`${milli}m`)) === 0
+  return quantity.compare(parseResourceQuantity(`${milli}m`)) === 0
     ? quantity.toString()
-    : quantityOf(`${milli}m`).toString();
+    : parseResourceQuantity(`${milli}m`).toString();
 }
 
 function defaultEnvSource(

@@ -1,7 +1,7 @@
 /** References to a pod's own fields and resources, in environment variables and downward API volumes. */
 import type { ObjectFieldSelector, ResourceFieldSelector } from '#api/types.ts';
 import { checkQualifiedName } from '../../checks.ts';
-import { quantityOf } from '../../resource-list.ts';
+import { parseResourceQuantity } from '../../resource-list.ts';
 import type { Errors, Path } from '../../field-path.ts';
 
 export const VOLUME_FIELD_PATHS = [
@@ -94,7 +94,7 @@ export function checkResourceFieldRef(
   else if (!hugePages && !RESOURCE_FIELDS.includes(ref.resource))
     errors.notSupported(path.child('resource'), ref.resource, RESOURCE_FIELDS);
   if (ref.divisor === undefined || ref.divisor === '0') return;
-  const divisor = quantityOf(ref.divisor);
+  const divisor = parseResourceQuantity(ref.divisor);
   if (divisor.sign === 0) return;
   const field = ref.resource?.replace(/^(requests|limits)\./, '');
   if (field === 'cpu') {

@@ -20,7 +20,7 @@ import {
   checkPodResourceName,
   compareQuantities,
   isHugePages,
-  quantityOf,
+  parseResourceQuantity,
 } from '../../resource-list.ts';
 import { type Errors, METADATA, type Path, SPEC } from '../../field-path.ts';
 import { checkPodAnnotations, checkProfileAnnotations } from './annotations.ts';
@@ -208,19 +208,19 @@ function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames
   checkResources(spec.resources!, path, errors, { claimNames, checkName: checkPodResourceName });
   for (const [name, total] of aggregateContainers({ spec }, 'requests')) {
     const asked = own(requests, name);
-    if (asked !== undefined && total.compare(quantityOf(asked)) > 0)
+    if (asked !== undefined && total.compare(parseResourceQuantity(asked)) > 0)
       errors.invalid(
         path.child('requests').key(name),
-        quantityOf(asked).toString(),
+        parseResourceQuantity(asked).toString(),
         `must be greater than or equal to aggregate container requests of ${total.toString()}`,
       );
   }
   for (const [name, total] of aggregateContainers({ spec }, 'limits')) {
     const most = isHugePages(name) ? own(limits, name) : undefined;
-    if (most !== undefined && total.compare(quantityOf(most)) > 0)
+    if (most !== undefined && total.compare(parseResourceQuantity(most)) > 0)
       errors.invalid(
         path.child('limits').key(name),
-        quantityOf(most).toString(),
+        parseResourceQuantity(most).toString(),
         `must be greater than or equal to aggregate container limits of ${total.toString()}`,
       );
   }
@@ -230,8 +230,8 @@ function checkPodResources(spec: PodSpec, path: Path, errors: Errors, claimNames
       if (most !== undefined && compareQuantities(limit, most) > 0) {
         errors.invalid(
           path.child('containers').index(i).key(name).child('limits'),
-          quantityOf(limit).toString(),
-          `must be less than or equal to pod limits of ${quantityOf(most).toString()}`,
+          parseResourceQuantity(limit).toString(),
+          `must be less than or equal to pod limits of ${parseResourceQuantity(most).toString()}`,
         );
       }
     }

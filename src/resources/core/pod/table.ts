@@ -4,7 +4,7 @@ import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { isSidecar, longRunningContainers } from '#component-helpers/containers.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { TableCell, TableDefinition } from '../../define.ts';
-import { ageOf, columns, humanDuration, nameOf, type RowContext } from '../../tables.ts';
+import { formatAge, columns, humanDuration, nameOf, type RowContext } from '../../tables.ts';
 
 interface Summary {
   ready: number;
@@ -43,7 +43,7 @@ function podRow(pod: Pod, context: RowContext): TableCell[] {
     `${ready}/${total}`,
     reason,
     restartText,
-    ageOf(pod, context),
+    formatAge(pod, context),
     address || '<none>',
     spec?.nodeName || '<none>',
     status.nominatedNodeName || '<none>',

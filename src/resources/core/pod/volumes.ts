@@ -12,7 +12,7 @@ import type {
 } from '#api/types.ts';
 import { between, checkDnsLabel, checkLabelSelector } from '../../checks.ts';
 import { checkClaimTemplate } from '../claim-spec.ts';
-import { checkDriverName, quantityOf } from '../../resource-list.ts';
+import { checkDriverName, parseResourceQuantity } from '../../resource-list.ts';
 import { checkClusterTrustBundleName, checkSignerName } from '../../certificates/signer-names.ts';
 import type { Errors, Path } from '../../field-path.ts';
 import { checkFieldRef, checkResourceFieldRef, VOLUME_FIELD_PATHS } from './downward.ts';
@@ -235,7 +235,7 @@ export const SHARED_VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
 /** In upstream's order, which determines which one is 'more than 1'. */
 const VOLUME_CHECKS: Readonly<Record<string, VolumeCheck>> = {
   emptyDir: (source, path, errors) => {
-    if (source.sizeLimit !== undefined && quantityOf(source.sizeLimit).sign < 0)
+    if (source.sizeLimit !== undefined && parseResourceQuantity(source.sizeLimit).sign < 0)
       errors.forbidden(path.child('sizeLimit'), 'SizeLimit field must be a valid resource quantity');
   },
   hostPath: SHARED_VOLUME_CHECKS['hostPath']!,

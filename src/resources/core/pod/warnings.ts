@@ -17,7 +17,7 @@ import { claimSpecWarnings, fractionalBytesWarnings } from '../claim-spec.ts';
 import {
   APPARMOR_CONTAINER,
   APPARMOR_INSTEAD,
-  appArmorProfileOf,
+  readAppArmorProfile,
   SECCOMP_CONTAINER,
   SECCOMP_POD,
 } from './annotations.ts';
@@ -301,7 +301,7 @@ function warnProfiles(
   const named = own(annotations, appArmor);
   if (!isTemplate || securityContext?.appArmorProfile || named === undefined) return;
   const ofPod = spec.securityContext?.appArmorProfile;
-  if (!ofPod || !semanticEqual(ofPod, appArmorProfileOf(named)))
+  if (!ofPod || !semanticEqual(ofPod, readAppArmorProfile(named)))
     warnings.push(`${prefix}metadata.annotations[${appArmor}]: ${APPARMOR_INSTEAD}`);
 }
 

@@ -6,7 +6,7 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { errorMessage } from '#stdx/log.ts';
 import { StoreError } from '../../store.ts';
 import { whyUnreachable } from './diagnosis.ts';
-import { closedError, EtcdCallError, failureOf } from './failures.ts';
+import { closedError, EtcdCallError, classifyFailure } from './failures.ts';
 import {
   Member,
   readTls,
@@ -22,7 +22,7 @@ const CALL_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Likewise where one that failed lately is connected, and asked after that. */
 const RECONNECT_MS = 500;
-/** What was found out of members that cannot be reached is told for so long. */
+/** How long a diagnosis of unreachable members is cached. */
 const DIAGNOSIS_MS = 5_000;
 /** Times that a read is asked of some member before its error is the answer. */
 const READ_ATTEMPTS = 4;
@@ -188,7 +188,7 @@ async function* answersOf<Response>(
   try {
     for await (const answer of stream) yield answer as Response;
   } catch (error) {
-    throw new EtcdCallError(failureOf(error as ServiceError, where));
+    throw new EtcdCallError(classifyFailure(error as ServiceError, where));
   }
 }
 

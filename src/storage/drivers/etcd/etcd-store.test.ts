@@ -32,7 +32,7 @@ for (const { version, program, reason } of [
         return { store, dispose: () => store.close() };
       },
       version.startsWith('3.4')
-        ? { ...GAPS, ownWrites: "on 3.4 a watch's progress is told by a write, which takes a revision" }
+        ? { ...GAPS, ownWrites: "on 3.4 a watch's progress is reported by a write, which takes a revision" }
         : GAPS,
     );
 

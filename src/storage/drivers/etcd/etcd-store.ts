@@ -208,7 +208,7 @@ class EtcdStore implements Store {
     return { revision, previous: previous! };
   }
 
-  /** A revision that was compacted by somebody else is told through onClose. */
+  /** A revision that was compacted by somebody else is reported through onClose. */
   watch(options: WatchOptions): StoreWatch {
     this.#assertOpen();
     if (options.afterRevision < this.#floor) throw compacted(options.afterRevision, this.#floor);

@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import type { ServiceError } from '@grpc/grpc-js';
 import { createLogger } from '#stdx/log.ts';
 import { StoreError, type Store } from '../../store.ts';
-import { failureOf } from './failures.ts';
+import { classifyFailure } from './failures.ts';
 import { openEtcdStore, type EtcdStoreOptions } from './etcd-store.ts';
 import { installedEtcd, makeCertificates, startEtcd, unpackedEtcd35, type TestEtcd } from './test-etcd.ts';
 import { hasTrueProgress, isTooOld, versionWarning } from './versions.ts';
@@ -213,8 +213,8 @@ test('versions: what is warned of, refused, and trusted with progress', () => {
 
 test('words of etcd that its tests cannot bring about here', () => {
   const said = (details: string): string =>
-    failureOf({ code: 3, details, message: details } as ServiceError, { doing: 'write', endpoint: 'e' }).error
-      .message;
+    classifyFailure({ code: 3, details, message: details } as ServiceError, { doing: 'write', endpoint: 'e' })
+      .error.message;
   assert.match(said('etcdserver: user name is empty'), /common name is a user of etcd/);
   assert.match(said('etcdserver: no leader'), /lost its quorum/);
   assert.match(said('etcdserver: rpc not supported for learner'), /etcdctl member promote/);

@@ -88,7 +88,7 @@ export class EtcdCallError extends Error {
   }
 }
 
-export function failureOf(
+export function classifyFailure(
   cause: Pick<ServiceError, 'code' | 'details' | 'message'>,
   { doing, endpoint }: { doing: string; endpoint: string },
 ): EtcdFailure {

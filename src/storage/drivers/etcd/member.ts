@@ -9,7 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Client, credentials, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { EtcdCallError, failureOf } from './failures.ts';
+import { EtcdCallError, classifyFailure } from './failures.ts';
 import { etcdCall, type EtcdMethod, type StatusResponse } from './protocol.ts';
 import { UnaryConnection } from './unary.ts';
 
@@ -52,7 +52,7 @@ type Transport = 'grpc' | 'unary';
 
 interface CallUnderWay extends UnderWay {
   readonly transport: Transport;
-  /** Rejects with what failureOf() reads. */
+  /** Rejects with what classifyFailure() reads. */
   readonly answer: Promise<object>;
 }
 
@@ -115,7 +115,7 @@ export class Member {
       this.#heardMs[call.transport] = performance.now();
       return response as Response;
     } catch (error) {
-      throw new EtcdCallError(failureOf(error as ServiceError, { doing, endpoint: this.endpoint }));
+      throw new EtcdCallError(classifyFailure(error as ServiceError, { doing, endpoint: this.endpoint }));
     } finally {
       this.#underWay.delete(call);
     }

@@ -107,7 +107,7 @@ describe(
         const container = {
           volumeMounts: [{ name: 'token', mountPath: '/var/run/secrets/tokens', readOnly: true }],
         };
-        const claimsOf = (token: string): Json =>
+        const buildClaims = (token: string): Json =>
           JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
         // Root reads it whatever it is; others by their own right, or their group's.
         for (const [name, securityContext, mode] of [
@@ -123,7 +123,7 @@ describe(
           );
           const [shown, token = ''] = text.trim().split('\n');
           assert.equal(shown, mode, name);
-          const claims = claimsOf(token);
+          const claims = buildClaims(token);
           assert.deepEqual(claims.aud, ['somebody']);
           assert.equal(claims.sub, `system:serviceaccount:${place.namespace}:default`);
           assert.equal(claims['kubernetes.io'].pod.name, name);

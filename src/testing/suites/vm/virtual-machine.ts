@@ -76,7 +76,7 @@ export class VirtualMachine {
     return stdout.trim();
   }
 
-  /** Goes on after this returns; what it prints is told line by line. */
+  /** Goes on after this returns; what it prints is reported line by line. */
   start(command: string, onLine: (line: string) => void): ChildProcess {
     const [program = '', ...words] = this.#ssh();
     const child = spawn(program, [...words, command], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -516,7 +516,7 @@ const RESTRICTED: readonly Control[] = [
 const remembered = new Map<string, readonly Check[]>();
 
 /** Checks of a level as Kubernetes 1.MINOR had them; of the newest for a version that is still to come. */
-export function checksOf(level: 'baseline' | 'restricted', minor: number): readonly Check[] {
+export function selectChecks(level: 'baseline' | 'restricted', minor: number): readonly Check[] {
   const effective = Math.min(minor, NEWEST_MINOR);
   const key = `${level} ${effective}`;
   let checks = remembered.get(key);

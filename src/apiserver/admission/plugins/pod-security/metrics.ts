@@ -20,16 +20,16 @@ export class PodSecurityMetrics {
   ): void {
     add(
       this.#evaluations,
-      `decision="${allowed ? 'allow' : 'deny'}",mode="${mode}",policy_level="${policy.level}",policy_version="${versionOf(policy)}",${labelsOf(attributes)}`,
+      `decision="${allowed ? 'allow' : 'deny'}",mode="${mode}",policy_level="${policy.level}",policy_version="${versionOf(policy)}",${computeLabels(attributes)}`,
     );
   }
 
   exempted(attributes: AdmissionAttributes): void {
-    add(this.#exemptions, labelsOf(attributes));
+    add(this.#exemptions, computeLabels(attributes));
   }
 
   failed(attributes: AdmissionAttributes): void {
-    add(this.#errors, `fatal="false",${labelsOf(attributes)}`);
+    add(this.#errors, `fatal="false",${computeLabels(attributes)}`);
   }
 
   render(): string {
@@ -72,6 +72,6 @@ function versionOf({ level, version }: LevelVersion): string {
   return Number(version.slice('v1.'.length)) > SERVER_MINOR ? 'future' : version;
 }
 
-function labelsOf({ operation, gvr, subresource }: AdmissionAttributes): string {
+function computeLabels({ operation, gvr, subresource }: AdmissionAttributes): string {
   return `request_operation="${operation.toLowerCase()}",resource="${gvr.resource === 'pods' ? 'pod' : 'controller'}",subresource="${subresource}"`;
 }

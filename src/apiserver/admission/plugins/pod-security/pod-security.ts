@@ -8,7 +8,7 @@ import { fieldErrorBody, fieldErrors, statusErrors, type FieldError } from '#mac
 import type { KubeObject } from '#machinery/object.ts';
 import { forbid } from '../../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../../plugin.ts';
-import { checksOf, type PodToCheck, type Violation } from './checks.ts';
+import { selectChecks, type PodToCheck, type Violation } from './checks.ts';
 import { LEVELS, type LevelVersion } from './level.ts';
 import { PodSecurityMetrics } from './metrics.ts';
 
@@ -352,7 +352,7 @@ function labelErrors(labels: Readonly<Record<string, string>>): FieldError[] {
 /** The pod's violations of the standard. */
 export function evaluate(pod: PodToCheck, { level, version }: LevelVersion): Violation[] {
   if (level === 'privileged') return [];
-  return checksOf(level, version === 'latest' ? Infinity : Number(version.slice('v1.'.length))).flatMap(
+  return selectChecks(level, version === 'latest' ? Infinity : Number(version.slice('v1.'.length))).flatMap(
     (check) => check(pod) ?? [],
   );
 }

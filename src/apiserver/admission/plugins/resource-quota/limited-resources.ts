@@ -2,7 +2,7 @@
  * Resources whose use requires a covering quota (limitedResources of ResourceQuotaConfiguration), selected by resource name or by the object's scope.
  * After upstream's resourcequota controller.
  */
-import { usageOf, inScope } from '#component-helpers/quota-usage.ts';
+import { computeUsage, inScope } from '#component-helpers/quota-usage.ts';
 import type { ResourceQuota, ScopedResourceSelectorRequirement } from '#api/types.ts';
 import { forbid } from '../../forbid.ts';
 import type { AdmissionAttributes } from '../../plugin.ts';
@@ -29,8 +29,8 @@ export function checkLimitedResources(
     ({ apiGroup = '', resource }) => apiGroup === gvr.group && resource === gvr.resource,
   );
   if (concerned.length === 0 || !object) return;
-  const before = oldObject ? usageOf(oldObject, target) : new Map<string, never>();
-  const used = [...usageOf(object, target)]
+  const before = oldObject ? computeUsage(oldObject, target) : new Map<string, never>();
+  const used = [...computeUsage(object, target)]
     .filter(([name, amount]) => (before.has(name) ? amount.compare(before.get(name)!) > 0 : amount.sign > 0))
     .map(([name]) => name);
   const speaking = quotas.filter((quota) => inScope(object, { target, quota }));

@@ -14,7 +14,12 @@ import { forbid } from '../../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../../plugin.ts';
 import { checkLimitedResources, type LimitedResource } from './limited-resources.ts';
 import { addAmounts, parseResourceList, type ResourceAmounts } from '#component-helpers/pod-resources.ts';
-import { inScope, unstatedResources, usageOf, type QuotaTarget } from '#component-helpers/quota-usage.ts';
+import {
+  inScope,
+  unstatedResources,
+  computeUsage,
+  type QuotaTarget,
+} from '#component-helpers/quota-usage.ts';
 
 const QUOTAS = { group: '', resource: 'resourcequotas' } as const;
 /** Attempts of one charge before the client is asked to retry. */
@@ -197,7 +202,7 @@ function targetOf({ gvr }: AdmissionAttributes): QuotaTarget {
 function delta(attributes: AdmissionAttributes, quota: ResourceQuota): ResourceAmounts {
   const target = targetOf(attributes);
   const use = (object: KubeObject | undefined): ResourceAmounts =>
-    object && inScope(object, { target, quota }) ? usageOf(object, target) : new Map();
+    object && inScope(object, { target, quota }) ? computeUsage(object, target) : new Map();
   const before = attributes.operation === 'UPDATE' ? use(attributes.oldObject) : new Map<string, Quantity>();
   return addAmounts(use(attributes.object), negated(before));
 }

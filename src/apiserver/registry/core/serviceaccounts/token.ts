@@ -1,12 +1,12 @@
 /** serviceaccounts/NAME/token: issues a bound token (TokenRequest). */
 import { fieldErrors, statusErrors } from '#machinery/errors.ts';
-import { apiVersionOf, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import { formatApiVersion, parseApiVersion, type KubeObject } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import { schemaForKind } from '#api/schemas.ts';
 import type { TokenIssuer } from '../../../authn/authenticator.ts';
 import { readKind } from '../../body.ts';
 import type { WriteCall } from '../../write-call.ts';
-import { managerOf, parseMutationOptions } from '../../verb-options.ts';
+import { parseManager, parseMutationOptions } from '../../verb-options.ts';
 import type { ApiResponse } from '../../../http/request.ts';
 import { ownBody } from '../../field-manager.ts';
 import { admitBody, requireNamespace } from '../../subresources/bodies.ts';
@@ -35,8 +35,8 @@ export async function issueToken(endpoint: StoredEndpoint, call: WriteCall): Pro
   spec.expirationSeconds ??= DEFAULT_EXPIRATION_SECONDS;
   ownBody(request, {
     schema: schemaForKind(TOKEN_REQUEST)!,
-    apiVersion: apiVersionOf(TOKEN_REQUEST),
-    manager: managerOf(context, options.fieldManager),
+    apiVersion: formatApiVersion(TOKEN_REQUEST),
+    manager: parseManager(context, options.fieldManager),
     subresource: 'token',
     nowMs: core.clock.now(),
   });

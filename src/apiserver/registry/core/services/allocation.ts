@@ -15,7 +15,7 @@ import type { StoreHooks, Transaction } from '../../hooks.ts';
 import type { ResourceCache } from '../../../watchcache/resource-cache.ts';
 import { chooseFamilies, invalid, nameOf, prefersTheSame } from './families.ts';
 import { keepAllocated, keepInStep } from './fields.ts';
-import { holdingsOf, nodePortsOf, type Holdings } from './holdings.ts';
+import { collectHoldings, collectNodePorts, type Holdings } from './holdings.ts';
 import { AddressRanges, PortRange } from './ranges.ts';
 import type { SharedAllocations } from './shared-allocations.ts';
 
@@ -82,7 +82,7 @@ export class ServiceAllocation implements StoreHooks {
     this.addresses.clear();
     this.ports.clear();
     for (const entry of cache.entries.list('')) {
-      const { ips, ports } = holdingsOf((cache.parsed.of(entry) as Service).spec);
+      const { ips, ports } = collectHoldings((cache.parsed.of(entry) as Service).spec);
       for (const ip of ips) this.addresses.hold(ip);
       for (const port of ports) this.ports.hold(port);
     }
@@ -117,7 +117,7 @@ export class ServiceAllocation implements StoreHooks {
   }
 
   afterDelete(object: KubeObject): Promise<void> | undefined {
-    const holdings = holdingsOf((object as Service).spec);
+    const holdings = collectHoldings((object as Service).spec);
     this.#giveBack(holdings);
     return this.#shared?.free(object as Service, holdings);
   }
@@ -279,7 +279,7 @@ export class ServiceAllocation implements StoreHooks {
   /** Of a Service that has some already. */
   #takeMorePorts(service: Service, stored: ServiceSpec, taken: Holdings): void {
     const spec = service.spec!,
-      own = new Set(nodePortsOf(stored)),
+      own = new Set(collectNodePorts(stored)),
       seen = new Set<string>();
     spec.ports?.forEach((port, i) => {
       if (!port.nodePort && !needsNodePort(spec)) return;
@@ -335,8 +335,8 @@ function isGivenAddress(spec: ServiceSpec, stored: ServiceSpec | undefined): boo
 
 /** What an update no longer needs. */
 function leftOver({ service, stored }: Change): Holdings {
-  const before = holdingsOf(stored),
-    after = holdingsOf(service.spec);
+  const before = collectHoldings(stored),
+    after = collectHoldings(service.spec);
   return {
     ips: before.ips.filter((ip) => !after.ips.includes(ip)),
     ports: before.ports.filter((port) => !after.ports.includes(port)),

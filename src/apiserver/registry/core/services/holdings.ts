@@ -6,7 +6,7 @@ export interface Holdings {
   readonly ports: number[];
 }
 
-export function holdingsOf(spec: ServiceSpec = {}): Holdings {
+export function collectHoldings(spec: ServiceSpec = {}): Holdings {
   return { ips: addressesOf(spec), ports: portsOf(spec) };
 }
 
@@ -16,13 +16,13 @@ export function addressesOf({ type, clusterIP, clusterIPs }: ServiceSpec): strin
   return all.filter((ip) => ip !== '' && ip !== 'None');
 }
 
-export function nodePortsOf({ ports = [] }: ServiceSpec): number[] {
+export function collectNodePorts({ ports = [] }: ServiceSpec): number[] {
   return ports.flatMap(({ nodePort }) => (nodePort ? [nodePort] : []));
 }
 
 /** Protocols may share a port: it is here once. */
 function portsOf(spec: ServiceSpec): number[] {
   if (spec.type !== 'NodePort' && spec.type !== 'LoadBalancer') return [];
-  const all = [...nodePortsOf(spec), ...(spec.healthCheckNodePort ? [spec.healthCheckNodePort] : [])];
+  const all = [...collectNodePorts(spec), ...(spec.healthCheckNodePort ? [spec.healthCheckNodePort] : [])];
   return [...new Set(all)];
 }
