@@ -1,9 +1,9 @@
 /**
- * The authorizer that expressions ask: authorizer.group('apps').resource('deployments').namespace('x').check('create').allowed().
+ * The `authorizer` variable of expressions: authorizer.group('apps').resource('deployments').namespace('x').check('create').allowed().
  *
- * Expressions are evaluated synchronously, authorizers may answer later. A check without an answer ends the evaluation; `resolving` waits for
- * the answer and evaluates once more, until none is missing. Each round adds an answer, each answer is remembered, and checks are so dear that
- * an expression's budget has room for two: the rounds are few.
+ * Expressions are evaluated synchronously, authorizers may be asynchronous. A check without a result ends the evaluation; `resolving` awaits the result
+ * and evaluates again, until none is missing. Results are cached, and checks are so expensive that an expression's budget allows two: there are
+ * few rounds.
  */
 import type { Meter } from './budget.ts';
 import { Message } from './datatypes.ts';

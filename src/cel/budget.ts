@@ -33,8 +33,8 @@ export class Meter {
   }
 
   /**
-   * Evaluates within a limit of its own. `outer` is the evaluation that this one is a part of (a policy's variable): it pays as well, and
-   * what it has left bounds this one.
+   * Evaluates within a limit of its own. `outer` is the enclosing evaluation (a policy's variable): it is charged as well, and its remaining budget bounds
+   * this one.
    */
   static measure<T>(
     limit: number,

@@ -1,6 +1,6 @@
 /**
- * Finds out the type of each part of an expression, and which overloads its calls may mean. Reports all that is wrong, in cel-go's words; after
- * cel-go's checker/checker.go. Sets `type`, `overloads` and resolved names in the tree.
+ * Type-checks an expression and resolves the overloads of its calls. Reports all errors with cel-go's texts; after cel-go's checker/checker.go. Sets
+ * `type`, `overloads` and resolved names in the tree.
  */
 import {
   listChildren,

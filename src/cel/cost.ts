@@ -1,7 +1,7 @@
 /**
- * What an expression may cost at most, estimated from its checked syntax tree and from the sizes that what it reads may have: after the cost models of
- * cel-go and of Kubernetes' functions, whose every number decides which expressions are let in. Which sizes there are is declared-sizes.ts' matter;
- * what evaluations really cost is counted in budget.ts.
+ * Estimates the maximum cost of an expression from its checked syntax tree and the sizes of its inputs: the cost models of cel-go and of Kubernetes'
+ * functions, whose every number decides which expressions are accepted. declared-sizes.ts derives the sizes; budget.ts counts the costs of
+ * evaluations.
  */
 import { callEstimate } from './cost-functions.ts';
 import {

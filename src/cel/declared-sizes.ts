@@ -1,6 +1,6 @@
 /**
- * How large values of a schema may be, as upstream derives it for the cost of validation rules: from maxLength, maxItems and maxProperties, else from what
- * fits into a request. Sizes of numbers and objects are not declared, which makes comparing them free.
+ * Maximum sizes of a schema's values, as upstream derives them for the cost of validation rules: from maxLength, maxItems and maxProperties, else from the
+ * request size limit. Numbers and objects have no declared size, which makes comparing them free.
  */
 import type { Structural } from '#machinery/structural.ts';
 import type { SizeOf } from './cost.ts';

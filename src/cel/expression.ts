@@ -1,5 +1,5 @@
 /**
- * One CEL expression of whoever configures the cluster: admission policies, match conditions of webhooks, claims of tokens, device selectors.
+ * A CEL expression of the cluster's configuration: admission policies, match conditions of webhooks, claims of tokens, device selectors.
  * Compiled and type-checked once, evaluated often, within a budget, with regular expressions in linear time. Validation rules of custom
  * resources, whose costs are estimated beforehand, are in rules.ts.
  *
@@ -7,7 +7,7 @@
  *   const expression = compileExpression('object.spec.replicas <= 5', { variables, result: 'bool' });
  *   expression.evaluate({ object, request });   // true
  *
- * What knows about the API server (its authorizer) is an extension: a caller's own type, with functions, that variables may have.
+ * The API server's own types (the authorizer) are extensions: a caller's type with functions, which variables may have.
  */
 import { performance } from 'node:perf_hooks';
 import type { Structural } from '#machinery/structural.ts';
@@ -27,10 +27,10 @@ import { CelTypes } from './types.ts';
 import { fromCel, toCel } from './values.ts';
 
 /**
- * 'dyn' | 'string' | 'bool' | 'int' | 'double' | 'map' | 'list<string>' …: as cel-go names types.
- * The name of an extension that the compiler was made with: a value of the extension's type.
- * A schema: objects of these fields; an expression that names others does not compile. The value may be null.
- * Fields with types: an object whose fields are functions that answer CEL values, called when an expression reads them, with its meter.
+ * 'dyn' | 'string' | 'bool' | 'int' | 'double' | 'map' | 'list<string>' …: cel-go's names of types.
+ * The name of an extension of the compiler: a value of the extension's type.
+ * A schema: objects with these fields; an expression that selects others does not compile. The value may be null.
+ * Fields with types: an object whose fields are functions that return CEL values, called when an expression reads them, with its meter.
  */
 type VariableType = string | Structural | CelFields;
 
@@ -68,8 +68,8 @@ export interface Expression {
   /** The maximum cost for variables of such sizes. */
   maxCost(sizeOf: SizeOf): number;
   /**
-   * Values are JSON (numbers without fraction are ints), and so is the result. A variable without value is unknown, which is an error where
-   * the expression reads it. Throws CelRuntimeError, CelCostError among them.
+   * Values are JSON (numbers without fraction are ints), and so is the result. A variable without a value is unknown, which is an error when the expression
+   * reads it. Throws CelRuntimeError, CelCostError among them.
    */
   evaluate(values: Readonly<Record<string, unknown>>, options?: EvaluationOptions): unknown;
   /** As evaluate, with the result as expressions see it: to be a variable of another. */

@@ -1,6 +1,6 @@
 /**
  * Kubernetes' CEL functions beside the standard ones: strings, regular expressions (in linear time), lists, sets, URLs, IP addresses, CIDRs,
- * quantities, formats, versions. What is not here does not compile.
+ * quantities, formats, versions. Other functions do not compile.
  */
 import { RE2JS } from 're2js';
 import {

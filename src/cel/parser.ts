@@ -1,7 +1,7 @@
 /**
  * Parses expressions: cel-go's grammar with optional syntax (a.?b, a[?b], [?x], {?k: v}), constructions (Object{...}) and Kubernetes' macros.
- * What is no token, what is one too many, and what stands behind the expression is reported together; parsing ends at the first problem of
- * another kind, since what follows it cannot be told.
+ * Invalid characters, extraneous tokens and input after the expression are reported together; parsing stops at the first error of another kind,
+ * since the rest cannot be interpreted.
  */
 import {
   listChildren,

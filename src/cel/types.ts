@@ -1,6 +1,6 @@
 /**
- * The CEL types of a schema, and values of objects as values of those types. Integers are bigints, dates and durations their own types, objects
- * values with the declared fields alone, so that expressions are checked against the fields that are there.
+ * CEL types of a schema, and conversion of objects to values of those types. Integers are bigints, dates and durations have types of their own, objects
+ * expose the declared fields only, so that expressions are checked against existing fields.
  */
 import { isJsonObject } from '#machinery/json.ts';
 import { parseGoDuration } from '#machinery/go-duration.ts';

@@ -1,6 +1,6 @@
 /**
- * Values of the wire as values of expressions, and back. Whole numbers are ints, others doubles, objects maps. Objects are converted as they
- * are read: an expression that asks for one field of a large object costs no more than that.
+ * Converts JSON to values of expressions and back. Whole numbers are ints, others doubles, objects maps. Objects are converted lazily: an expression that
+ * reads one field of a large object costs no more than that.
  */
 import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
 import { CelObject, Duration, Message, Optional, timeText, UnsignedInt } from './datatypes.ts';

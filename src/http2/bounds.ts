@@ -1,5 +1,5 @@
 /**
- * Every bound of an HTTP/2 connection and what happens beyond it. docs/http2.md lists them; attacks.test.ts holds each one. Bounds that depend on
+ * Every bound of an HTTP/2 connection and the effect beyond it. docs/http2.md lists them; attacks.test.ts tests each one. Bounds that depend on
  * the server (streams, header bytes, idle time) are options of Http2Connection.
  */
 
@@ -16,8 +16,8 @@ export const PAUSE_BYTES = 2 * SOCKET_HIGH_BYTES;
 /** CONTINUATION frames of one header block. Beyond: GOAWAY with ENHANCE_YOUR_CALM. */
 export const MAX_CONTINUATIONS = 64;
 /**
- * A decoded header list above the limit is answered with 431; one of so many times the limit ends the connection with ENHANCE_YOUR_CALM: a block of
- * one-byte references would otherwise decode to thousands of times its size.
+ * A decoded header list above the limit gets 431; one above this multiple of it ends the connection with ENHANCE_YOUR_CALM: a block of one-byte
+ * references would otherwise decode to thousands of times its size.
  */
 export const MAX_HEADER_LIST_FACTOR = 4;
 /** Dynamic table size updates at the start of a header block (RFC 7541, section 4.2). Beyond: COMPRESSION_ERROR. */
@@ -26,8 +26,8 @@ export const MAX_TABLE_SIZE_UPDATES = 2;
 /** Settings in one SETTINGS frame, as Go's server. Beyond, or when one is repeated: PROTOCOL_ERROR. */
 export const MAX_SETTINGS = 100;
 /**
- * Frames that cost work and serve no request (PING, SETTINGS, PRIORITY, empty DATA, frames on closed streams, refused streams, window updates
- * nothing waits for, windows that force tiny DATA frames): at once, and per second in the long run. Beyond: GOAWAY with ENHANCE_YOUR_CALM.
+ * Frames that cost work without serving a request (PING, SETTINGS, PRIORITY, empty DATA, frames on closed streams, refused streams, needless window
+ * updates, windows that force tiny DATA frames): burst and rate per second. Beyond: GOAWAY with ENHANCE_YOUR_CALM.
  */
 export const MAX_UNPRODUCTIVE_FRAMES = 10_000;
 export const UNPRODUCTIVE_FRAMES_PER_SECOND = 100;

@@ -1,6 +1,6 @@
 /**
- * The server side of one HTTP/2 connection (RFC 9113): frames in, requests to the handler, responses out. Written for the short responses
- * of an API server: headers and body of one leave in one write. No push, no priorities, no extensions; docs/http2.md says what is implemented.
+ * The server side of one HTTP/2 connection (RFC 9113): decodes frames, calls the handler, writes responses. Optimized for the short responses of an API
+ * server: headers and body leave in one write. No push, priorities or extensions; docs/http2.md lists what is implemented.
  *
  *   preface ─► SETTINGS both ways ─► streams … ─► GOAWAY (shutdown, idle, or the client's fault) ─► last stream ends ─► closed
  *

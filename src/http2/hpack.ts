@@ -1,6 +1,6 @@
 /**
- * Header compression of HTTP/2 (RFC 7541): reading with the dynamic table, since clients use it, writing without, since what differs between
- * our answers is not worth remembering.
+ * Header compression of HTTP/2 (RFC 7541): decodes with the dynamic table, which clients use; encodes without it, since our response headers rarely
+ * repeat.
  */
 import { MAX_TABLE_SIZE_UPDATES } from './bounds.ts';
 import { ConnectionError, ErrorCode } from './frames.ts';

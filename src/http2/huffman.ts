@@ -1,6 +1,6 @@
 /**
- * The Huffman code of HPACK (RFC 7541, appendix B), for reading only: what we send is short and goes out plain. The code is canonical, so the
- * lengths of its words are all there is to know; the tables are made of them at first use.
+ * The Huffman code of HPACK (RFC 7541, appendix B), decoding only: our headers are short and sent plain. The code is canonical, so the code lengths
+ * determine it; the tables are built on first use.
  */
 
 /** Length in bits of each symbol's word, in base 36: 256 bytes, then the end of the string. */

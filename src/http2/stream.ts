@@ -1,6 +1,6 @@
 /**
- * One request and its answer on an HTTP/2 connection. The connection reads and writes frames; this keeps what belongs to one stream: the body
- * that comes in, what waits to go out, and whether either side is done.
+ * One request and its response on an HTTP/2 connection. The connection reads and writes frames; this class holds the state of one stream: the request
+ * body, the queued response, and which sides have ended.
  *
  *   open ──END_STREAM from the client──► half-closed ──our END_STREAM──► closed        reset by either side, connection lost: closed
  */

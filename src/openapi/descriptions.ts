@@ -1,6 +1,5 @@
 /**
- * What `kubectl explain` says of types, fields and parameters: our own words in description-table.ts, and for the rest a plain sentence made
- * of the field's name and type.
+ * Descriptions for `kubectl explain`: our own texts in description-table.ts, and for other fields a sentence generated from name and type.
  */
 import {
   commonFields,

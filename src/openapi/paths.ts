@@ -1,6 +1,6 @@
 /**
- * OpenAPI v3 paths and operations of a resource, derived from its discovery facts. Built-in and custom resources take the same path;
- * they differ in the encodings they speak and in where the definitions of their kinds are.
+ * OpenAPI v3 paths and operations of a resource, derived from its discovery data. Built-in and custom resources share this code; they differ in their
+ * encodings and in the location of their definitions.
  */
 import type { GroupVersion, GroupVersionKind } from '#machinery/object.ts';
 import { describeParameter } from './descriptions.ts';

@@ -1,6 +1,6 @@
 /**
- * An OpenAPI v2 document as protobuf: gnostic's openapi.v2.Document, which kubectl and client-go ask for. Field numbers are those of its published
- * .proto file; what a cluster's document never has (contact, license, OAuth, files, XML) is not written.
+ * An OpenAPI v2 document as protobuf: gnostic's openapi.v2.Document, used by kubectl and client-go. Field numbers are those of its published .proto file;
+ * parts that a cluster's document never has (contact, license, OAuth, files, XML) are omitted.
  */
 import { Message } from '#machinery/codec/message.ts';
 import { asList, asObject, type JsonObject } from '#machinery/json.ts';

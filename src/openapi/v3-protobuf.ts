@@ -1,6 +1,6 @@
 /**
- * An OpenAPI v3 document as protobuf: gnostic's openapi.v3.Document, which client-go may ask for. Field numbers are those of its published .proto file; what
- * a cluster's document never has (servers, callbacks, links, examples, OAuth, XML) is not written.
+ * An OpenAPI v3 document as protobuf: gnostic's openapi.v3.Document, which client-go may request. Field numbers are those of its published .proto file;
+ * parts that a cluster's document never has (servers, callbacks, links, examples, OAuth, XML) are omitted.
  */
 import { Message } from '#machinery/codec/message.ts';
 import { asList, asObject, type JsonObject } from '#machinery/json.ts';

@@ -1,6 +1,6 @@
 /**
- * The OpenAPI v3 documents of the built-in API, one per group and version as upstream cuts them, derived from schemas and discovery facts.
- * buildDocument makes one of any resources: custom resources add theirs with it.
+ * The OpenAPI v3 documents of the built-in API, one per group and version as upstream's, derived from schemas and discovery data. buildDocument also
+ * builds those of custom resources.
  */
 import { createHash } from 'node:crypto';
 import type { GroupVersion, GroupVersionKind } from '#machinery/object.ts';

@@ -1,7 +1,6 @@
 /**
- * Makes X.509 v3 certificates (RFC 5280): authorities, self-signed or under a parent, and the leaves they sign. Pure except for randomness;
- * files are its callers' concern. New keys are ECDSA P-256 unless another algorithm is asked for; an authority's key may be RSA, Ed25519 or any
- * of the three curves.
+ * Creates X.509 v3 certificates (RFC 5280): authorities, self-signed or under a parent, and their leaves. Pure except for randomness; callers handle files.
+ * New keys are ECDSA P-256 unless another algorithm is requested; an authority's key may be RSA, Ed25519 or any of the three curves.
  */
 import { createPrivateKey, createPublicKey, randomBytes, X509Certificate, type KeyObject } from 'node:crypto';
 import { bitString, boolean, explicit, implicit, integer, octetString, oid, sequence, time } from './der.ts';

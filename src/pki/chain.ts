@@ -55,8 +55,8 @@ function isTrustedBy(
 }
 
 /**
- * A text with one or more certificates and the first one's key, in whatever order. Throws PemError when one of them is missing or damaged, or when
- * they do not belong together.
+ * A PEM text with one or more certificates and the first one's key, in any order. Throws PemError when one of them is missing or damaged, or when they
+ * do not match.
  */
 export function readPair(text: string): KeyPair & { readonly certificates: readonly X509Certificate[] } {
   const certificates = certificatesIn(text);

@@ -1,6 +1,6 @@
 /**
- * Just enough DER (X.690) to write certificates and requests, and to find fields in one. Not a general ASN.1 library; keys, signatures and
- * certificates that are only read are node:crypto's concern.
+ * The subset of DER (X.690) needed to write certificates and requests, and to find their fields. Not a general ASN.1 library; node:crypto handles keys,
+ * signatures and certificates that are only read.
  */
 
 export const TAG = {

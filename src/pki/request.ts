@@ -1,6 +1,6 @@
 /**
- * PKCS #10 certificate signing requests (RFC 2986): makes them, reads them, and checks that a request is signed by the key it names. What a
- * signer demands of subject, names and usages is the signer's concern.
+ * PKCS #10 certificate signing requests (RFC 2986): creates and parses them, and checks that a request is signed by its own key. Signers check subject,
+ * names and usages.
  */
 import { constants, createPrivateKey, createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { extension } from './certificate.ts';
@@ -72,8 +72,8 @@ interface Signed {
 }
 
 /**
- * From PEM: the first block, which must be a request, whatever stands around it. Its signature is not checked: checkRequestSignature does.
- * Throws an Error whose message is upstream's, also for a request of more than 128 KiB or 1000 names.
+ * Parses PEM: the first block, which must be a request; other text is ignored. Does not check its signature: checkRequestSignature does. Throws an Error
+ * with upstream's message, also for a request of more than 128 KiB or 1000 names.
  */
 export function readRequest(pem: string): CertificateRequest {
   const [block] = pemBlocks(pem);

@@ -1,7 +1,7 @@
 /**
- * Connection tracking entries that would keep UDP datagrams from a Service's endpoints: UDP has no end of a connection, so an entry made before the
- * Service (not translated) or for an endpoint that is gone lives on for as long as the client sends from the same port. Found and deleted over
- * netlink, as upstream's proxy does (pkg/proxy/conntrack); no program is needed. TCP is left alone: its connections end.
+ * Deletes connection tracking entries that would keep UDP datagrams from a Service's endpoints: UDP connections have no end, so an entry created before the
+ * Service (not translated) or for a removed endpoint persists while the client sends from the same port. Uses netlink, as upstream's proxy does
+ * (pkg/proxy/conntrack), without another program. TCP entries are kept: TCP connections end.
  *
  *   rules applied ─► request() ─► dump of all UDP entries ─► those whose reply does not come from a serving endpoint ─► delete each
  */

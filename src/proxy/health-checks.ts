@@ -1,6 +1,6 @@
 /**
- * Health check node ports: a load balancer outside asks each node whether it has endpoints of a Service whose outside traffic stays on the
- * node (externalTrafficPolicy Local), and spares the others. Answers as upstream's service proxy does; knows no rules.
+ * Health check node ports: external load balancers query each node for local endpoints of a Service with externalTrafficPolicy Local, and skip the others.
+ * Responses as upstream's service proxy; independent of rules.
  */
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { errorMessage, type Logger } from '#stdx/log.ts';

@@ -1,6 +1,6 @@
 /**
- * What the proxy makes of Services and EndpointSlices: for each service port, the addresses it is reached by and the endpoints that take
- * its connections. Pure; knows no nftables. Follows upstream's service proxy (categorised endpoints, terminating endpoints as a last resort).
+ * Computes from Services and EndpointSlices, for each service port, its addresses and the endpoints of its connections. Pure; independent of nftables.
+ * Follows upstream's service proxy (categorized endpoints, terminating endpoints as a last resort).
  */
 import { createHash } from 'node:crypto';
 import type { EndpointSlice, Service } from '#api/types.ts';

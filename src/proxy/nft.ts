@@ -1,7 +1,6 @@
 /**
- * Renders the model as the wanted content of one nftables table, and the difference between two such contents as a script for `nft -f -`,
- * which applies it in one transaction. Lookups go through maps keyed by address, protocol and port, so the cost for a packet does not grow with
- * the number of services.
+ * Renders the model as the desired content of one nftables table, and the difference of two contents as a script for `nft -f -`, which applies it in one
+ * transaction. Lookups use maps keyed by address, protocol and port, so the cost of a packet does not grow with the number of services.
  *
  *   prerouting, output ─► services ─► map service-ips / service-nodeports ─► svc-… (or ext-…) ─► random choice ─► ep-… ─► dnat
  *   forward, input, output (after dnat) ─► map no-endpoints ─► reject or drop            postrouting ─► marked? masquerade

@@ -1,6 +1,6 @@
 /**
- * The service proxy: keeps this machine's nftables rules equal to the cluster's Services. Changes are gathered for a few milliseconds, then
- * applied as one transaction; when one fails, or the kernel turns out to have something else, the whole table is written anew.
+ * The service proxy: keeps this machine's nftables rules equal to the cluster's Services. Changes are gathered for a few milliseconds, then applied in one
+ * transaction; when one fails, or the kernel's table differs, the whole table is rewritten.
  *
  *   informers ──change──► dirty ──GATHER_MS──► model ─► content ─► difference ─► nft ──ok──► current
  *                                                                                 '──failed──► full rewrite with backoff
