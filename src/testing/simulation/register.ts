@@ -1,0 +1,42 @@
+/**
+ * One key of the API as a model for linearizability.ts: its state is the resourceVersion of the object, 0 where there is none. Writes that are known to have
+ * happened are ordered by their revision already, so that the search only places what has no revision of its own: reads and refusals.
+ */
+import type { Revision } from '#storage/store.ts';
+import type { Model, Operation } from './linearizability.ts';
+
+/** What the operation saw or did. */
+export type KeyResult =
+  /** It replaced this revision (0: it created the object) by another (0: it deleted the object). */
+  | { readonly kind: 'wrote'; readonly replaced: Revision; readonly revision: Revision }
+  /** Read: 0 where the object was not found. */
+  | { readonly kind: 'read'; readonly revision: Revision }
+  /** Refused since the object exists, since it does not, or since it is not of the revision that was expected. */
+  | { readonly kind: 'exists' }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'conflict'; readonly expected: Revision };
+
+export interface KeyOperation extends Operation {
+  /** Who did what, for reports. */
+  readonly what: string;
+  readonly result: KeyResult;
+}
+
+export const keyModel: Model<Revision, KeyOperation> = {
+  initial: 0,
+  keyOf: String,
+  step(state, { result }) {
+    switch (result.kind) {
+      case 'wrote':
+        return state === result.replaced ? result.revision : undefined;
+      case 'read':
+        return state === result.revision ? state : undefined;
+      case 'exists':
+        return state === 0 ? undefined : state;
+      case 'absent':
+        return state === 0 ? state : undefined;
+      case 'conflict':
+        return state === result.expected || state === 0 ? undefined : state;
+    }
+  },
+};
