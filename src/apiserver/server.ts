@@ -297,7 +297,7 @@ function startConsistencyChecks(core: ServerCore, { store, cache, servedEndpoint
       const regarding = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
       const event = { regarding, message, reason: 'WatchCacheInconsistent', component: 'kube-apiserver' };
       recordEvent(internal, { ...event, nowMs: clock.now() }).catch((error: unknown) =>
-        log.warn('an event could not be recorded', { error: errorMessage(error) }),
+        log.warn('error recording an event', { error: errorMessage(error) }),
       );
     },
   });

@@ -94,7 +94,7 @@ class LocalBalancer implements Balancer {
         ejected: ({ key }, problem) => this.#ejected(key, problem),
         cut: ({ key }, connections) => {
           this.#metrics.cut.add(label('server', key), connections);
-          this.#log.info('connections to an ejected API server are cut', { server: key, connections });
+          this.#log.info('closing connections to an ejected API server', { server: key, connections });
         },
       },
     });
@@ -131,7 +131,7 @@ class LocalBalancer implements Balancer {
     this.#seeds.start();
     this.#listeners = await Promise.all(listen.map((address) => this.#listen(address)));
     await this.#status?.start();
-    this.#log.info('balancer listens', {
+    this.#log.info('balancer listening', {
       listen: listen.map(formatAddress).join(' '),
       servers: this.#pool.servers.map(({ key }) => key).join(' '),
     });
@@ -218,12 +218,12 @@ class LocalBalancer implements Balancer {
     this.#checkers.get(key)?.close();
     this.#checkers.delete(key);
     this.#metrics.gone(key);
-    this.#log.info('API server is no longer named', { server: key });
+    this.#log.info('API server removed', { server: key });
   }
 
   #ejected(key: string, problem: string): void {
     this.#metrics.ejections.add(label('server', key));
-    this.#log.warn('API server is ejected', { server: key, problem });
+    this.#log.warn('API server ejected', { server: key, problem });
   }
 
   /** An empty list is ignored: some server served it. */
@@ -243,7 +243,10 @@ class LocalBalancer implements Balancer {
     try {
       writeLastGoodList(listFile, this.#list);
     } catch (error) {
-      this.#log.error('cannot keep the list of API servers', { path: listFile, error: errorMessage(error) });
+      this.#log.error('error storing the list of API servers', {
+        path: listFile,
+        error: errorMessage(error),
+      });
     }
   }
 
@@ -255,7 +258,10 @@ class LocalBalancer implements Balancer {
       (address) => !own.has(formatAddress(address)),
     );
     if (all.length > MAX_SERVERS)
-      this.#log.warn('more API servers than the balancer takes', { servers: all.length, taken: MAX_SERVERS });
+      this.#log.warn('more API servers than the balancer supports', {
+        servers: all.length,
+        taken: MAX_SERVERS,
+      });
     this.#pool.setServers(all.slice(0, MAX_SERVERS));
   }
 }

@@ -19,14 +19,14 @@ export function readLastGoodList(path: string, log: Logger): readonly Address[] 
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
-      log.error('cannot read the last list of API servers', { path, error: errorMessage(error) });
+      log.error('error reading the last list of API servers', { path, error: errorMessage(error) });
     return [];
   }
   try {
     return parseList(text);
   } catch (error) {
     const kept = keepDamaged(path);
-    log.error('the last list of API servers is damaged and not used', {
+    log.error('the last list of API servers is damaged, ignoring it', {
       path,
       ...(kept ? { kept } : {}),
       error: errorMessage(error),

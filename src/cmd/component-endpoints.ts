@@ -96,7 +96,7 @@ function followPair(
   { log, replace }: Pick<EndpointsPlan, 'log'> & { readonly replace: () => void },
 ): { close(): void } {
   const kept = (error: unknown): void =>
-    log.error('the changed serving certificate cannot be used, the old one stays', {
+    log.error('the changed serving certificate is invalid, keeping the previous one', {
       error: errorMessage(error),
     });
   return watchFiles({

@@ -29,15 +29,15 @@ export class FollowedConnection {
       changed: () => {
         try {
           this.#reload(read());
-          log.info('kubeconfig read again', { file });
+          log.info('kubeconfig reloaded', { file });
         } catch (error) {
-          log.error('the changed kubeconfig cannot be used, the old credentials stay', {
+          log.error('the changed kubeconfig is invalid, keeping the previous credentials', {
             error: errorMessage(error),
           });
         }
       },
       unreadable: (error) =>
-        log.error('the kubeconfig cannot be read, the old credentials stay', { error: error.message }),
+        log.error('error reading the kubeconfig, keeping the previous credentials', { error: error.message }),
     });
   }
 

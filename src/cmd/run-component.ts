@@ -247,7 +247,7 @@ async function runUntilStopped({ component, api, log, signal, state }: Running):
     await Promise.race([start, stopped, failed.promise]);
     endRelease = releaseMemoryWhenQuiet({ clock: realClock, log, trims: true });
     state.isStarted = true;
-    if (!signal.aborted) log.info('at work');
+    if (!signal.aborted) log.info('running');
     await Promise.race([stopped, failed.promise]);
   } finally {
     await bounded(component.stop(), { ms: STOP_TIMEOUT_MS, log });

@@ -53,7 +53,7 @@ it('detects a store that is not writable, logs it once, and recovers by a probe'
   await clock.advance(5_000);
   assert.equal(store.writeProblem, undefined);
   assert.deepEqual(logged, [
-    `ERROR store is not writable error="${FULL.message}"`,
+    `ERROR the store is not writable error="${FULL.message}"`,
     'INFO  store is writable again',
   ]);
 });

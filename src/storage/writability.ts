@@ -58,7 +58,7 @@ export function watchWrites(
   };
   const failed = (error: unknown): void => {
     if (!(error instanceof StoreError) || !STORE_FAULTS.has(error.code)) return;
-    if (problem === undefined) log.error('store is not writable', { error: errorMessage(error) });
+    if (problem === undefined) log.error('the store is not writable', { error: errorMessage(error) });
     problem = error.message;
     tryLater();
   };

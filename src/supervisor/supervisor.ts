@@ -65,7 +65,7 @@ export class Supervisor {
     try {
       wanted = groupPrograms(machine.read().services);
     } catch (error) {
-      log.error('the record of this machine cannot be read, its services stay as they are', {
+      log.error('error reading the record of this machine, its services are unchanged', {
         error: errorMessage(error),
       });
       return;
@@ -137,7 +137,7 @@ export class Supervisor {
         ),
       );
     } catch (error) {
-      log.error('the list of running services cannot be written', { error: errorMessage(error) });
+      log.error('error writing the list of running services', { error: errorMessage(error) });
     }
     changed?.(this.status());
   }

@@ -104,7 +104,7 @@ export class AvailabilityController {
     } catch (error) {
       failed = true;
       if (!isStatusError(error, 'NotFound'))
-        log.warn('the condition of an APIService could not be written', {
+        log.warn('error writing the condition of an APIService', {
           apiservice: name,
           error: errorMessage(error),
         });

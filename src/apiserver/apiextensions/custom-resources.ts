@@ -275,7 +275,7 @@ export class CustomResources {
         await this.#reconcile(name);
       } catch (error) {
         if (this.#stopped) break;
-        this.#options.log.warn('a custom resource definition could not be taken care of, trying again', {
+        this.#options.log.warn('error syncing a custom resource definition, retrying', {
           definition: name,
           error: errorMessage(error),
         });

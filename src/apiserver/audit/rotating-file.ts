@@ -95,7 +95,7 @@ export class RotatingFile {
     this.#tidying = this.#tidying
       .then(() => this.#tidy(aside))
       .catch((error: unknown) =>
-        this.#log.warn('old audit logs cannot be tidied up', { error: errorMessage(error) }),
+        this.#log.warn('error removing old audit logs', { error: errorMessage(error) }),
       );
   }
 

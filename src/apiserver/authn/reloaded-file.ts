@@ -31,7 +31,7 @@ export class ReloadedFile<T> {
       clock,
       changed: ([text = '']) => this.#take(text),
       unreadable: (error) =>
-        log.error('a file cannot be read; what was read before stays in force', {
+        log.error('error reading a file, keeping its previous content', {
           file: path,
           error: errorMessage(error),
         }),
@@ -52,9 +52,9 @@ export class ReloadedFile<T> {
     try {
       this.value = parse(text);
       this.generation += 1;
-      log.info('file read again', { file: path });
+      log.info('file reloaded', { file: path });
     } catch (error) {
-      log.error('a changed file cannot be used; what was read before stays in force', {
+      log.error('a changed file is invalid, keeping its previous content', {
         file: path,
         error: errorMessage(error),
       });

@@ -276,7 +276,7 @@ export class ServiceAccountTokens implements TokenAuthenticator {
         };
       })
       .catch((error: unknown) =>
-        log.warn('the last use of a legacy token could not be noted', {
+        log.warn('error recording the last use of a legacy token', {
           namespace,
           name,
           error: errorMessage(error),

@@ -60,7 +60,7 @@ export function keepAggregated({ internal, log }: AggregationOptions): () => voi
       dirty = false;
       await pass().catch((error: unknown) => {
         if (stopped) return;
-        log.warn('could not write the rules of an aggregated ClusterRole, trying again', {
+        log.warn('error writing the rules of an aggregated ClusterRole, retrying', {
           error: errorMessage(error),
         });
         setTimeout(schedule, RETRY_MS).unref();

@@ -48,7 +48,7 @@ export function followConfiguration(
       log.info('the authorization configuration was reloaded', { path });
     } catch (error) {
       reloaded('failure');
-      log.error('the changed authorization configuration is not used, the one before stays', {
+      log.error('the changed authorization configuration is invalid, keeping the previous one', {
         path,
         error: errorMessage(error),
       });
@@ -68,7 +68,7 @@ export function followConfiguration(
     changed: ([text = '']) => reload(text),
     unreadable: (error) => {
       reloaded('failure');
-      log.error('the authorization configuration cannot be read, the one before stays', {
+      log.error('error reading the authorization configuration, keeping the previous one', {
         path,
         error: errorMessage(error),
       });

@@ -67,7 +67,7 @@ export class IdentityLease {
       this.renew()
         .then(() => this.#removeExpired())
         .catch((error: unknown) =>
-          this.#options.log.warn('the lease of this API server was not renewed, trying again', {
+          this.#options.log.warn('error renewing the lease of this API server, retrying', {
             lease: this.#name,
             error: errorMessage(error),
           }),

@@ -86,7 +86,7 @@ export class ServerLeases {
       this.#renewing = this.#renew();
       this.#renewing
         .then(onChange, (error: unknown) =>
-          log.warn('the lease that keeps this server among the endpoints was not renewed, trying again', {
+          log.warn('error renewing the endpoint lease of this server, retrying', {
             error: errorMessage(error),
           }),
         )
@@ -110,7 +110,7 @@ export class ServerLeases {
     const { store, clock, log, onChange } = this.#options;
     const reopen = (error?: unknown): void => {
       if (this.#stopped) return;
-      log.warn('the watch on the leases of API servers ended, opening it again', {
+      log.warn('the watch of API server leases ended, reopening it', {
         error: errorMessage(error),
       });
       clock.after(REOPEN_MS, () => this.#follow());

@@ -251,7 +251,7 @@ export class ServiceRepair {
     const { internal, clock, log } = this.#options;
     log.warn(event.message, { reason: event.reason });
     await recordEvent(internal, { regarding, ...event, nowMs: clock.now() }).catch((error: unknown) =>
-      log.warn('an event could not be recorded', { error: errorMessage(error) }),
+      log.warn('error recording an event', { error: errorMessage(error) }),
     );
   }
 }

@@ -91,7 +91,7 @@ class FileEncryption implements Encryption {
       },
       unreadable: (error) => {
         this.#metrics.reloaded('failure', clock.now());
-        log.error('the encryption configuration cannot be read, the one before stays', {
+        log.error('error reading the encryption configuration, keeping the previous one', {
           file,
           error: errorMessage(error),
         });
@@ -128,7 +128,7 @@ class FileEncryption implements Encryption {
       this.#store?.keysChanged();
     } catch (error) {
       this.#metrics.reloaded('failure', clock.now());
-      log.error('the changed encryption configuration is not used, the one before stays', {
+      log.error('the changed encryption configuration is invalid, keeping the previous one', {
         file,
         error: errorMessage(error),
       });

@@ -211,7 +211,7 @@ export class KmsProvider implements Transformer {
     } catch (error) {
       this.#problem = errorMessage(error);
       if (before !== this.#problem && !this.#closed)
-        log.error('a KMS plugin is of no use', { provider: this.name, error: this.#problem });
+        log.error('KMS plugin is unhealthy', { provider: this.name, error: this.#problem });
     }
     this.#polledAtMs = clock.monotonic();
     if (this.#closed) return;

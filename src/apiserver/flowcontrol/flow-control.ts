@@ -101,7 +101,7 @@ export class FlowControl {
       ensureFlowObjects(internal)
         .catch((error: unknown) => {
           if (!this.#stopped)
-            this.#parts.log.warn('flow control objects cannot be put right, trying again in a minute', {
+            this.#parts.log.warn('error reconciling flow control objects, retrying in a minute', {
               error: errorMessage(error),
             });
         })

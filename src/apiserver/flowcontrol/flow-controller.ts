@@ -287,7 +287,7 @@ export class FlowController implements RequestLimiter {
       const level = createLevel(object);
       if (level) levels.set(level.name, level);
       else
-        this.#options.log.warn('a priority level is ignored: its spec fits no type', {
+        this.#options.log.warn('a priority level with an invalid spec is ignored', {
           name: object.metadata?.name,
         });
     }
@@ -422,7 +422,7 @@ export class FlowController implements RequestLimiter {
         );
       } catch (error) {
         if (isStatusError(error, 'NotFound')) continue;
-        this.#options.log.warn('the status of a FlowSchema cannot be written, trying again', {
+        this.#options.log.warn('error writing the status of a FlowSchema, retrying', {
           name,
           error: errorMessage(error),
         });

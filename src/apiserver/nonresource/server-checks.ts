@@ -23,7 +23,7 @@ export function addServerChecks(
   });
   health.addReadiness({
     name: 'etcd-readiness',
-    check: () => store.writeProblem && `the store does not take writes: ${store.writeProblem}`,
+    check: () => store.writeProblem && `the store is not writable: ${store.writeProblem}`,
   });
   health.addReadiness({
     name: 'informer-sync',

@@ -27,7 +27,10 @@ export function keepControlPlaneLabel({ api, clock, log, nodeName, signal }: Con
     } catch (error) {
       // Deleted again: its successor is labeled when it appears.
       if (signal.aborted || isStatusError(error, 'NotFound')) return;
-      log.warn('control plane label not set, trying again', { node: nodeName, error: errorMessage(error) });
+      log.warn('error setting the control plane label, retrying', {
+        node: nodeName,
+        error: errorMessage(error),
+      });
       const timer = clock.after(RETRY_MS, () => void label());
       signal.addEventListener('abort', () => timer.cancel(), { once: true });
     }

@@ -276,7 +276,7 @@ test('certificates, authorities, keys and tokens are followed; damaged files cha
   assert.match(await who(at, { token: 'secret' }), /^tom /);
   file('tokens.csv', '"damaged\n');
   await until('told', () =>
-    Promise.resolve(at.lines.some((line) => line.includes('what was read before stays'))),
+    Promise.resolve(at.lines.some((line) => line.includes('keeping its previous content'))),
   );
   assert.match(await who(at, { token: 'secret' }), /^tom /);
   file('tokens.csv', 'other,ann,2\n');
@@ -300,7 +300,7 @@ test('certificates, authorities, keys and tokens are followed; damaged files cha
   assert.equal(before.status, '200');
   assert.equal((await raw(at.port, { client: admin, session: before.session })).status, '200');
   const refusals = (): number =>
-    at.lines.filter((line) => /changed certificates or keys cannot be used/.test(line)).length;
+    at.lines.filter((line) => /changed certificates or keys are invalid/.test(line)).length;
   const earlier = refusals();
   file('client-ca.crt', next.certificatePem);
   await until('refused', () => Promise.resolve(refusals() > earlier));

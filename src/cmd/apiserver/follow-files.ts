@@ -68,16 +68,16 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
         changed(contents) {
           try {
             take(contents);
-            log.info('certificates or keys read again', { files: names });
+            log.info('certificates or keys reloaded', { files: names });
           } catch (error) {
-            log.error('changed certificates or keys cannot be used, the old ones stay', {
+            log.error('changed certificates or keys are invalid, keeping the previous ones', {
               files: names,
               error: errorMessage(error),
             });
           }
         },
         unreadable: (error) =>
-          log.error('certificates or keys cannot be read, the old ones stay', {
+          log.error('error reading certificates or keys, keeping the previous ones', {
             files: names,
             error: error.message,
           }),

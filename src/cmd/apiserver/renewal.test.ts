@@ -89,11 +89,11 @@ test('over a year every certificate is renewed and taken up, nothing is restarte
 
   await until('the new serving certificate is shown', async () => (await serialShown(port)) !== shown);
   await until('the component has read its kubeconfig again', () =>
-    reloads.some((line) => line.includes('read again')),
+    reloads.some((line) => line.includes('reloaded')),
   );
   for (const name of ['front-proxy-client', 'apiserver-kubelet-client'])
     await until(`${name} is followed`, () =>
-      lines.some((line) => line.includes('read again') && line.includes(name)),
+      lines.some((line) => line.includes('reloaded') && line.includes(name)),
     );
   assert.equal((await get('/api/v1/nodes')).status, 200);
   const before = new Map(initial.ends.map(({ name, notAfterMs }) => [name, notAfterMs]));

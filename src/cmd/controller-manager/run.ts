@@ -122,7 +122,7 @@ function rootCa({ rootCaFile }: ControllerManagerFlags, { connection, log }: Run
     try {
       last = readRootCa(rootCaFile, connection.options);
     } catch (error) {
-      log.error('the root CA cannot be read, the old one is published', { error: errorMessage(error) });
+      log.error('error reading the root CA, publishing the previous one', { error: errorMessage(error) });
     }
     return last;
   };

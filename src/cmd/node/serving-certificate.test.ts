@@ -36,7 +36,9 @@ test('a renewed certificate and changed authorities are taken up, halves and dam
   const firstText = readFileSync(file, 'utf8');
 
   writeFileSync(file, 'damaged');
-  await until('the damage is reported', () => lines.some((line) => line.includes('the old one stays')));
+  await until('the damage is reported', () =>
+    lines.some((line) => line.includes('keeping the previous one')),
+  );
   writeFileSync(file, firstText);
   await until('the first is back', () => taken.length === 1);
 

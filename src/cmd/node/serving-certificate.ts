@@ -76,7 +76,7 @@ export function followServing({ pkiDir, nodeName, current, replace, clock, log }
         replace({ certificatePem, keyPem, clientCaPem });
         log.info('a new serving certificate is in use');
       } catch (error) {
-        log.error('the changed serving certificate cannot be used, the old one stays', {
+        log.error('the changed serving certificate is invalid, keeping the previous one', {
           error: errorMessage(error),
         });
       }

@@ -26,7 +26,7 @@ export async function discoverByFile(
       case 'found':
         return { ...parseClusterInfo(answer.info.kubeconfig), user: file.user };
       case 'absent':
-        log.info('cluster-info cannot be read; the discovery file is taken as it is', { why: answer.why });
+        log.info('error reading cluster-info, using the discovery file unchanged', { why: answer.why });
         return file;
       case 'unreachable':
         if (clock.monotonic() < deadline) continue;

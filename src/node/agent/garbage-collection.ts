@@ -59,7 +59,7 @@ export class GarbageCollector {
   async #round(): Promise<number> {
     const { clock, log } = this.#options;
     await this.#collectPods().catch((error: unknown) =>
-      log.warn('error removing what deleted pods left', { error: errorMessage(error) }),
+      log.warn('error removing leftovers of deleted pods', { error: errorMessage(error) }),
     );
     if (clock.monotonic() - this.#lastImagesMs >= IMAGE_PERIOD_MS) {
       this.#lastImagesMs = clock.monotonic();

@@ -69,7 +69,7 @@ export class TrustFollower implements Component {
     while (!signal.aborted) {
       await this.look().catch((error: unknown) => {
         if (!signal.aborted)
-          log.warn('the authorities of the cluster cannot be followed, retrying', {
+          log.warn('error following the authorities of the cluster, retrying', {
             error: errorMessage(error),
           });
       });

@@ -55,7 +55,7 @@ export async function spawnProcess(of: SpawnOptions): Promise<ContainerdProcess>
   if (scope.length > 0 && !(await becomesContainerd(process, of))) {
     // It would continue as a second containerd.
     sendSignal(process, 'SIGKILL');
-    of.log.warn('systemd made no scope for the containers: a shutdown may wait 90 s for them');
+    of.log.warn('systemd created no scope for the containers: a shutdown may wait 90 s for them');
     return spawnProcessAlone(of);
   }
   leaveOurService(process.pid, of);

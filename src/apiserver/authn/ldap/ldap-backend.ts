@@ -125,7 +125,7 @@ export class LdapBackend implements PasswordBackend {
     const groups = found.map((group) => (naming?.namePrefix ?? '') + group);
     const reserved = groups.filter(isReserved);
     if (reserved.length > 0)
-      this.#log.warn('groups of the directory with reserved names are left out', {
+      this.#log.warn('directory groups with reserved names are ignored', {
         user: name,
         groups: reserved.slice(0, 10).join(' '),
       });

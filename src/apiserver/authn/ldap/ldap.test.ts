@@ -205,7 +205,7 @@ describe('a real directory', { skip }, () => {
   test("reserved names are nobody's", async (t) => {
     const { backend, log } = open(t);
     assert.deepEqual((await backend.check({ username: 'root', password: 'root-secret' }))?.user.groups, []);
-    assert.match(log.join(''), /reserved names are left out/);
+    assert.match(log.join(''), /reserved names are ignored/);
     await assert.rejects(
       open(t, { user: { ...(configuration()['user'] as object), namePrefix: 'system:' } }).backend.check(
         alice,

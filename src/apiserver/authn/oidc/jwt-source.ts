@@ -110,7 +110,7 @@ class Source implements JwtSource {
       isKnown: ([now]) => now === content,
       changed: ([changed = '']) => void this.#reload(changed),
       unreadable: (error) =>
-        log.error('the authentication configuration cannot be read, the old one stays', {
+        log.error('error reading the authentication configuration, keeping the previous one', {
           file: path,
           error: error.message,
         }),
@@ -230,7 +230,9 @@ class Source implements JwtSource {
       if (made) closeUnused(made, this.#entries);
       if (this.#closed || mine !== this.#seen) return;
       this.#count('failure');
-      log.error('failed to load authentication config, the old one stays', { error: errorMessage(error) });
+      log.error('failed to load authentication config, keeping the previous one', {
+        error: errorMessage(error),
+      });
       // Errors of the file are permanent; issuers may recover.
       if (made) this.#retry = clock.after(RETRY_MS, () => void this.#reload(content));
     }

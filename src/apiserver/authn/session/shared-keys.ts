@@ -44,7 +44,7 @@ export class SharedKeys<T> {
       this.#value = found && parse(found.text);
       this.#generation += 1;
     } catch (error) {
-      log.error('the shared keys of session tokens cannot be used; those before stay in force', {
+      log.error('the shared keys of session tokens are invalid, keeping the previous ones', {
         error: errorMessage(error),
       });
     }

@@ -108,7 +108,7 @@ export class PodTermination {
       const runtime = await dependencies.view.pod(state.uid);
       if (this.#stopping) reporter.report(runtime);
     } catch (error) {
-      dependencies.log.debug('error reading the readiness of a pod that stops', {
+      dependencies.log.debug('error reading the readiness of a terminating pod', {
         pod: podText(state.pod),
         error: errorMessage(error),
       });

@@ -86,7 +86,7 @@ export class StaticPods {
       this.#report(problems.map(({ file, message }) => `${file}: ${message}`).join('; '));
       this.#replace(new Map(pods.map((pod) => [objectKey(pod), pod])));
     } catch (error) {
-      log.error('error reading static pods, the known ones stay', { path, error: errorMessage(error) });
+      log.error('error reading static pods, keeping the known ones', { path, error: errorMessage(error) });
     }
   }
 

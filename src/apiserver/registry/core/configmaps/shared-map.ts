@@ -60,7 +60,7 @@ export class SharedMap {
       try {
         await this.#merge(internal, changes);
       } catch (error) {
-        log.warn('what API servers share could not be written', {
+        log.warn('error writing the state shared by API servers', {
           configMap: name,
           error: errorMessage(error),
         });

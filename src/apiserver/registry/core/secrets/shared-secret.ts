@@ -61,7 +61,7 @@ export class SharedSecret {
     try {
       await this.#ensure(internal);
     } catch (error) {
-      log.error('a Secret that API servers share cannot be made', {
+      log.error('error creating a Secret shared by API servers', {
         secret: name,
         error: errorMessage(error),
       });
