@@ -10,8 +10,9 @@ export const MIRROR_POD = 'kubernetes.io/config.mirror';
 export const CONFIG_HASH = 'kubernetes.io/config.hash';
 export const CONFIG_SOURCE = 'kubernetes.io/config.source';
 export const CONFIG_SEEN = 'kubernetes.io/config.seen';
-/** Value of CONFIG_SOURCE. */
+/** Values of CONFIG_SOURCE. */
 export const FROM_FILE = 'file';
+export const FROM_API = 'api';
 
 /** Predicates for mirror and static pods. */
 interface Marked {
@@ -21,6 +22,14 @@ interface Marked {
 /** A pod of the API that mirrors a static pod. */
 export function isMirrorPod({ metadata }: Marked): boolean {
   return metadata?.annotations?.[MIRROR_POD] !== undefined;
+}
+
+/** A pod of the API as the node treats it: its user cannot declare it a static pod, whose status and deletion follow other rules. */
+export function fromApi<P extends Marked>(pod: P): P {
+  const source = pod.metadata?.annotations?.[CONFIG_SOURCE];
+  if (source === undefined || source === FROM_API || isMirrorPod(pod)) return pod;
+  const annotations = { ...pod.metadata?.annotations, [CONFIG_SOURCE]: FROM_API };
+  return { ...pod, metadata: { ...pod.metadata, annotations } };
 }
 
 /** A pod that a node read from a manifest file. */

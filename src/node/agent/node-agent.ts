@@ -23,7 +23,7 @@ import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
 import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
-import { isMirrorPod, MIRROR_POD } from '#component-helpers/static-pods.ts';
+import { fromApi, isMirrorPod, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { podQOS } from '#component-helpers/pod-qos.ts';
 import { podRequests } from '#component-helpers/pod-resources.ts';
 import type { ImageGarbageThresholds } from '../images/garbage.ts';
@@ -360,7 +360,8 @@ class Agent implements NodeAgent {
       this.#seen(pod);
   }
 
-  #seen(pod: Pod): void {
+  #seen(object: Pod): void {
+    const pod = fromApi(object);
     if (pod.spec?.nodeName !== this.#options.nodeName || this.#stopped) return;
     if (isMirrorPod(pod)) return this.#mirrorSeen(pod);
     const uid = pod.metadata?.uid ?? '';

@@ -478,6 +478,10 @@ test('sandbox and container as the runtime gets them', () => {
   assert.deepEqual(sandbox.portMappings, [
     { containerPort: 80, hostPort: 8080, protocol: 'TCP', hostIp: '' },
   ]);
+  assert.equal(sandbox.annotations?.['kubernetes.io/config.source'], 'api');
+  const fromFile = podOf({}, { annotations: { 'kubernetes.io/config.source': 'file' } });
+  const ofFile = sandboxConfig({ pod: fromFile, attempt: 0, logDirectory: '', cgroupParent: '', dns: DNS });
+  assert.equal(ofFile.annotations?.['kubernetes.io/config.source'], 'file');
   assert.deepEqual(sandbox.linux?.sysctls, { 'net.ipv4.tcp_syncookies': '0' });
   assert.equal(
     'hostname' in

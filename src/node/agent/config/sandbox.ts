@@ -1,7 +1,7 @@
 /** Builds a pod's CRI sandbox configuration. Pure. */
 import type { Pod } from '#api/types.ts';
 import { longRunningContainers } from '#component-helpers/containers.ts';
-import { CONFIG_SOURCE } from '#component-helpers/static-pods.ts';
+import { CONFIG_SOURCE, FROM_API, FROM_FILE, isStaticPod } from '#component-helpers/static-pods.ts';
 import type { CriInput, PodSandboxConfig, PortMapping, Protocol } from '../../cri/types.ts';
 import { LABELS } from '../labels.ts';
 import { podDns, podHostname, type DnsOptions } from './dns.ts';
@@ -37,7 +37,7 @@ export function sandboxConfig({
       [LABELS.podNamespace]: namespace,
       [LABELS.podUID]: uid,
     },
-    annotations: { ...pod.metadata?.annotations, [CONFIG_SOURCE]: 'api' },
+    annotations: { ...pod.metadata?.annotations, [CONFIG_SOURCE]: isStaticPod(pod) ? FROM_FILE : FROM_API },
     linux: {
       cgroupParent,
       sysctls: Object.fromEntries(
