@@ -319,6 +319,22 @@ describe('the launcher', () => {
     }
   });
 
+  it('refuses to install over a link to the packages of another checkout', () => {
+    const copy = copyOfTree();
+    const other = mkdtempSync(join(tmpdir(), 'capstan-launcher-'));
+    try {
+      writeFileSync(join(other, 'kept'), '');
+      symlinkSync(other, join(copy, 'node_modules'));
+      const { status, stderr } = spawnSync(join(copy, 'capstan'), ['status'], { encoding: 'utf8' });
+      assert.equal(status, 1);
+      assert.match(stderr, /node_modules is a link to .*; remove the link and run this again\n$/);
+      assert.equal(existsSync(join(other, 'kept')), true);
+    } finally {
+      rmSync(copy, { recursive: true });
+      rmSync(other, { recursive: true });
+    }
+  });
+
   it('says what to run where packages are missing and may not be installed', () => {
     const copy = copyOfTree();
     try {
