@@ -60,7 +60,7 @@ function joinOptions(command: Command): Command {
       )
       .option(
         '--discovery-token-unsafe-skip-ca-verification',
-        'trust whoever knows the token: for clusters whose authority cannot be known before',
+        'trust any server that knows the token: for clusters whose authority is not known beforehand',
       )
       .option(
         '--discovery-file <file>',

@@ -13,7 +13,7 @@ export function register(program: Command): void {
     )
     .option(
       '-f, --force',
-      'also the last control plane, below quorum, and pods that nobody makes again; do not ask',
+      'also the last control plane, below quorum, and pods without a controller; do not ask',
     )
     .option('--yes', 'do not ask')
     .option('--timeout <duration>', 'for pods to be evicted (default: 5m)')

@@ -45,6 +45,6 @@ export function register(program: Command): void {
     );
   token
     .command('generate')
-    .description('print a random token, and tell nobody')
+    .description('print a random token without creating it')
     .action(action(async () => print((await import('#deploy/config/token.ts')).generateToken())));
 }

@@ -231,7 +231,7 @@ test('a cluster whose directory is removed under it says so and stops', async ()
   assert.equal(await ended, 1);
   assert.match(
     text,
-    /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran \(.* is gone\): what is written from now on, nobody would see again\.\n$/,
+    /\ncapstan: The cluster in .* stops, since its files were removed or moved while it ran \(.* is gone\): later writes would be lost\.\n$/,
   );
   assert.equal(existsSync(other), false);
 });

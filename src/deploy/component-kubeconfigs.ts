@@ -2,7 +2,7 @@
  * DIR/kubeconfigs: one file for each component, so that any of them can run as a command of its own beside the cluster's API server.
  *
  *   controller-manager, scheduler, kube-proxy    the certificates of DIR/pki
- *   dns, simulated-nodes, node-NAME              certificates that are in these files only, issued anew when they near their end
+ *   dns, simulated-nodes, node-NAME              certificates that are in these files only, renewed before they expire
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { rm } from 'node:fs/promises';

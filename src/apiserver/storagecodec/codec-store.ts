@@ -122,7 +122,7 @@ function codecAt(key: string): ObjectCodec {
   return codec;
 }
 
-/** The form that both sides of a migration agree on: as a reader of the stored bytes would see it, whoever wrote them. */
+/** The form that both sides of a migration agree on: as a reader of the stored bytes sees it, whichever server wrote them. */
 export function canonicalAt(key: string, json: Buffer): Buffer {
   const codec = codecAt(key);
   return codec.decode(codec.encode(json));

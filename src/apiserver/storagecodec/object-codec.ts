@@ -52,7 +52,7 @@ class JsonCodec implements ObjectCodec {
   }
 
   decode(stored: Buffer): Buffer {
-    // What no registry of this server keeps, ranges of ports say, is nobody's to read here.
+    // Objects outside the registry, such as port ranges, are not decoded here.
     if (!this.#resource && isProtobuf(stored)) return stored;
     return serializeObject(toStorageVersion(parse(stored), this.#resource));
   }

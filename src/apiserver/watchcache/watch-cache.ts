@@ -266,10 +266,7 @@ export class WatchCache {
     if (this.#stopped) return;
     this.#live = false;
     this.#problem = error?.message;
-    this.#log.error(
-      `${why}, filling the cache anew`,
-      error === undefined ? {} : { error: errorMessage(error) },
-    );
+    this.#log.error(`${why}, refilling the cache`, error === undefined ? {} : { error: errorMessage(error) });
     this.#clock.after(RETRY_MS, () => {
       if (this.#stopped) return;
       this.#fill().catch((failure: unknown) => this.#lost(failure instanceof Error ? failure : undefined));

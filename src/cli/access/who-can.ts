@@ -38,7 +38,7 @@ function whoCan(
       print(`The server has no resource "${asked.target.split('/')[0]}"; rules may name it all the same.`);
     print(
       permits.length === 0
-        ? `RBAC lets nobody ${describeQuestion(question)}.`
+        ? `RBAC allows no subject to ${describeQuestion(question)}.`
         : `RBAC lets these ${describeQuestion(question)}:`,
     );
     if (permits.length > 0) {

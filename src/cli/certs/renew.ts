@@ -15,7 +15,7 @@ export function register(certs: Command): void {
     certs
       .command('renew')
       .argument('<names...>', 'names that `certs list` shows, or all')
-      .description('issue certificates anew, with their names and keys'),
+      .description('renew certificates, with their names and keys'),
   )
     .option('--validity <duration>', 'how long they live, such as 720h (default: a year)')
     .action(action(renew));

@@ -152,7 +152,7 @@ class Session {
       if (answer.error === 'slow_down') intervalMs += 5000;
       else if (answer.error !== 'authorization_pending') return this.#accept(answer, {});
     }
-    throw new UserError('Nobody confirmed the login in time.');
+    throw new UserError('The login was not confirmed in time.');
   }
 
   async byRefreshToken(refreshToken: string): Promise<Token | undefined> {
@@ -252,7 +252,7 @@ function listen(port: number): Promise<Server> {
 function codeFrom(listener: Server, state: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
-      () => reject(new UserError(`Nobody logged in within ${LOGIN_TIMEOUT_MS / 60_000} minutes.`)),
+      () => reject(new UserError(`No login within ${LOGIN_TIMEOUT_MS / 60_000} minutes.`)),
       LOGIN_TIMEOUT_MS,
     );
     listener.on('request', (request, response) => {

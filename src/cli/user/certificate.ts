@@ -103,10 +103,10 @@ function locallySigned(
 ): KeyPair {
   if (pkiDir === undefined)
     throw new UserError(
-      `Nobody signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s: does the cluster's controller manager run? With --data-dir DIR it would be signed with the authority kept there.`,
+      `The certificate request was not signed within ${SIGNER_TIMEOUT_MS / 1000} s: does the cluster's controller manager run? With --data-dir DIR it would be signed with the authority kept there.`,
     );
   note(
-    `Nobody in the cluster signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s; it was signed with ${join(pkiDir, 'ca.key')}.`,
+    `No signer in the cluster signed the certificate request within ${SIGNER_TIMEOUT_MS / 1000} s; it was signed with ${join(pkiDir, 'ca.key')}.`,
   );
   const read = (file: string): string => {
     try {

@@ -8,5 +8,5 @@ export function listKeptFiles(dir: DataDir, storeDir: string | undefined): strin
 }
 
 export function lostSentence(dir: DataDir, path: string): string {
-  return `The cluster in ${dir.path} stops, since its files were removed or moved while it ran (${path} is gone): what is written from now on, nobody would see again.`;
+  return `The cluster in ${dir.path} stops, since its files were removed or moved while it ran (${path} is gone): later writes would be lost.`;
 }

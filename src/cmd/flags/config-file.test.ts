@@ -130,7 +130,7 @@ describe('refused, with the field', () => {
     [
       kubelet,
       'authentication: {anonymous: {enabled: true}}',
-      /authentication\.anonymous\.enabled is true; it can only be false: nobody/,
+      /authentication\.anonymous\.enabled is true; it can only be false: the kubelet API has no anonymous access/,
     ],
     [kubelet, 'maxPods: -1', /maxPods is "-1"; it should be a whole number/],
     [proxy, 'mode: ipvs', /mode is "ipvs"; it can only be "nftables": service rules are nftables rules/],

@@ -165,7 +165,7 @@ async function getClientCertificate(
           );
         if (isStatusError(error, 'Forbidden'))
           throw new UserError(
-            `Whoever ${from} belongs to may not ask for a node's certificate: ${errorMessage(error)}.`,
+            `The user of ${from} may not request a node's certificate: ${errorMessage(error)}.`,
             error,
           );
         log.warn('no client certificate yet', { error: errorMessage(error) });

@@ -123,7 +123,7 @@ const SERVER_FLAGS = {
     defaultText: "the kubeconfig's",
   }),
   ...TLS_FLAGS,
-  'anonymous-auth': fixed('false', 'nobody uses the kubelet API anonymously'),
+  'anonymous-auth': fixed('false', 'the kubelet API has no anonymous access'),
   'authorization-mode': fixed('Webhook', 'the API server authorizes requests to the kubelet API'),
   'authentication-token-webhook': fixed('true', 'the API server authenticates tokens of the kubelet API'),
   'read-only-port': fixed('0', 'there is no port without authentication'),

@@ -68,7 +68,7 @@ export const KUBELET_FIELDS: ConfigFields = {
       cacheTTL: unused(duration, NO_SETTING, '2m0s'),
     }),
     anonymous: group('KubeletAnonymousAuthentication', {
-      enabled: only(flag, false, 'nobody uses the kubelet API anonymously'),
+      enabled: only(flag, false, 'the kubelet API has no anonymous access'),
     }),
   }),
   authorization: group('KubeletAuthorization', {

@@ -60,7 +60,7 @@ export async function discoverByToken(
   const cluster = parseClusterInfo(first.kubeconfig);
   if (pins.size === 0) {
     context.log.warn(
-      'the authority of the cluster was not verified (--discovery-token-unsafe-skip-ca-verification): whoever knows the token could have answered',
+      'the authority of the cluster was not verified (--discovery-token-unsafe-skip-ca-verification): any holder of the token could have responded',
     );
     return cluster;
   }

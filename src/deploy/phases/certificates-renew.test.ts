@@ -151,7 +151,7 @@ test('what cannot be renewed is refused by name before anything is written', asy
   writeFileSync(join(certDir, 'front-proxy-client.crt'), foreign.certificatePem);
   await refused(
     ['front-proxy-client'],
-    /was issued by CN=corp and not by .*front-proxy-ca\.crt: whoever issued it renews it/,
+    /was issued by CN=corp and not by .*front-proxy-ca\.crt: its issuer renews it/,
   );
   writeFileSync(join(certDir, 'etcd/peer.crt'), 'damaged');
   await refused(['etcd/peer'], /etcd\/peer\.crt is damaged: restore it from a copy/);

@@ -126,7 +126,7 @@ async function plan(
   if (authority.validToDate.getTime() <= nowMs)
     return `${file.name}: its authority ${authorityFile.path} expired on ${authority.validTo}`;
   if (!isOurs(certificate, signer.certificatePem))
-    return `${file.path} was issued by ${certificate.issuer.replaceAll('\n', ', ')} and not by ${authorityFile.path}: whoever issued it renews it`;
+    return `${file.path} was issued by ${certificate.issuer.replaceAll('\n', ', ')} and not by ${authorityFile.path}: its issuer renews it`;
   const { keyPem } = found;
   const signing: KeyPair = { certificatePem: signer.certificatePem, keyPem: signer.keyPem };
   const renewed = (): KeyPair =>

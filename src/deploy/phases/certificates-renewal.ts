@@ -23,7 +23,7 @@ export async function renewMachineCertificates(
   const isThere = ({ certificate, problems }: (typeof rows)[number]): boolean =>
     certificate !== undefined || problems.some((problem) => !problem.endsWith('is missing'));
   return {
-    changes: renewed.map((name) => `issued ${name} anew`),
+    changes: renewed.map((name) => `reissued ${name}`),
     warnings: rows
       .filter(isThere)
       .flatMap(({ problems, warnings }) => [...problems, ...warnings])

@@ -213,7 +213,7 @@ export class PkiFolder {
         return { certificatePem, keyPem };
       }
       if (authority.keyPem === undefined) return this.#externalLeaf(name, { certificatePem, keyPem }, why);
-      this.changes.push(`issued ${name}.crt anew: ${why}`);
+      this.changes.push(`reissued ${name}.crt: ${why}`);
     } else {
       if (authority.keyPem === undefined) throw this.#notSigned(name, 'is missing');
       this.changes.push(`issued ${name}.crt`);
@@ -234,7 +234,7 @@ export class PkiFolder {
 
   /** One that still serves is used on; somebody else is to renew it. */
   #externalLeaf(name: string, pair: KeyPair, why: string): KeyPair {
-    if (!why.startsWith('it ends on ')) throw this.#notSigned(name, `is to be issued anew: ${why}`);
+    if (!why.startsWith('it ends on ')) throw this.#notSigned(name, `must be reissued: ${why}`);
     const path = this.#path(name, 'crt');
     this.#warn(
       endWarning(new X509Certificate(pair.certificatePem), {
@@ -332,7 +332,7 @@ export class PkiFolder {
     if ((mode & OTHERS) === 0) return;
     this.#warn({
       key: `${path} is open`,
-      message: `${path} may be read or written by others (mode ${(mode & 0o777).toString(8)}): whoever has it has the cluster. Correct it with: chmod 600 ${path}`,
+      message: `${path} may be read or written by others (mode ${(mode & 0o777).toString(8)}): its reader controls the cluster. Correct it with: chmod 600 ${path}`,
     });
   }
 

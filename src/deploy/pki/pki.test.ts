@@ -199,7 +199,7 @@ test(
       const pki = await ensurePki(optionsFor(dir, {}, Date.now()));
       assert.ok(
         pki.changes.some((change) =>
-          change.startsWith('issued apiserver.crt anew: it was signed by another authority'),
+          change.startsWith('reissued apiserver.crt: it was signed by another authority'),
         ),
       );
       execFileSync('openssl', ['verify', '-CAfile', join(dir, 'ca.crt'), join(dir, 'apiserver.crt')]);
@@ -212,7 +212,7 @@ test('a changed name or a near end re-issues the leaf with its old key', async (
   const dir = freshDir();
   const first = await ensurePki(optionsFor(dir));
   const renamed = await ensurePki(optionsFor(dir, { extraSANs: ['203.0.113.9'] }));
-  assert.deepEqual(renamed.changes, ['issued apiserver.crt anew: it lacked 203.0.113.9']);
+  assert.deepEqual(renamed.changes, ['reissued apiserver.crt: it lacked 203.0.113.9']);
   assert.equal(renamed.apiServer.keyPem, first.apiServer.keyPem);
   const later = await ensurePki(optionsFor(dir, {}, NOW + 300 * DAY));
   assert.equal(later.changes.length, 8);

@@ -10,7 +10,7 @@
  *
  * Authorities and sa.key are the user's where they exist (an RSA CA made elsewhere is fine); one that is damaged, expired, or missing though
  * the cluster has run before stops the start with a sentence that names the file, since making a new one would break everything signed by
- * it. Leaves are cheap: one that is absent, of another authority, for other names, or at two thirds of its life is issued anew; only a
+ * it. Leaves are cheap: one that is absent, of another authority, for other names, or at two thirds of its life is reissued; only a
  * serving certificate that an administrator has put there stays. A key file is written and synced before its
  * certificate, so that a crash leaves at most a key without certificate, which the next start completes.
  */

@@ -1,5 +1,5 @@
 /**
- * Renews a cluster's certificates while it runs. Looks every hour, and after a failure sooner; whoever uses a certificate follows its file.
+ * Renews a cluster's certificates while it runs. Looks every hour, and after a failure sooner; users of a certificate reload its file.
  * Authorities and service account keys are not renewed: an authority near its end is warned of, keys have no end.
  *
  *   waiting ──an hour──► ensure: issue what is due ──► warn of what is new ──► waiting

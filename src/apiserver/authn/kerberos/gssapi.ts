@@ -219,7 +219,7 @@ class Gss {
 
   #display(name: Pointer): string {
     const text: Box<GssBuffer> = [{ length: 0, value: null }];
-    this.#check(this.#call('gss_display_name', name, text, [null]), 'the ticket names nobody');
+    this.#check(this.#call('gss_display_name', name, text, [null]), 'the ticket has no client name');
     const principal = this.#bytes(text[0]).toString('utf8');
     this.#call('gss_release_buffer', text);
     return principal;

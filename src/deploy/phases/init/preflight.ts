@@ -103,6 +103,6 @@ function requireSameMachine({ machine, init, endpoint, cluster }: InitContext): 
   const differs = pairs.find(([, was, is]) => was !== undefined && was !== is);
   if (differs)
     throw new UserError(
-      `this machine was initialized with the ${differs[0]} ${String(differs[1])}, and now ${String(differs[2])} is asked for: run init as before, or start anew with \`capstan reset\``,
+      `this machine was initialized with the ${differs[0]} ${String(differs[1])}, and now ${String(differs[2])} is asked for: run init as before, or start over with \`capstan reset\``,
     );
 }

@@ -97,7 +97,7 @@ function requireSameMachine({ machine, role, join }: JoinContext): void {
   const { name } = join.nodeRegistration;
   if (record.nodeName !== undefined && record.nodeName !== name)
     throw new UserError(
-      `this machine joined as ${record.nodeName}, and now ${name} is asked for: join as before, or start anew with \`capstan reset\``,
+      `this machine joined as ${record.nodeName}, and now ${name} is asked for: join as before, or start over with \`capstan reset\``,
     );
 }
 

@@ -101,7 +101,7 @@ function requireManaged(left: readonly Pod[], force: boolean): void {
   );
   if (alone.length === 0 || force) return;
   throw new UserError(
-    `nobody makes these pods again when they are gone, since they have no controller: ${alone.map(keyOf).join(', ')}. Delete or move them first, or let them go with --force`,
+    `these pods would not be recreated, since they have no controller: ${alone.map(keyOf).join(', ')}. Delete or move them first, or let them go with --force`,
   );
 }
 

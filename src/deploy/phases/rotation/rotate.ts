@@ -106,10 +106,10 @@ export async function describeRotation(options: RotateOptions): Promise<readonly
     ...lines,
     '',
     'overlap  the new authorities are trusted beside the old ones; waits until every API server, node and control plane trusts them',
-    'issue    the new ones sign; certificates of this machine are issued anew; waits until nobody uses one of the old ones',
+    'issue    the new ones sign; certificates of this machine are reissued; waits until none of the old ones is in use',
     'drop     the old ones are trusted no more, and their keys are removed',
     '',
-    'Client certificates that users asked for, and copies of admin.conf, end with the old authority: give them out anew before the phase drop.',
+    'Client certificates that users asked for, and copies of admin.conf, end with the old authority: reissue them before the phase drop.',
   ];
 }
 
@@ -205,7 +205,7 @@ async function applyPhase({ set, clock, print }: RotateOptions, record: Rotation
   await trustEverywhere(set, await trustOf(set));
   if (record.phase === 'overlap') return;
   const { renewed, skipped } = await renewDue(set, { nowMs: clock.now() });
-  for (const name of renewed) print(`[rotate-ca] issued ${name} anew`);
+  for (const name of renewed) print(`[rotate-ca] reissued ${name}`);
   for (const reason of skipped.filter((text) => !text.includes('is missing'))) print(`[rotate-ca] ${reason}`);
 }
 
