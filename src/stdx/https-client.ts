@@ -12,6 +12,7 @@ import type { Readable } from 'node:stream';
 import { isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { buildConnector, Dispatcher, Pool } from 'undici';
+import { isBrokenConnection } from './connection-errors.ts';
 
 export interface Destination {
   /** Default 'https:'. */
@@ -261,7 +262,7 @@ function wasKeptAndClosed(error: unknown): boolean {
   return (
     socket !== undefined &&
     (uses.get(socket) ?? 0) > 1 &&
-    (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE')
+    (code === 'UND_ERR_SOCKET' || isBrokenConnection(error))
   );
 }
 

@@ -1,4 +1,5 @@
 /** Users by client certificate (CN = name, O = groups, 1.3.6.1.4.1.57683.2 = UID), and by the headers of an authenticating proxy that shows one of its own. */
+import { decodePercent } from '#stdx/percent.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { ApiRequest } from '../http/request.ts';
@@ -96,7 +97,7 @@ export class RequestHeaderAuthenticator implements Authenticator {
     const extra: Record<string, string[]> = {};
     for (const header of Object.keys(request.headers)) {
       const prefix = this.#options.extraHeaderPrefixes.find((candidate) => header.startsWith(candidate));
-      if (prefix !== undefined) extra[decodeKey(header.slice(prefix.length))] = valuesOf(request, header);
+      if (prefix !== undefined) extra[decodePercent(header.slice(prefix.length))] = valuesOf(request, header);
     }
     return extra;
   }
@@ -114,12 +115,4 @@ function fromUtf8(value: string): string {
   return /[\x80-\xff]/.test(value) && !/[^\x00-\xff]/.test(value)
     ? Buffer.from(value, 'latin1').toString()
     : value;
-}
-
-function decodeKey(key: string): string {
-  try {
-    return decodeURIComponent(key);
-  } catch {
-    return key;
-  }
 }

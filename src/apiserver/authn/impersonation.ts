@@ -11,6 +11,7 @@
  * The modes are tried in this order and the first that allows decides; the mode that last succeeded for a caller is tried first. If none allows,
  * the first refusal is the response.
  */
+import { decodePercent } from '#stdx/percent.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
@@ -69,7 +70,7 @@ function wantedUser(request: ApiRequest): UserInfo {
   const extra = new Map<string, readonly string[]>();
   for (const header of Object.keys(headers)) {
     if (!header.startsWith(EXTRA_PREFIX)) continue;
-    const key = decoded(header.slice(EXTRA_PREFIX.length)).toLowerCase();
+    const key = decodePercent(header.slice(EXTRA_PREFIX.length)).toLowerCase();
     extra.set(key, [...(extra.get(key) ?? []), ...valuesOf(request, header)]);
   }
   const wanted: UserInfo = {
@@ -102,15 +103,6 @@ function valuesOf(request: ApiRequest, name: string): readonly string[] {
     .split(',')
     .map((value) => value.trim())
     .filter((value) => value !== '');
-}
-
-function decoded(key: string): string {
-  try {
-    return decodeURIComponent(key);
-  } catch {
-    // Used as sent.
-    return key;
-  }
 }
 
 // ---------------------------------------------------------------------------------------------------------------- modes

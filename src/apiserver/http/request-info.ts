@@ -1,5 +1,6 @@
 /** Parses a URL as upstream's RequestInfoFactory does: verb, group, version, resource, subresource, name, namespace. Pure. */
 import { namespaces } from '#api/refs.ts';
+import { decodePercent } from '#stdx/percent.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { parseFieldSelector } from '#machinery/fields.ts';
 import { validatePathSegmentName } from '#machinery/names.ts';
@@ -70,15 +71,6 @@ function parameterOf(pair: string): { readonly name: string; readonly value: str
 function decode(text: string): string {
   if (!text.includes('%') && !text.includes('+')) return text;
   return decodePercent(text.replaceAll('+', ' '));
-}
-
-function decodePercent(text: string): string {
-  if (!text.includes('%')) return text;
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 const VERB_OF_METHOD: ReadonlyMap<string, string> = new Map([

@@ -13,6 +13,7 @@ import {
   type KubeconfigUser,
   type Located,
 } from '#machinery/config/kubeconfig.ts';
+import { isBrokenConnection } from '#stdx/connection-errors.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { HttpsClient, readBody, type Destination, type IncomingAnswer } from '#stdx/https-client.ts';
@@ -303,7 +304,7 @@ class FileClient implements KubeconfigClient {
       if (cause instanceof WebhookCallError) throw cause;
       if (canceled.aborted) throw fail('context canceled', { failure: 'canceled', cause });
       if (timeout.aborted) throw fail('context deadline exceeded', { failure: 'timeout', cause });
-      throw fail(errorMessage(cause), { failure: isReset(cause) ? 'reset' : 'connection', cause });
+      throw fail(errorMessage(cause), { failure: isBrokenConnection(cause) ? 'reset' : 'connection', cause });
     }
   }
 
@@ -328,11 +329,6 @@ class FileClient implements KubeconfigClient {
     this.#closed.abort();
     this.#client.destroy();
   }
-}
-
-function isReset(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ECONNRESET' || code === 'EPIPE';
 }
 
 function connect(target: Target): Connected {

@@ -2,6 +2,7 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { isBrokenConnection } from '#stdx/connection-errors.ts';
 import { computeServerName } from '#machinery/streams/upgrade.ts';
 import type { ApiRequest } from '../../http/request.ts';
 
@@ -60,15 +61,10 @@ export async function requestBackend(request: BackendRequest): Promise<BackendAn
     try {
       return await attempt.answer;
     } catch (error) {
-      if (!attempt.wasKept() || request.body || !REPLAYABLE.has(request.method) || !isClosed(error))
+      if (!attempt.wasKept() || request.body || !REPLAYABLE.has(request.method) || !isBrokenConnection(error))
         throw error;
     }
   }
-}
-
-function isClosed(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ECONNRESET' || code === 'EPIPE';
 }
 
 function sendOnce({ url, method, headers, body, agent }: BackendRequest): {

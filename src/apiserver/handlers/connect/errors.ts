@@ -66,8 +66,7 @@ export function describe(error: unknown): string {
   if (problem !== undefined) return `tls: failed to verify certificate: x509: ${problem}`;
   if (message?.includes('wrong version number'))
     return 'tls: first record does not look like a TLS handshake';
-  // Closed before a response.
-  if (code === 'ECONNRESET' && message === 'socket hang up') return 'EOF';
-  if (code === 'ECONNRESET') return CAUSES['ECONNRESET']!;
+  // EOF: closed before a response.
+  if (code === 'ECONNRESET') return message === 'socket hang up' ? 'EOF' : cause!;
   return message ?? String(error);
 }

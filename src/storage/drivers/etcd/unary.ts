@@ -13,6 +13,7 @@ import {
   type IncomingHttpStatusHeader,
 } from 'node:http2';
 import { status } from '@grpc/grpc-js';
+import { decodePercent } from '#stdx/percent.ts';
 
 /** Between attempts to connect. */
 const RETRY_MS = 1_000;
@@ -191,7 +192,7 @@ class Received {
     this.#httpStatus ??= headers[':status'];
     const { 'grpc-status': code, 'grpc-message': message } = headers;
     if (typeof code === 'string') this.#status = code;
-    if (typeof message === 'string') this.#message = percentDecoded(message);
+    if (typeof message === 'string') this.#message = decodePercent(message);
   }
 
   take(chunk: Buffer): CallError | undefined {
@@ -216,14 +217,5 @@ class Received {
     if (!whole || body[0] !== 0)
       return new CallError(status.INTERNAL, 'the response is not one uncompressed message');
     return body.subarray(PREFIX_BYTES);
-  }
-}
-
-/** gRPC's escapes in grpc-message; a malformed one is kept as it came. */
-function percentDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }
