@@ -51,7 +51,6 @@ interface Sent {
 type Transport = 'grpc' | 'unary';
 
 interface CallUnderWay extends UnderWay {
-  readonly transport: Transport;
   /** Rejects with what classifyFailure() reads. */
   readonly answer: Promise<object>;
 }
@@ -103,21 +102,23 @@ export class Member {
     }
   }
 
-  async #send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
-    const call = this.#unary.ready ? this.#callUnary(sent, options) : this.#callGrpc(sent, options);
-    return this.#settle<Response>(call, options);
+  #send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
+    return this.#sendBy(this.#unary.ready ? 'unary' : 'grpc', sent, options);
   }
 
-  async #settle<Response>(call: CallUnderWay, { doing }: CallOptions): Promise<Response> {
-    this.#underWay.add(call);
+  async #sendBy<Response>(transport: Transport, sent: Sent, options: CallOptions): Promise<Response> {
+    let call: CallUnderWay | undefined;
     try {
+      call = transport === 'unary' ? this.#callUnary(sent, options) : this.#callGrpc(sent, options);
+      this.#underWay.add(call);
       const response = await call.answer;
-      this.#heardMs[call.transport] = performance.now();
+      this.#heardMs[transport] = performance.now();
       return response as Response;
     } catch (error) {
-      throw new EtcdCallError(classifyFailure(error as ServiceError, { doing, endpoint: this.endpoint }));
+      const where = { doing: options.doing, endpoint: this.endpoint };
+      throw new EtcdCallError(classifyFailure(error as ServiceError, where));
     } finally {
-      this.#underWay.delete(call);
+      if (call) this.#underWay.delete(call);
     }
   }
 
@@ -129,7 +130,7 @@ export class Member {
       metadata: withoutLeader ? {} : REQUIRE_LEADER,
       timeoutMs,
     });
-    return { transport: 'unary', answer: answer.then(decode), cancel };
+    return { answer: answer.then(decode), cancel };
   }
 
   #callGrpc({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
@@ -144,7 +145,7 @@ export class Member {
       { deadline: Date.now() + timeoutMs },
       (error: ServiceError | null, response?: object) => (error ? reject(error) : resolve(response!)),
     );
-    return { transport: 'grpc', answer: promise, cancel: () => call.cancel() };
+    return { answer: promise, cancel: () => call.cancel() };
   }
 
   openStream(method: EtcdMethod): EtcdStream {
@@ -170,10 +171,7 @@ export class Member {
   }
 
   status(timeoutMs: number): Promise<StatusResponse> {
-    return this.#send<StatusResponse>(
-      { method: 'Status', request: {} },
-      { doing: 'read the status', timeoutMs },
-    );
+    return this.#send<StatusResponse>(STATUS, { doing: 'read the status', timeoutMs });
   }
 
   /** Undefined where it does not say. */
@@ -192,7 +190,8 @@ export class Member {
     const begunMs = performance.now();
     const transports: readonly Transport[] = this.#unary.ready ? ['grpc', 'unary'] : ['grpc'];
     const over = (): void => void (this.#isSuspected = false);
-    Promise.all(transports.map((transport) => this.#probeBy(transport))).then(
+    const options = { doing: 'read the status', timeoutMs: SUSPECT_MS };
+    Promise.all(transports.map((transport) => this.#sendBy(transport, STATUS, options))).then(
       over,
       (error: EtcdCallError) => {
         // Where this process itself stood still, answers wait in the socket.
@@ -202,15 +201,6 @@ export class Member {
           if (error.failure.certain || silent) this.#abandon();
         }, GRACE_MS);
       },
-    );
-  }
-
-  #probeBy(transport: Transport): Promise<unknown> {
-    const options = { doing: 'read the status', timeoutMs: SUSPECT_MS };
-    const sent: Sent = { method: 'Status', request: {} };
-    return this.#settle(
-      transport === 'unary' ? this.#callUnary(sent, options) : this.#callGrpc(sent, options),
-      options,
     );
   }
 
@@ -253,6 +243,7 @@ export class Member {
   }
 }
 
+const STATUS: Sent = { method: 'Status', request: {} };
 /** A member without a leader refuses instead of waiting. */
 const REQUIRE_LEADER = { hasleader: 'true' };
 
@@ -261,8 +252,7 @@ function metadata(): Metadata {
 }
 
 function unaryOf(endpoint: string, tls: EtcdTls): UnaryConnection {
-  const url = new URL(endpoint);
-  if (!url.port) url.port = '2379';
+  const url = parseEndpoint(endpoint);
   return new UnaryConnection({ url, readTls: () => readTls(tls), maxReceivedBytes: MAX_RECEIVED_BYTES });
 }
 
@@ -275,7 +265,8 @@ export function readTls({
   return { ca: read(caFile), key: read(keyFile), cert: read(certFile) };
 }
 
-function clientOf(endpoint: string, tls: EtcdTls): Client {
+/** With etcd's port where it names none. Throws a TypeError. */
+function parseEndpoint(endpoint: string): URL {
   let url: URL;
   try {
     url = new URL(endpoint);
@@ -286,10 +277,16 @@ function clientOf(endpoint: string, tls: EtcdTls): Client {
   }
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw new TypeError(`etcd endpoint ${endpoint}: the scheme should be https (or http without TLS)`);
+  url.port ||= '2379';
+  return url;
+}
+
+function clientOf(endpoint: string, tls: EtcdTls): Client {
+  const url = parseEndpoint(endpoint);
   const { ca, key, cert } = readTls(tls);
   const secrets =
     url.protocol === 'https:' ? credentials.createSsl(ca, key, cert) : credentials.createInsecure();
-  return new Client(`${url.hostname}:${url.port || '2379'}`, secrets, {
+  return new Client(url.host, secrets, {
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
     'grpc.keepalive_permit_without_calls': 1,
