@@ -3,8 +3,8 @@ import { Command, Option } from 'commander';
 import type { InitFlags } from '#cmd/machine/init.ts';
 import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
-import { action, print, wholeNumber, list } from './context.ts';
-import { warnLine, withMachineOptions } from './machine-options.ts';
+import { action, print, list } from './context.ts';
+import { bindPortOption, warnLine, withMachineOptions } from './machine-options.ts';
 
 export function register(program: Command): void {
   const command = initOptions(
@@ -48,11 +48,7 @@ function initOptions(command: Command): Command {
         '--apiserver-advertise-address <ip>',
         'address that others reach this API server by (default: that of the default route)',
       )
-      .addOption(
-        new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
-          wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
-        ),
-      )
+      .addOption(bindPortOption())
       .addOption(
         new Option(
           '--apiserver-cert-extra-sans <names>',

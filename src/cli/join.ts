@@ -3,8 +3,8 @@ import { Command, Option } from 'commander';
 import type { JoinFlags } from '#cmd/machine/join.ts';
 import { JOIN_WORKFLOW } from '#deploy/phases/join/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
-import { action, print, wholeNumber, list } from './context.ts';
-import { warnLine, withMachineOptions } from './machine-options.ts';
+import { action, print, list } from './context.ts';
+import { bindPortOption, warnLine, withMachineOptions } from './machine-options.ts';
 
 export function register(program: Command): void {
   const command = joinOptions(
@@ -76,11 +76,7 @@ function joinOptions(command: Command): Command {
         '--apiserver-advertise-address <ip>',
         'address that others reach this machine by (default: that of the default route)',
       )
-      .addOption(
-        new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
-          wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
-        ),
-      )
+      .addOption(bindPortOption())
       .option('--node-name <name>', 'name of this node (default: the host name)'),
   );
 }

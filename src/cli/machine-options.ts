@@ -1,6 +1,6 @@
 /** Options of the commands that set up a machine, and how they tell warnings. */
 import { Option, type Command } from 'commander';
-import { list } from './context.ts';
+import { list, wholeNumber } from './context.ts';
 
 /** kubeadm's, which hides it too. */
 export function rootfsOption(): Option {
@@ -8,6 +8,12 @@ export function rootfsOption(): Option {
     '--rootfs <dir>',
     'directory before every path: for several machines on one host',
   ).hideHelp();
+}
+
+export function bindPortOption(): Option {
+  return new Option('--apiserver-bind-port <port>', 'port of the API server (default: 6443)').argParser(
+    wholeNumber('apiserver-bind-port', { min: 1, max: 65_535 }),
+  );
 }
 
 /** What init and join have in common, in the order of their help. */
