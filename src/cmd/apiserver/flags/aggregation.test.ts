@@ -10,7 +10,10 @@ const readPem = (_flag: string, path: string): string => `PEM of ${path}`;
 
 test("the data directory's certificates are the default", () => {
   const { requestHeader, aggregation } = aggregationFrom({}, { pki, readPem });
-  assert.deepEqual(aggregation?.proxyClient, { cert: 'own cert', key: 'own key' });
+  assert.deepEqual(aggregation, {
+    endpointRouting: undefined,
+    proxyClient: { cert: 'own cert', key: 'own key' },
+  });
   assert.deepEqual([requestHeader?.ca, requestHeader?.allowedNames], ['own CA', ['front-proxy-client']]);
   assert.deepEqual(requestHeaderOptions(requestHeader!), {
     allowedNames: ['front-proxy-client'],
@@ -46,9 +49,9 @@ test('flags win; a CA that is named is for any name unless names are given', () 
 });
 
 test("without certificates nobody's headers are believed; half of a pair and idle flags are refused", () => {
-  const none = aggregationFrom({}, { pki: undefined, readPem });
-  assert.equal(none.requestHeader, undefined);
-  assert.equal(none.aggregation?.proxyClient, undefined);
+  assert.deepEqual(aggregationFrom({}, { pki: undefined, readPem }), {
+    aggregation: { endpointRouting: undefined, proxyClient: undefined },
+  });
   assert.throws(() => aggregationFrom({ proxyClientCertFile: 'c.crt' }, { pki, readPem }), /go together/);
   assert.throws(
     () => aggregationFrom({ requestheaderAllowedNames: ['x'] }, { pki: undefined, readPem }),
