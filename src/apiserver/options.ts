@@ -53,7 +53,7 @@ export interface ApiServerOptions {
   readonly profiling?: boolean;
   /** Further paths that are no part of the Kubernetes API, authorized as non-resource URLs. */
   readonly extraPaths?: Readonly<Record<string, PathHandler>>;
-  /** Default 10.96.0.0/12. */
+  /** One range, or one of each family behind a comma, the default family's first. Default 10.96.0.0/12. */
   readonly serviceCidr?: string;
   readonly serviceNodePorts?: { readonly from: number; readonly to: number } | undefined;
   /** Where clients in the cluster reach this server: the endpoint of the kubernetes Service. Default: that Service gets no endpoint. */

@@ -51,8 +51,8 @@ export class Bootstrap {
       { clock, log },
     );
     const { isShared } = core.cache;
-    const cidr = options.serviceCidr ?? DEFAULT_SERVICE_CIDR;
-    this.#cidrs = new ServiceCIDRs({ internal, allocation, cidr, isShared, clock, log });
+    const cidrs = (options.serviceCidr ?? DEFAULT_SERVICE_CIDR).split(',');
+    this.#cidrs = new ServiceCIDRs({ internal, allocation, cidrs, isShared, clock, log });
     const follower = { internal, allocation, onAddressGone: () => this.#cidrs.addressGone(), clock, log };
     if (!servesAddresses(servedEndpoints)) return;
     if (core.nodePorts)

@@ -159,7 +159,7 @@ function serviceObject({ serviceAddress, advertiseAddress }: KubernetesServiceOp
       type: 'ClusterIP',
       clusterIP: serviceAddress,
       clusterIPs: [serviceAddress],
-      ipFamilies: ['IPv4'],
+      ipFamilies: [isIPv6(serviceAddress) ? 'IPv6' : 'IPv4'],
       ipFamilyPolicy: 'SingleStack',
       sessionAffinity: 'None',
       ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: advertiseAddress?.port ?? 6443 }],

@@ -14,7 +14,7 @@ import type { ServiceCIDR } from '#api/types.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import type { ServiceAllocation } from '../registry/core/services/allocation.ts';
-import { AddressRange } from '../registry/core/services/ranges.ts';
+import { AddressRange, isAllocatable } from '../registry/core/services/ranges.ts';
 import { IP_ADDRESSES, SERVICE_CIDRS } from '../registry/core/services/resources.ts';
 
 const DEFAULT_SERVICE_CIDR_NAME = 'kubernetes';
@@ -25,8 +25,8 @@ const DELETION_GRACE_MS = 10_000;
 interface ServiceCIDRsOptions {
   readonly internal: InternalApi;
   readonly allocation: ServiceAllocation;
-  /** Of the cluster: the range of the ServiceCIDR named kubernetes. */
-  readonly cidr: string;
+  /** Of the cluster: the ranges of the ServiceCIDR named kubernetes, the default family's first. */
+  readonly cidrs: readonly string[];
   /** Other servers allocate too. */
   readonly isShared: boolean;
   readonly clock: Clock;
@@ -51,9 +51,12 @@ export class ServiceCIDRs {
 
   /** Resolves when the cluster's own range has its ServiceCIDR. */
   async prepare(): Promise<void> {
-    const { internal, cidr, clock } = this.#options;
-    if (!internal.get(SERVICE_CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME }))
-      await this.#createDefault(cidr, clock.now());
+    const { internal, cidrs, clock } = this.#options;
+    const stored = internal.get(SERVICE_CIDRS, { name: DEFAULT_SERVICE_CIDR_NAME }) as
+      | ServiceCIDR
+      | undefined;
+    if (!stored) await this.#createDefault(cidrs, clock.now());
+    else if (!deepEqual(stored.spec?.cidrs, cidrs)) await this.#adaptDefault(stored.spec?.cidrs ?? []);
   }
 
   start(): void {
@@ -74,14 +77,29 @@ export class ServiceCIDRs {
     for (const { metadata } of this.#all()) if (metadata?.deletionTimestamp) this.#cidrs.add(metadata.name!);
   }
 
-  async #createDefault(cidr: string, nowMs: number): Promise<void> {
+  /** A cluster of one family may get a second one; any other difference is for the administrator to mend. */
+  async #adaptDefault(stored: readonly string[]): Promise<void> {
+    const { cidrs, log } = this.#options;
+    if (cidrs.length === 2 && stored.length === 1 && stored[0] === cidrs[0])
+      return this.#modify(DEFAULT_SERVICE_CIDR_NAME, (object) => {
+        if (object.spec?.cidrs?.length !== 1) return false;
+        object.spec = { ...object.spec, cidrs: [...cidrs] };
+        return undefined;
+      });
+    log.warn('the default ServiceCIDR does not match the flags', {
+      stored: stored.join(','),
+      flags: cidrs.join(','),
+    });
+  }
+
+  async #createDefault(cidrs: readonly string[], nowMs: number): Promise<void> {
     const { internal } = this.#options;
     try {
       await internal.create(SERVICE_CIDRS, {
         apiVersion: 'networking.k8s.io/v1',
         kind: 'ServiceCIDR',
         metadata: { name: DEFAULT_SERVICE_CIDR_NAME, finalizers: [FINALIZER] },
-        spec: { cidrs: [cidr] },
+        spec: { cidrs },
       } as KubeObject);
     } catch (error) {
       if (!isStatusError(error, 'AlreadyExists')) throw error;
@@ -104,15 +122,18 @@ export class ServiceCIDRs {
 
   /** Ranges under deletion are not allocated from; the cluster's own one always is while it lasts. */
   #useRanges(): void {
-    const { allocation, cidr, log } = this.#options;
+    const { allocation, cidrs: own, log } = this.#options;
     const usable = this.#all()
       .filter(({ metadata }) => !metadata?.deletionTimestamp)
       .flatMap(({ spec }) => spec?.cidrs ?? [])
       .filter(isAllocatable);
-    if (usable.length === 0) log.warn('no ServiceCIDR is ready: Services get no addresses', { cidr });
-    // The configured range is first if it is one of them.
+    if (usable.length === 0)
+      log.warn('no ServiceCIDR is ready: Services get no addresses', { cidrs: own.join(',') });
+    // The configured ranges are first where they are among them.
     allocation.addresses.use(
-      [...new Set(usable)].toSorted((left, right) => Number(right === cidr) - Number(left === cidr)),
+      [...new Set(usable)].toSorted(
+        (left, right) => Number(own.includes(right)) - Number(own.includes(left)),
+      ),
     );
   }
 
@@ -158,7 +179,7 @@ export class ServiceCIDRs {
         {
           status: 'False',
           reason: 'NotSupported',
-          message: `service addresses are IPv4 in ranges of 8 to 30 bits: nothing is allocated from ${unusable.join(', ')}`,
+          message: `the prefix of a range has 8 to 30 bits (IPv4) or 64 to 126 (IPv6): nothing is allocated from ${unusable.join(', ')}`,
         },
         clock.now(),
       );
@@ -233,13 +254,6 @@ export class ServiceCIDRs {
   }
 }
 
-function isAllocatable(cidr: string): boolean {
-  return rangesOf([cidr]).length === 1;
-}
-
 function rangesOf(cidrs: readonly string[] = []): AddressRange[] {
-  return cidrs.flatMap((cidr) => {
-    const bits = Number(cidr.split('/')[1]);
-    return cidr.includes(':') || !(bits >= 8 && bits <= 30) ? [] : [new AddressRange(cidr)];
-  });
+  return cidrs.filter(isAllocatable).map((cidr) => new AddressRange(cidr));
 }

@@ -2,7 +2,7 @@
  * Cluster IPs and node ports of Services: allocated when a Service is written, kept in memory, rebuilt from the watch cache.
  * Reservations are synchronous, so that concurrent writes never get the same one; a failed write releases its own.
  * On a shared store each reservation is confirmed there before the Service is written: shared-allocations.ts.
- * One IPv4 family, in one range or several (ServiceCIDRs), of ranges.ts.
+ * One address of each family of the Service, of one range or several (ServiceCIDRs), of ranges.ts.
  *
  * Allocation runs before preparation and validation, as upstream's does: validation sees allocated values, and a failed allocation is reported first.
  */
@@ -16,11 +16,11 @@ import type { ResourceCache } from '../../../watchcache/resource-cache.ts';
 import { chooseFamilies, invalid, nameOf, prefersTheSame } from './families.ts';
 import { keepAllocated, keepInStep } from './fields.ts';
 import { collectHoldings, collectNodePorts, type Holdings } from './holdings.ts';
-import { AddressRanges, PortRange } from './ranges.ts';
+import { AddressRanges, canonical, PortRange, type Family } from './ranges.ts';
 import type { SharedAllocations } from './shared-allocations.ts';
 
 interface ServiceAllocationOptions {
-  /** '10.96.0.0/12' */
+  /** '10.96.0.0/12', or with one of the other family behind a comma. */
   readonly cidr: string;
   /** Default 30000-32767, both inclusive. */
   readonly nodePorts?: { readonly from: number; readonly to: number } | undefined;
@@ -224,9 +224,10 @@ export class ServiceAllocation implements StoreHooks {
 
   #take({ service, stored }: Change, taken: Holdings): void {
     const spec = service.spec!;
-    if (spec.type !== 'ExternalName' && !(stored && prefersTheSame(spec, stored)))
-      chooseFamilies(service, stored);
-    if (isGivenAddress(spec, stored)) this.#takeAddress(service, taken);
+    if (spec.type !== 'ExternalName' && !(stored && prefersTheSame(spec, stored))) {
+      chooseFamilies(service, { stored, families: this.addresses.families });
+      this.#takeAddresses(service, { from: firstMissing(spec, stored), taken });
+    }
     if (spec.type === 'NodePort' || spec.type === 'LoadBalancer') {
       if (stored) this.#takeMorePorts(service, stored, taken);
       else this.#takePorts(service, taken);
@@ -235,26 +236,35 @@ export class ServiceAllocation implements StoreHooks {
       this.#takeHealthCheckPort(spec, taken);
   }
 
-  #takeAddress(service: Service, taken: Holdings): void {
+  /** One for each family; addresses before the given place are the Service's already. */
+  #takeAddresses(
+    service: Service,
+    { from, taken }: { readonly from: number; readonly taken: Holdings },
+  ): void {
     const spec = service.spec!,
-      wanted = spec.clusterIPs?.[0] ?? '';
-    const ip = wanted === '' ? this.addresses.next() : this.addresses.take(wanted);
-    if (ip === undefined) {
-      if (wanted === '')
-        throw statusErrors.internal(
-          `failed to allocate a serviceIP for Service ${JSON.stringify(nameOf(service))}: range is full`,
-        );
-      throw invalid(service, [
-        fieldErrors.invalid(
-          'spec.clusterIPs',
-          spec.clusterIPs,
-          `failed to allocate IP ${wanted}: ${this.addresses.reasonAgainst(wanted)}`,
-        ),
-      ]);
+      { ipFamilies = [] } = spec;
+    for (let i = from; i < ipFamilies.length; i++) {
+      const ip = this.#takeAddress(service, ipFamilies[i] as Family, spec.clusterIPs?.[i] ?? '');
+      taken.ips.push(canonical(ip));
+      spec.clusterIPs = [...(spec.clusterIPs ?? []).slice(0, i), ip, ...(spec.clusterIPs ?? []).slice(i + 1)];
+      if (i === 0) spec.clusterIP = ip;
     }
-    taken.ips.push(ip);
-    spec.clusterIP = ip;
-    spec.clusterIPs = [ip];
+  }
+
+  #takeAddress(service: Service, family: Family, wanted: string): string {
+    const ip = wanted === '' ? this.addresses.next(family) : this.addresses.take(wanted);
+    if (ip !== undefined) return ip;
+    if (wanted === '')
+      throw statusErrors.internal(
+        `failed to allocate a serviceIP for Service ${JSON.stringify(nameOf(service))}: range is full`,
+      );
+    throw invalid(service, [
+      fieldErrors.invalid(
+        'spec.clusterIPs',
+        service.spec?.clusterIPs,
+        `failed to allocate IP ${wanted}: ${this.addresses.reasonAgainst(wanted)}`,
+      ),
+    ]);
   }
 
   /** Of a new Service: protocols that share a port share its node port. */
@@ -324,13 +334,15 @@ export class ServiceAllocation implements StoreHooks {
   }
 }
 
-/** A Service is given its address once; another one is for validation to refuse. */
-function isGivenAddress(spec: ServiceSpec, stored: ServiceSpec | undefined): boolean {
-  return (
-    spec.type !== 'ExternalName' &&
-    spec.clusterIPs?.[0] !== NONE &&
-    (!stored || stored.type === 'ExternalName')
-  );
+/**
+ * The place of the first address that the Service has to be given. One that has addresses is only given its second one; other changes are for
+ * validation to refuse.
+ */
+function firstMissing(spec: ServiceSpec, stored: ServiceSpec | undefined): number {
+  if (spec.clusterIPs?.[0] === NONE) return Infinity;
+  if (!stored || stored.type === 'ExternalName') return 0;
+  const upgraded = stored.ipFamilies?.length === 1 && spec.ipFamilies?.length === 2;
+  return upgraded && stored.clusterIPs?.[0] !== NONE ? 1 : Infinity;
 }
 
 /** What an update no longer needs. */

@@ -1,9 +1,9 @@
-/** Which address families a Service has: fills in the policy and the families, and refuses those that the cluster has not. One IPv4 family is served. */
-import { isIPv6 } from 'node:net';
+/** Which address families a Service has: fills in the policy and the families, and refuses those that the cluster has not. */
 import type { Service, ServiceSpec } from '#api/types.ts';
 import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
 import { Errors } from '#resources/field-path.ts';
 import { checkClusterIPs, isHeadless } from '#resources/core/services.ts';
+import { familyOf, type Family } from './ranges.ts';
 
 const NONE = 'None';
 
@@ -38,7 +38,10 @@ export function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean 
  * Defaults the policy and the families, and refuses families that the cluster lacks. A headless Service without a selector may have families that
  * the cluster lacks: it has no address.
  */
-export function chooseFamilies(service: Service, stored: ServiceSpec | undefined): void {
+export function chooseFamilies(
+  service: Service,
+  { stored, families }: { readonly stored: ServiceSpec | undefined; readonly families: readonly Family[] },
+): void {
   const spec = service.spec!,
     byHand = spec.clusterIP === NONE && Object.keys(spec.selector ?? {}).length === 0;
   spec.ipFamilyPolicy ??= stored?.ipFamilyPolicy ?? (byHand ? REQUIRE : SINGLE);
@@ -48,18 +51,17 @@ export function chooseFamilies(service: Service, stored: ServiceSpec | undefined
   const errors = [
     ...(stored ? fitToStored(spec, stored) : []),
     ...tooMany(spec),
-    ...familiesOfAddresses(spec),
+    ...familiesOfAddresses(spec, families),
   ];
   if (errors.length > 0) throw invalid(service, errors);
-  if (byHand) {
-    spec.ipFamilies = spec.ipFamilies?.length ? spec.ipFamilies : ['IPv4'];
-    if (spec.ipFamilies.length < 2 && spec.ipFamilyPolicy !== SINGLE)
-      spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
-    return;
+  if (!byHand) {
+    const absent = absentFamilies(spec, families);
+    if (absent.length > 0) throw invalid(service, absent);
   }
-  const absent = absentFamilies(spec);
-  if (absent.length > 0) throw invalid(service, absent);
-  if (!spec.ipFamilies?.length) spec.ipFamilies = ['IPv4'];
+  if (!spec.ipFamilies?.length) spec.ipFamilies = [families[0]!];
+  const wantsBoth = spec.ipFamilyPolicy !== SINGLE && (byHand || families.length === 2);
+  if (wantsBoth && spec.ipFamilies.length < 2)
+    spec.ipFamilies = [...spec.ipFamilies, spec.ipFamilies[0] === 'IPv4' ? 'IPv6' : 'IPv4'];
 }
 
 /** A Service changed to single-stack loses its second family, unless the client named the one to keep. */
@@ -102,28 +104,31 @@ function tooMany({ ipFamilyPolicy, clusterIPs, ipFamilies }: ServiceSpec): Field
 }
 
 /** Addresses that are given say which families are meant. */
-function familiesOfAddresses(spec: ServiceSpec): FieldError[] {
-  const errors: FieldError[] = [],
-    families = [...(spec.ipFamilies ?? [])];
+function familiesOfAddresses(spec: ServiceSpec, families: readonly Family[]): FieldError[] {
+  const errors: FieldError[] = [];
   if (spec.clusterIPs?.[0] === NONE) return errors;
   spec.clusterIPs?.forEach((ip, i) => {
-    if (i < families.length) return;
-    if (isIPv6(ip))
+    if (i < (spec.ipFamilies?.length ?? 0)) return;
+    const family = familyOf(ip);
+    if (!families.includes(family))
       errors.push(
         fieldErrors.invalid(
           `spec.clusterIPs[${i}]`,
           spec.clusterIPs,
-          'IPv6 is not configured on this cluster',
+          `${family} is not configured on this cluster`,
         ),
       );
-    else spec.ipFamilies = [...(spec.ipFamilies ?? []), 'IPv4'];
+    else spec.ipFamilies = [...(spec.ipFamilies ?? []), family];
   });
   return errors;
 }
 
-function absentFamilies({ ipFamilyPolicy, ipFamilies = [] }: ServiceSpec): FieldError[] {
+function absentFamilies(
+  { ipFamilyPolicy, ipFamilies = [] }: ServiceSpec,
+  families: readonly Family[],
+): FieldError[] {
   return [
-    ...(ipFamilyPolicy === REQUIRE
+    ...(ipFamilyPolicy === REQUIRE && families.length < 2
       ? [
           fieldErrors.invalid(
             'spec.ipFamilyPolicy',
@@ -133,7 +138,7 @@ function absentFamilies({ ipFamilyPolicy, ipFamilies = [] }: ServiceSpec): Field
         ]
       : []),
     ...ipFamilies.flatMap((family, i) =>
-      family === 'IPv4'
+      families.includes(family as Family)
         ? []
         : [fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')],
     ),

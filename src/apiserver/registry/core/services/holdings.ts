@@ -1,5 +1,6 @@
 /** The allocations of a Service: cluster IPs, node ports, health check port. */
 import type { ServiceSpec } from '#api/types.ts';
+import { canonical } from './ranges.ts';
 
 export interface Holdings {
   readonly ips: string[];
@@ -10,10 +11,11 @@ export function collectHoldings(spec: ServiceSpec = {}): Holdings {
   return { ips: addressesOf(spec), ports: portsOf(spec) };
 }
 
+/** As IPAddress objects name them. */
 export function addressesOf({ type, clusterIP, clusterIPs }: ServiceSpec): string[] {
   if (type === 'ExternalName') return [];
   const all = clusterIPs ?? (clusterIP ? [clusterIP] : []);
-  return all.filter((ip) => ip !== '' && ip !== 'None');
+  return all.filter((ip) => ip !== '' && ip !== 'None').map(canonical);
 }
 
 export function collectNodePorts({ ports = [] }: ServiceSpec): number[] {

@@ -3,6 +3,7 @@
  * The lower part of each range is reserved for requested values, as upstream does.
  */
 import { randomInt } from 'node:crypto';
+import { formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
 
 /** Upstream's split of a range: the first part, at least 16 and at most `most`, is used by itself only when the rest is full. */
 function reservedFor(
@@ -35,34 +36,62 @@ function freeNumber({
   return scan(reserved, size) ?? scan(0, reserved);
 }
 
+export type Family = 'IPv4' | 'IPv6';
+
+export function familyOf(address: string): Family {
+  return address.includes(':') ? 'IPv6' : 'IPv4';
+}
+
+/** Addresses given without being asked for come from the first so many of a range: as many as random numbers reach. */
+const MOST_DYNAMIC = 2 ** 47;
+/** Of the prefix, in bits. Upstream's least for IPv6. */
+const PREFIXES = {
+  IPv4: { least: 8, most: 30, width: 32 },
+  IPv6: { least: 64, most: 126, width: 128 },
+} as const;
+
+/** Whether an AddressRange can be made of it. */
+export function isAllocatable(cidr: string): boolean {
+  const block = parseCIDR(cidr);
+  if (!block || block.address.mapped) return false;
+  const { least, most } = PREFIXES[familyOf(cidr)];
+  return block.prefixLength >= least && block.prefixLength <= most;
+}
+
 export class AddressRange {
   readonly cidr: string;
-  readonly #base: number;
-  /** Without network and broadcast address. */
-  readonly #size: number;
+  readonly family: Family;
+  /** The first address after the network's own. */
+  readonly #base: bigint;
+  /** Without the network's address and, of IPv4, the broadcast address. */
+  readonly #size: bigint;
+  readonly #dynamic: number;
   readonly #reserved: number;
-  readonly #held = new Set<number>();
+  /** Offsets from the base: bigint where a number is not exact. */
+  readonly #held = new Set<number | bigint>();
 
   constructor(cidr: string) {
-    const [address = '', bits = ''] = cidr.split('/');
-    const length = Number(bits);
-    const value = parseIpv4(address);
-    if (value === undefined || !Number.isInteger(length) || length < 8 || length > 30)
-      throw new Error(`service CIDR must be IPv4 with a prefix of 8 to 30 bits, not ${cidr}`);
-    const total = 2 ** (32 - length);
+    const block = parseCIDR(cidr);
+    if (!block || !isAllocatable(cidr))
+      throw new Error(
+        `service CIDR must be IPv4 with a prefix of 8 to 30 bits or IPv6 with 64 to 126, not ${cidr}`,
+      );
     this.cidr = cidr;
-    this.#base = value - (value % total) + 1;
-    this.#size = total - 2;
-    this.#reserved = reservedFor(this.#size, { divisor: 16, most: 256, least: 16 });
+    this.family = familyOf(cidr);
+    const { width } = PREFIXES[this.family];
+    this.#base = block.network + 1n;
+    this.#size = (1n << BigInt(width - block.prefixLength)) - (this.family === 'IPv4' ? 2n : 1n);
+    this.#dynamic = Math.min(Number(this.#size), MOST_DYNAMIC);
+    this.#reserved = reservedFor(this.#dynamic, { divisor: 16, most: 256, least: 16 });
   }
 
   /** The kubernetes Service's. */
   get first(): string {
-    return formatIpv4(this.#base);
+    return this.#format(0);
   }
 
   get free(): number {
-    return this.#size - this.#held.size;
+    return Number(this.#size) - this.#held.size;
   }
 
   get held(): number {
@@ -85,55 +114,67 @@ export class AddressRange {
 
   next(): string | undefined {
     const offset = freeNumber({
-      size: this.#size,
+      size: this.#dynamic,
       reserved: this.#reserved,
       isTaken: (candidate) => this.#held.has(candidate),
     });
     if (offset === undefined) return undefined;
     this.#held.add(offset);
-    return formatIpv4(this.#base + offset);
+    return this.#format(offset);
   }
 
   has(ip: string): boolean {
     return this.#offset(ip) !== undefined;
   }
 
-  #offset(ip: string): number | undefined {
-    const value = parseIpv4(ip);
-    if (value === undefined) return undefined;
-    const offset = value - this.#base;
-    return offset >= 0 && offset < this.#size ? offset : undefined;
+  #format(offset: number): string {
+    return formatIP({ family: this.family === 'IPv4' ? 4 : 6, bits: this.#base + BigInt(offset) });
+  }
+
+  #offset(ip: string): number | bigint | undefined {
+    if (familyOf(ip) !== this.family) return undefined;
+    const address = parseIP(ip);
+    if (!address || address.mapped) return undefined;
+    const offset = address.bits - this.#base;
+    if (offset < 0n || offset >= this.#size) return undefined;
+    return offset <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(offset) : offset;
   }
 }
 
-/** Every range that service addresses are allocated from. The first is the cluster's own and is permanent. */
+/** Every range that service addresses are taken from. Those that the cluster begins with say which families it has; the first is the default. */
 export class AddressRanges {
-  readonly #own: AddressRange;
+  readonly families: readonly Family[];
+  readonly #first: string;
   readonly #ranges = new Map<string, AddressRange>();
   /** Of whatever range, also of none any more. */
   readonly #held = new Set<string>();
 
-  constructor(cidr: string) {
-    this.#own = new AddressRange(cidr);
-    this.#ranges.set(cidr, this.#own);
+  /** One range, or one of each family: '10.96.0.0/12,fd00:10:96::/112'. */
+  constructor(cidrs: string) {
+    const own = cidrs.split(',').map((cidr) => new AddressRange(cidr));
+    this.families = [...new Set(own.map(({ family }) => family))];
+    if (own.length > 2 || this.families.length !== own.length)
+      throw new Error(`service CIDRs must be one range or one of each family, not ${cidrs}`);
+    this.#first = own[0]!.first;
+    for (const range of own) this.#ranges.set(range.cidr, range);
   }
 
   /** The kubernetes Service's. */
   get first(): string {
-    return this.#own.first;
+    return this.#first;
   }
 
   usage(): readonly { readonly cidr: string; readonly held: number; readonly free: number }[] {
     return Array.from(this.#ranges.values(), ({ cidr, held, free }) => ({ cidr, held, free }));
   }
 
-  /** Replaces the ranges to allocate from. Existing allocations stay. */
+  /** These and no others are allocated from. What they hold stays held. */
   use(cidrs: readonly string[]): void {
-    for (const cidr of this.#ranges.keys()) if (!cidrs.includes(cidr)) this.#ranges.delete(cidr);
+    const before = new Map(this.#ranges);
+    this.#ranges.clear();
     for (const cidr of cidrs) {
-      if (this.#ranges.has(cidr)) continue;
-      const range = new AddressRange(cidr);
-      for (const ip of this.#held) range.hold(ip);
+      const range = before.get(cidr) ?? new AddressRange(cidr);
+      if (!before.has(cidr)) for (const ip of this.#held) range.hold(ip);
       this.#ranges.set(cidr, range);
     }
   }
@@ -144,18 +185,18 @@ export class AddressRanges {
   }
 
   hold(ip: string): void {
-    this.#held.add(ip);
+    this.#held.add(canonical(ip));
     for (const range of this.#ranges.values()) range.hold(ip);
   }
 
   release(ip: string): void {
-    this.#held.delete(ip);
+    this.#held.delete(canonical(ip));
     for (const range of this.#ranges.values()) range.release(ip);
   }
 
-  next(): string | undefined {
+  next(family: Family): string | undefined {
     for (const range of this.#ranges.values()) {
-      const ip = range.next();
+      const ip = range.family === family ? range.next() : undefined;
       if (ip === undefined) continue;
       this.hold(ip);
       return ip;
@@ -164,17 +205,24 @@ export class AddressRanges {
   }
 
   take(ip: string): string | undefined {
-    if (this.#held.has(ip) || !Array.from(this.#ranges.values()).some((range) => range.has(ip)))
+    if (this.#held.has(canonical(ip)) || !Array.from(this.#ranges.values()).some((range) => range.has(ip)))
       return undefined;
     this.hold(ip);
     return ip;
   }
 
   reasonAgainst(ip: string): string {
-    return this.#held.has(ip)
+    return this.#held.has(canonical(ip))
       ? 'provided IP is already allocated'
       : 'the provided network does not match the current range';
   }
+}
+
+/** IPv6 has several spellings, of which IPAddress objects have one. */
+export function canonical(ip: string): string {
+  if (!ip.includes(':')) return ip;
+  const address = parseIP(ip);
+  return address && !address.mapped ? formatIP(address) : ip;
 }
 
 export class PortRange {
@@ -228,15 +276,4 @@ export class PortRange {
     this.#held.add(port);
     return undefined;
   }
-}
-
-function parseIpv4(text: string): number | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
-  if (!match) return undefined;
-  const bytes = match.slice(1).map(Number);
-  return bytes.some((byte) => byte > 255) ? undefined : bytes.reduce((value, byte) => value * 256 + byte, 0);
-}
-
-function formatIpv4(value: number): string {
-  return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255].join('.');
 }
