@@ -62,12 +62,14 @@ function initOptions(command: Command): Command {
       .option('--kubernetes-version <version>', 'version of the control plane; this program has one')
       .option('--node-name <name>', 'name of this node (default: the host name)')
       .option('--token <token>', 'bootstrap token that machines join with (default: a new one)')
+      .option('--token-file <file>', 'file that holds the token; -: standard input')
       .option('--token-ttl <duration>', 'how long it may be used; 0s: for good (default: 24h)')
       .option(
         '--upload-certs',
         'share the authorities with control planes that will join, encrypted, for two hours',
       )
       .option('--certificate-key <key>', 'key that they are encrypted with (default: a new one)')
+      .option('--certificate-key-file <file>', 'file that holds the key; -: standard input')
       .option('--skip-token-print', 'do not print the token')
       .option('--skip-certificate-key-print', 'do not print the certificate key'),
   );

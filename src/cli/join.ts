@@ -50,6 +50,7 @@ function joinOptions(command: Command): Command {
     command
       .option('--config <file>', 'kubeadm.k8s.io/v1beta4 JoinConfiguration')
       .option('--token <token>', 'bootstrap token, both for discovery and for asking for a certificate')
+      .option('--token-file <file>', 'file that holds the token of --token; -: standard input')
       .option('--discovery-token <token>', 'token for discovery alone')
       .option('--tls-bootstrap-token <token>', 'token for asking for a certificate alone')
       .addOption(
@@ -72,6 +73,7 @@ function joinOptions(command: Command): Command {
         '--certificate-key <key>',
         'key of the certificates that a control plane shared (for --control-plane and --witness)',
       )
+      .option('--certificate-key-file <file>', 'file that holds that key; -: standard input')
       .option(
         '--apiserver-advertise-address <ip>',
         'address that others reach this machine by (default: that of the default route)',

@@ -31,6 +31,7 @@ import { componentCommand } from '../components.ts';
 import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
+import { withSecretFiles } from './secret-files.ts';
 import { ensureSupervised, isSupervised } from './supervise.ts';
 import { warmCompileCache, type Warming } from './warm.ts';
 
@@ -48,9 +49,11 @@ export interface InitFlags {
   readonly kubernetesVersion?: string;
   readonly nodeName?: string;
   readonly token?: string;
+  readonly tokenFile?: string;
   readonly tokenTtl?: string;
   readonly uploadCerts?: boolean;
   readonly certificateKey?: string;
+  readonly certificateKeyFile?: string;
   readonly skipTokenPrint?: boolean;
   readonly skipCertificateKeyPrint?: boolean;
   readonly skipPhases?: readonly string[];
@@ -69,9 +72,10 @@ interface Output {
 
 /** phase: one of them, or a part: 'certs', 'certs/apiserver'. Default: all. */
 export async function runInit(
-  flags: InitFlags,
+  given: InitFlags,
   { phase, ...output }: Output & { readonly phase?: string },
 ): Promise<void> {
+  const flags = withSecretFiles(given);
   const documents = documentsFrom(flags);
   for (const warning of documents.warnings) output.warn(warning);
   const { init, cluster } = await withDefaults(documents);

@@ -28,12 +28,14 @@ import { componentCommand } from '../components.ts';
 import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
+import { withSecretFiles } from './secret-files.ts';
 import { ensureSupervised, isSupervised } from './supervise.ts';
 
 /** As the command line hands them over; kubeadm's names. */
 export interface JoinFlags {
   readonly config?: string;
   readonly token?: string;
+  readonly tokenFile?: string;
   readonly discoveryToken?: string;
   readonly tlsBootstrapToken?: string;
   readonly discoveryTokenCaCertHash?: readonly string[];
@@ -42,6 +44,7 @@ export interface JoinFlags {
   readonly controlPlane?: boolean;
   readonly witness?: boolean;
   readonly certificateKey?: string;
+  readonly certificateKeyFile?: string;
   readonly apiserverAdvertiseAddress?: string;
   readonly apiserverBindPort?: number;
   readonly nodeName?: string;
@@ -63,7 +66,8 @@ interface JoinCall {
   warn(line: string): void;
 }
 
-export async function runJoin(flags: JoinFlags, call: JoinCall): Promise<void> {
+export async function runJoin(given: JoinFlags, call: JoinCall): Promise<void> {
+  const flags = withSecretFiles(given);
   const documents = documentsFrom(flags, call.endpoint);
   for (const warning of documents.warnings) call.warn(warning);
   const role = roleOf(flags, documents.join ?? {});
