@@ -5,12 +5,11 @@
 import type { ServiceError } from '@grpc/grpc-js';
 import { errorMessage } from '#stdx/log.ts';
 import { StoreError } from '../../store.ts';
-import { whyUnreachable } from './diagnosis.ts';
 import { closedError, EtcdCallError, classifyFailure } from './failures.ts';
 import {
   Member,
-  readTls,
   type CallOptions as MemberCallOptions,
+  type EtcdMember,
   type EtcdStream,
   type EtcdTls,
 } from './member.ts';
@@ -34,6 +33,8 @@ export interface ConnectionOptions extends EtcdTls {
   readonly callTimeoutMs?: number | undefined;
   /** For any member to be connected. Default: 5 s. */
   readonly connectTimeoutMs?: number | undefined;
+  /** Default: a member that is reached over the network. */
+  readonly createMember?: ((endpoint: string) => EtcdMember) | undefined;
 }
 
 /** What one member says of itself; status is absent where it does not answer. */
@@ -50,10 +51,9 @@ interface CallOptions extends Pick<MemberCallOptions, 'doing' | 'withoutLeader'>
 }
 
 export class EtcdConnection {
-  readonly #members: readonly Member[];
+  readonly #members: readonly EtcdMember[];
   readonly #callTimeoutMs: number;
   readonly #connectTimeoutMs: number;
-  readonly #tls: EtcdTls;
   #diagnosis: { readonly untilMs: number; readonly text: Promise<string> } | undefined;
   #closed = false;
 
@@ -61,13 +61,13 @@ export class EtcdConnection {
     endpoints,
     callTimeoutMs = CALL_TIMEOUT_MS,
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
+    createMember,
     ...tls
   }: ConnectionOptions) {
     this.#callTimeoutMs = callTimeoutMs;
     this.#connectTimeoutMs = connectTimeoutMs;
-    this.#tls = tls;
     if (endpoints.length === 0) throw new TypeError('etcd: at least one endpoint is needed');
-    this.#members = endpoints.map((endpoint) => new Member(endpoint, tls));
+    this.#members = endpoints.map((endpoint) => createMember?.(endpoint) ?? new Member(endpoint, tls));
   }
 
   get endpoints(): readonly string[] {
@@ -136,7 +136,7 @@ export class EtcdConnection {
   }
 
   /** The first in order that is connected, those that failed lately last; else whichever connects first. */
-  async #ready({ doing }: { readonly doing: string }): Promise<Member> {
+  async #ready({ doing }: { readonly doing: string }): Promise<EtcdMember> {
     if (this.#closed) throw new EtcdCallError({ error: closedError(), certain: true, elsewhere: false });
     const members = this.#members.toSorted((a, b) => Number(a.avoided) - Number(b.avoided));
     const connected = members.find((member) => member.connected);
@@ -170,10 +170,9 @@ export class EtcdConnection {
 
   async #askWhy(): Promise<string> {
     const all = await Promise.all(
-      this.endpoints.map(async (endpoint) => {
-        const why = await whyUnreachable({ endpoint, files: this.#tls, ...readTls(this.#tls) }).catch(
-          (error: unknown) => errorMessage(error),
-        );
+      this.#members.map(async (member) => {
+        const { endpoint } = member;
+        const why = await member.diagnose().catch((error: unknown) => errorMessage(error));
         return why === undefined ? endpoint : `${endpoint}: ${why}`;
       }),
     );

@@ -5,7 +5,7 @@
  *   put ─▶ turn of its key ─▶ Txn (precondition on mod_revision) ─▶ answered ──────────────▶ seen by our watches ─▶ promise resolves
  *                                  └── nobody knows whether it happened ─▶ history of the key ─▶ happened │ refused │ 'unavailable'
  */
-import { realClock, type Clock } from '#stdx/clock.ts';
+import { realClock, type Clock, type Timer } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { checkKey } from '../../keys.ts';
 import { MAX_VALUE_BYTES } from '../../local-store.ts';
@@ -47,6 +47,8 @@ const FIRST_PAGE = 500;
 const MAX_PAGE = 10_000;
 /** For the history of a key to tell what became of a write. */
 const RESOLVE_MS = 5_000;
+/** Between questions to the watch that reads that history. */
+const PROGRESS_MS = 100;
 /** Between questions to watches that have not delivered what was written. */
 const SEEN_MS = 500;
 /** Written under the prefix of a watch that must tell how far it is, where etcd's own word on that cannot be trusted. */
@@ -97,6 +99,7 @@ export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
 
 class EtcdStore implements Store {
   readonly #connection: EtcdConnection;
+  readonly #clock: Clock;
   readonly #leases: Leases;
   readonly #keySpace: KeySpace;
   readonly #monitor: Monitor;
@@ -114,7 +117,7 @@ class EtcdStore implements Store {
   #floor = 0;
   #keys = 0;
   #marking = false;
-  #asking: NodeJS.Timeout | undefined;
+  #asking: Timer | undefined;
   #closed: Promise<void> | undefined;
 
   constructor({
@@ -127,6 +130,7 @@ class EtcdStore implements Store {
     ...options
   }: EtcdStoreOptions) {
     this.#keySpace = new KeySpace({ prefix: keyPrefix, replaces });
+    this.#clock = clock;
     const connection = (this.#connection = new EtcdConnection(options));
     this.#leases = new Leases(connection);
     this.#monitor = new Monitor({ connection, clock, log, intervalMs: monitorIntervalMs });
@@ -215,6 +219,7 @@ class EtcdStore implements Store {
     const watcher: Watcher = new Watcher({
       ...options,
       connection: this.#connection,
+      clock: this.#clock,
       range: this.#keySpace.rangeOf(options.prefix),
       toStored: (kv) => this.#keySpace.toStored(kv),
       onMark: () => this.#mark(options.prefix),
@@ -312,7 +317,7 @@ class EtcdStore implements Store {
     this.#monitor.stop();
     this.#compactor?.stop();
     await Promise.allSettled(this.#turns.values());
-    clearInterval(this.#asking);
+    this.#asking?.cancel();
     for (const watcher of Array.from(this.#watchers)) watcher.end(closedError());
     this.#connection.close();
   }
@@ -451,6 +456,7 @@ class EtcdStore implements Store {
       prefix: key,
       afterRevision: after,
       connection: this.#connection,
+      clock: this.#clock,
       range: { key: start, rangeEnd: Buffer.concat([start, Buffer.alloc(1)]) },
       toStored: (kv) => this.#keySpace.toStored(kv),
       onEvents: (batch) => events.push(...batch),
@@ -458,11 +464,14 @@ class EtcdStore implements Store {
       onClose: (error) => reject(error),
       onEnd: () => {},
     });
-    const asking = setInterval(() => watcher.requestProgress(), 100);
-    const timer = setTimeout(() => reject(new Error('etcd did not tell in time')), RESOLVE_MS);
+    const asking = repeat(this.#clock, PROGRESS_MS, () => watcher.requestProgress());
+    const timer = this.#clock.after(RESOLVE_MS, () => reject(new Error('etcd did not tell in time')));
+    // The clock's timers do not: a command that waits for this would end.
+    const keepsProcessAlive = setTimeout(() => {}, RESOLVE_MS);
     return promise.finally(() => {
-      clearInterval(asking);
-      clearTimeout(timer);
+      clearTimeout(keepsProcessAlive);
+      asking.cancel();
+      timer.cancel();
       watcher.stop();
     });
   }
@@ -470,14 +479,14 @@ class EtcdStore implements Store {
   /** Until each of our watches on the key has handed the write out. */
   #seen(key: string, revision: Revision): Promise<void> | undefined {
     if (this.#isSeen(key, revision)) return undefined;
-    this.#asking ??= setInterval(() => this.#askUnseen(), SEEN_MS);
+    this.#asking ??= repeat(this.#clock, SEEN_MS, () => this.#askUnseen());
     return new Promise((resolve) => this.#unseen.add({ key, revision, resolve }));
   }
 
   /** A watch whose member has vanished would hold writers up until keepalive notices. */
   #askUnseen(): void {
     if (this.#unseen.size === 0) {
-      clearInterval(this.#asking);
+      this.#asking?.cancel();
       this.#asking = undefined;
       return;
     }
@@ -543,6 +552,19 @@ class EtcdStore implements Store {
   #assertOpen(): void {
     if (this.#closed) throw closedError();
   }
+}
+
+/** Every so many milliseconds, until it is cancelled. */
+function repeat(clock: Clock, everyMs: number, callback: () => void): Timer {
+  let timer: Timer;
+  const next = (): void => {
+    timer = clock.after(everyMs, () => {
+      next();
+      callback();
+    });
+  };
+  next();
+  return { cancel: () => timer.cancel() };
 }
 
 function writtenMeanwhile(key: string, current: StoredValue | undefined): StoreError {

@@ -9,6 +9,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Client, credentials, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { whyUnreachable } from './diagnosis.ts';
 import { EtcdCallError, classifyFailure } from './failures.ts';
 import { etcdCall, type EtcdMethod, type StatusResponse } from './protocol.ts';
 import { UnaryConnection } from './unary.ts';
@@ -55,11 +56,42 @@ interface CallUnderWay extends UnderWay {
   readonly answer: Promise<object>;
 }
 
-export type EtcdStream = ReturnType<typeof Client.prototype.makeBidiStreamRequest<object, object>>;
+/** A stream in both directions; its end comes as 'end' or 'error'. */
+export interface EtcdStream {
+  on(event: 'data', listener: (message: object) => void): this;
+  on(event: 'error', listener: (error: Error) => void): this;
+  on(event: 'end', listener: () => void): this;
+  write(message: object): unknown;
+  cancel(): void;
+}
 
-export class Member {
+/** What the driver needs of a member, so that a simulated one can take its place. */
+export interface EtcdMember {
   readonly endpoint: string;
   /** It failed lately, and has not answered since. */
+  readonly avoided: boolean;
+  /** Begins to connect where it is not. */
+  readonly connected: boolean;
+  /** Rejects where it is not connected in time. */
+  whenConnected(timeoutMs: number): Promise<EtcdMember>;
+  /** Rejects with an EtcdCallError. */
+  send<Response>(sent: Sent, options: CallOptions): Promise<Response>;
+  openStream(method: EtcdMethod): EtcdStream;
+  openServerStream(method: EtcdMethod, timeoutMs: number): AsyncIterable<object>;
+  status(timeoutMs: number): Promise<StatusResponse>;
+  /** Undefined where it does not say. */
+  version(timeoutMs: number): Promise<string | undefined>;
+  /** Whoever calls waits for it too long. Where it does not answer, all that is under way on it fails, and it connects anew. */
+  suspect(): void;
+  /** Others are asked first, until it answers again. */
+  avoid(): void;
+  /** Why it cannot be reached; undefined: nothing is wrong with it. */
+  diagnose(): Promise<string | undefined>;
+  close(): void;
+}
+
+export class Member implements EtcdMember {
+  readonly endpoint: string;
   avoided = false;
   readonly #tls: EtcdTls;
   readonly #underWay = new Set<UnderWay>();
@@ -80,19 +112,16 @@ export class Member {
     this.#unary = unaryOf(endpoint, tls);
   }
 
-  /** Begins to connect where it is not. */
   get connected(): boolean {
     return this.#client.getChannel().getConnectivityState(true) === connectivityState.READY;
   }
 
-  /** Rejects where it is not connected in time. */
   whenConnected(timeoutMs: number): Promise<this> {
     return new Promise((resolve, reject) =>
       this.#client.waitForReady(Date.now() + timeoutMs, (error) => (error ? reject(error) : resolve(this))),
     );
   }
 
-  /** Rejects with an EtcdCallError. */
   async send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
     const impatient = options.withoutLeader ? undefined : setInterval(() => this.suspect(), PATIENCE_MS);
     try {
@@ -174,7 +203,6 @@ export class Member {
     return this.#send<StatusResponse>(STATUS, { doing: 'read the status', timeoutMs });
   }
 
-  /** Undefined where it does not say. */
   version(timeoutMs: number): Promise<string | undefined> {
     this.#version ??= this.status(timeoutMs).then(
       ({ version }) => version,
@@ -183,7 +211,6 @@ export class Member {
     return this.#version;
   }
 
-  /** Whoever calls waits for it too long. Where it does not answer, all that is under way on it fails, and it connects anew. */
   suspect(): void {
     if (this.#closed || this.#isSuspected) return;
     this.#isSuspected = true;
@@ -217,7 +244,6 @@ export class Member {
     for (const one of before) one.close();
   }
 
-  /** Others are asked first, until it answers again. */
   avoid(): void {
     this.#version = undefined;
     if (this.avoided || this.#closed) return;
@@ -233,6 +259,10 @@ export class Member {
       );
     }, PROBE_MS);
     this.#probe.unref();
+  }
+
+  diagnose(): Promise<string | undefined> {
+    return whyUnreachable({ endpoint: this.endpoint, files: this.#tls, ...readTls(this.#tls) });
   }
 
   close(): void {
@@ -256,11 +286,7 @@ function unaryOf(endpoint: string, tls: EtcdTls): UnaryConnection {
   return new UnaryConnection({ url, readTls: () => readTls(tls), maxReceivedBytes: MAX_RECEIVED_BYTES });
 }
 
-export function readTls({
-  caFile,
-  keyFile,
-  certFile,
-}: EtcdTls): Record<'ca' | 'key' | 'cert', Buffer | null> {
+function readTls({ caFile, keyFile, certFile }: EtcdTls): Record<'ca' | 'key' | 'cert', Buffer | null> {
   const read = (path: string | undefined): Buffer | null => (path === undefined ? null : readFileSync(path));
   return { ca: read(caFile), key: read(keyFile), cert: read(certFile) };
 }

@@ -4,6 +4,7 @@
  *   opening ──▶ streaming ── stream broke ──▶ opening (at most MAX_ATTEMPTS in a row without an answer) ──▶ ended
  *                   └── compacted │ listener threw │ stop() ─────────────────────────────────────────────▶ ended
  */
+import type { Clock, Timer } from '#stdx/clock.ts';
 import {
   StoreError,
   type Revision,
@@ -25,6 +26,7 @@ const MAX_FRAGMENT_EVENTS = 200_000;
 
 interface WatcherOptions extends Omit<WatchOptions, 'onReached'> {
   readonly connection: EtcdConnection;
+  readonly clock: Clock;
   readonly range: { readonly key: Buffer; readonly rangeEnd: Buffer };
   readonly toStored: (kv: WatchResponse['events'][number]['kv']) => StoredValue;
   /** Writes something that this watch sees, where progress cannot be trusted. */
@@ -43,7 +45,7 @@ export class Watcher {
   #opened: OpenedStream | undefined;
   #failures = 0;
   #fragments: WatchResponse['events'][number][] = [];
-  #retry: NodeJS.Timeout | undefined;
+  #retry: Timer | undefined;
   /** When progress was first asked for since the member last sent anything. */
   #askedMs: number | undefined;
 
@@ -60,7 +62,7 @@ export class Watcher {
   /** etcd answers with a revision up to which everything was delivered, also where no event matched. */
   requestProgress(): void {
     if (!this.#opened) return;
-    const now = performance.now();
+    const now = this.#options.clock.monotonic();
     this.#askedMs ??= now;
     if (now - this.#askedMs > SILENCE_MS) this.#opened.suspect();
     if (this.#options.onMark && !this.#trustsProgress) return this.#options.onMark();
@@ -75,7 +77,7 @@ export class Watcher {
   stop(): void {
     if (this.ended) return;
     this.ended = true;
-    clearTimeout(this.#retry);
+    this.#retry?.cancel();
     this.#opened?.stream.cancel();
     this.#options.onEnd();
   }
@@ -130,7 +132,7 @@ export class Watcher {
   #broke(error: Error): void {
     if (this.ended) return;
     if (++this.#failures >= MAX_ATTEMPTS) return this.end(error);
-    this.#retry = setTimeout(() => void this.#open(), RETRY_MS);
+    this.#retry = this.#options.clock.after(RETRY_MS, () => void this.#open());
   }
 
   #take(response: WatchResponse): void {
