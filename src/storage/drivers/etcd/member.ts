@@ -43,7 +43,7 @@ interface UnderWay {
   cancel(): void;
 }
 
-interface Sent {
+export interface Sent {
   readonly method: EtcdMethod;
   readonly request: object;
 }
