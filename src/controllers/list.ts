@@ -41,6 +41,9 @@ import {
 } from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
 import { storageVersionMigratorController } from './storagemigration/storage-version-migrator-controller.ts';
+import { ephemeralVolumeController } from './volume/ephemeral-volume-controller.ts';
+import { persistentVolumeBinderController } from './volume/persistentvolume-binder-controller.ts';
+import { persistentVolumeExpanderController } from './volume/persistentvolume-expander-controller.ts';
 import { persistentVolumeProtectionController } from './volume/persistentvolume-protection-controller.ts';
 import { persistentVolumeClaimProtectionController } from './volume/persistentvolumeclaim-protection-controller.ts';
 import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
@@ -97,6 +100,9 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     leasedEndpointSliceController,
     disruptionController,
     storageVersionMigratorController,
+    persistentVolumeBinderController,
+    persistentVolumeExpanderController,
+    ephemeralVolumeController,
     persistentVolumeClaimProtectionController,
     persistentVolumeProtectionController,
     volumeAttributesClassProtectionController,

@@ -1,14 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
 import type { Event } from '#api/types.ts';
-import {
-  events,
-  horizontalPodAutoscalers,
-  ingresses,
-  networkPolicies,
-  persistentVolumeClaims,
-  services,
-} from '#client/refs.ts';
+import { events, horizontalPodAutoscalers, ingresses, networkPolicies, services } from '#client/refs.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { unimplementedController } from './unimplemented-controller.ts';
 
@@ -35,11 +28,6 @@ async function makeAll(): Promise<void> {
     metadata: at('web'),
     spec: { scaleTargetRef, maxReplicas: 3 },
   });
-  const resources = { requests: { storage: '1Gi' } };
-  await world.api.create(persistentVolumeClaims, {
-    metadata: at('data'),
-    spec: { accessModes: ['ReadWriteOnce'], resources },
-  });
   for (const [name, type] of [
     ['front', 'LoadBalancer'],
     ['taken', 'LoadBalancer'],
@@ -60,7 +48,6 @@ it('emits an event on each object without an implementation, repeats it before i
   });
   const expected: Readonly<Record<string, readonly [string, RegExp]>> = {
     HorizontalPodAutoscaler: ['web', /^no controller of this cluster scales by HorizontalPodAutoscalers yet/],
-    PersistentVolumeClaim: ['data', /^no controller of this cluster binds or provisions volumes yet/],
     Service: ['front', /^no load balancer is provided by this cluster yet/],
     Ingress: ['site', /^no ingress controller has taken this Ingress/],
     NetworkPolicy: ['closed', /^this cluster's network does not enforce NetworkPolicies yet/],

@@ -1,9 +1,10 @@
 /** Removes the finalizer of a deleted claim when no pod on a node uses it. After upstream's pkg/controller/volume/pvcprotection. */
 import type { Stored } from '#machinery/object.ts';
-import type { PersistentVolumeClaim, Pod, Volume } from '#api/types.ts';
+import type { PersistentVolumeClaim, Pod } from '#api/types.ts';
 import { persistentVolumeClaims, pods } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';
 import { isControlledBy } from '#component-helpers/owner-references.ts';
+import { claimNameOf, claimNamesOf } from '#component-helpers/persistent-volumes.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { protect } from './protection.ts';
 
@@ -30,19 +31,8 @@ export const persistentVolumeClaimProtectionController = defineController({
     }),
 });
 
-/** The claim of an ephemeral volume is named after pod and volume. */
-function claimNameOf(pod: Stored<Pod>, volume: Volume): string | undefined {
-  return (
-    volume.persistentVolumeClaim?.claimName ??
-    (volume.ephemeral ? `${pod.metadata.name}-${volume.name}` : undefined)
-  );
-}
-
 function claimKeysOf(pod: Stored<Pod>): string[] {
-  return (pod.spec?.volumes ?? [])
-    .map((volume) => claimNameOf(pod, volume))
-    .filter((name) => name !== undefined)
-    .map((name) => `${pod.metadata.namespace}/${name}`);
+  return claimNamesOf(pod).map((name) => `${pod.metadata.namespace}/${name}`);
 }
 
 /** A kubelet starts no pod with a claim that is being deleted, so an unscheduled pod does not count; a finished pod counts until it is deleted. */
