@@ -34,8 +34,10 @@ const MACHINE =
   'linux-image-cloud-amd64 systemd-sysv dbus udev kmod procps iproute2 openssh-server ca-certificates netbase';
 /** What `up` would install. */
 const NODE = 'containerd runc containernetworking-plugins nftables iptables';
+/** Of a control plane of `init`. */
+const ETCD = 'etcd-server';
 const TOOLS = 'curl jq iputils-ping';
-const PACKAGES = `${MACHINE} ${NODE} ${TOOLS}`.split(' ');
+const PACKAGES = `${MACHINE} ${NODE} ${ETCD} ${TOOLS}`.split(' ');
 const FILES: Readonly<Record<string, string>> = {
   'etc/hostname': 'debian-vm\n',
   'etc/hosts': '127.0.0.1 localhost\n127.0.1.1 debian-vm\n',
@@ -46,12 +48,14 @@ const FILES: Readonly<Record<string, string>> = {
   'etc/resolv.conf': 'nameserver 10.0.2.3\n',
 };
 const SERVICES = ['systemd-networkd.service', 'systemd-networkd-wait-online.service'];
+/** Debian starts its etcd at boot; a test that wants it starts it. */
+const DISABLED_SERVICES = ['etcd.service'];
 const DISK_SIZE = '6G';
 const BUILD_TIMEOUT_MS = 1_800_000;
 
 /** The cached image; built first where there is none for this recipe (about three minutes). */
 export async function ensureImage(): Promise<Image> {
-  const recipe = JSON.stringify([PACKAGES, FILES, SERVICES, DISK_SIZE]);
+  const recipe = JSON.stringify([PACKAGES, FILES, SERVICES, DISABLED_SERVICES, DISK_SIZE]);
   const dir = join(CACHE, `debian-12-${createHash('sha256').update(recipe).digest('hex').slice(0, 12)}`);
   if (!existsSync(dir)) await build(dir);
   return {
@@ -81,6 +85,7 @@ async function build(dir: string): Promise<void> {
       writeFileSync(join(root, path), content);
     }
     await must(['chroot', root, 'systemctl', 'enable', ...SERVICES]);
+    await must(['chroot', root, 'systemctl', 'disable', ...DISABLED_SERVICES]);
     rmSync(join(root, 'var/cache/apt/archives'), { recursive: true, force: true });
     await must(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', join(work, 'key')]);
     mkdirSync(join(root, 'root/.ssh'), { recursive: true, mode: 0o700 });

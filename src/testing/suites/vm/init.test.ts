@@ -1,0 +1,161 @@
+/**
+ * `capstan init` on a real Debian machine: a control plane with etcd of Debian's package as a service of systemd, a Deployment, reboots and power cuts while
+ * writing. One machine for all tests, which follow one another; in the end nothing is left over.
+ */
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { buildBusyboxImage, BUSYBOX } from '../../busybox.ts';
+import { until } from '../../cluster.ts';
+import {
+  CAPSTAN,
+  ClusterInMachine,
+  DEPLOYMENT,
+  HOST_PORT_POD,
+  leftOnMachine,
+  READY_TIMEOUT_MS,
+  SERVICE,
+} from './cluster-in-machine.ts';
+import { VirtualMachine } from './virtual-machine.ts';
+
+const INIT_TIMEOUT_MS = 900_000;
+const NODE_DIR = '/var/lib/capstan/node';
+const MANIFESTS = '/etc/kubernetes/manifests';
+/** Pods of everybody run on the only machine there is. */
+const CONFIG = `
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+nodeRegistration: {taints: []}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+`;
+/** The machine has one processor; a real one should have two. */
+const INIT = `${CAPSTAN} init --config /root/init.yaml --ignore-preflight-errors=NumCPU`;
+/** Takes its time to end, and writes down that it could. */
+const GRACEFUL_POD = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'graceful', namespace: 'default' },
+  spec: {
+    terminationGracePeriodSeconds: 25,
+    volumes: [{ name: 'out', hostPath: { path: '/var/graceful', type: 'DirectoryOrCreate' } }],
+    containers: [
+      {
+        name: 'main',
+        image: BUSYBOX,
+        command: [
+          'sh',
+          '-c',
+          'trap "sleep 4; date >> /out/ended; exit 0" TERM; while true; do sleep 1; done',
+        ],
+        volumeMounts: [{ name: 'out', mountPath: '/out' }],
+      },
+    ],
+  },
+};
+
+let vm: VirtualMachine;
+let cluster: ClusterInMachine;
+let units: readonly string[] = ['capstan.service'];
+
+function report(what: string, sinceMs: number): void {
+  console.log(`vm: ${what}: ${((performance.now() - sinceMs) / 1000).toFixed(0)} s`);
+}
+
+async function endedGracefully(): Promise<number> {
+  return Number(await vm.must('cat /var/graceful/ended 2>/dev/null | wc -l'));
+}
+
+async function socket(): Promise<string> {
+  return vm.must('ls /run/capstan/*/containerd.sock');
+}
+
+describe('a control plane of init on Debian with systemd', { timeout: 10_000_000 }, () => {
+  before(async () => {
+    const image = await buildBusyboxImage();
+    vm = await VirtualMachine.create({ 'busybox.tar': image.path });
+    rmSync(dirname(image.path), { recursive: true });
+    await vm.boot();
+    cluster = new ClusterInMachine({
+      vm,
+      kubeconfig: '/etc/kubernetes/admin.conf',
+      units: () => units,
+    });
+  });
+
+  after(async () => {
+    await vm?.remove();
+  });
+
+  it("says which unit holds etcd's port: Debian starts its etcd when it is installed", async () => {
+    await vm.must(`systemctl is-system-running --wait || true; printf '${CONFIG}' > /root/init.yaml`);
+    await vm.must('systemctl start etcd', READY_TIMEOUT_MS);
+    const { code, stderr } = await vm.run(INIT, INIT_TIMEOUT_MS);
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /port 2379 is in use by the program etcd \(process \d+\).* systemctl disable --now etcd\.service/,
+    );
+    await vm.must('systemctl disable --now etcd');
+  });
+
+  it('is set up from a fresh clone', async () => {
+    const begin = performance.now();
+    const output = await vm.must(`${INIT} 2>&1`, INIT_TIMEOUT_MS);
+    report('init', begin);
+    assert.match(output, /Your Kubernetes control-plane has initialized successfully!/);
+    assert.equal(await vm.must('systemctl is-enabled capstan.service'), 'enabled');
+    await cluster.logIn();
+  });
+
+  it('runs a Deployment behind a Service', async () => {
+    await until(
+      'the Node to be Ready',
+      async () =>
+        (await cluster.get('/api/v1/nodes')).items[0]?.status.conditions?.some(
+          ({ type, status }: { readonly type: string; readonly status: string }) =>
+            type === 'Ready' && status === 'True',
+        ),
+      READY_TIMEOUT_MS,
+    );
+    await vm.must(`${CAPSTAN} image load --data-dir ${NODE_DIR} /srv/busybox.tar`);
+    await cluster.create('/apis/apps/v1/namespaces/default/deployments', DEPLOYMENT);
+    await cluster.create('/api/v1/namespaces/default/services', SERVICE);
+    await cluster.create('/api/v1/namespaces/default/pods', HOST_PORT_POD);
+    await cluster.create('/api/v1/namespaces/default/pods', GRACEFUL_POD);
+    await cluster.everythingWorks();
+    console.log(
+      `vm: memory of capstan.slice: ${await vm.must('systemctl show -p MemoryCurrent capstan.service')}`,
+    );
+  });
+
+  it('comes back after a reboot, with everything; its pods had their grace period', async () => {
+    await cluster.writeSome('before-reboot');
+    const before = await endedGracefully();
+    const begin = performance.now();
+    await vm.reboot();
+    report('from the reboot to a login', begin);
+    await cluster.everythingWorks();
+    report('from the reboot to a working Deployment', begin);
+    await cluster.nothingIsLost();
+    assert.equal(await endedGracefully(), before + 1);
+  });
+
+  for (const cut of [1, 2])
+    it(`loses nothing that it acknowledged in power cut ${cut}, and starts again by itself`, async () => {
+      await cluster.cutWhileWriting(`cut-${cut}`, 20 * cut);
+      await cluster.everythingWorks();
+      await cluster.nothingIsLost();
+      await cluster.nothingOfEarlierBoots(await socket());
+    });
+
+  it('leaves nothing on the machine when it is reset', async () => {
+    await vm.must(`${CAPSTAN} reset --force 2>&1`, 300_000);
+    const left = await leftOnMachine(vm, [
+      `find /var/lib/capstan /var/lib/etcd /var/lib/kubelet /etc/kubernetes ${MANIFESTS} -mindepth 1 -not -name machine.lock 2>/dev/null`,
+    ]);
+    assert.equal(left, '');
+  });
+});
