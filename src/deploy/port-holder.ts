@@ -5,6 +5,8 @@ import { basename, join } from 'node:path';
 interface PortHolder {
   readonly pid: number;
   readonly name: string;
+  /** Of systemd, that it runs in: 'etcd.service'. */
+  readonly unit?: string | undefined;
 }
 
 /** State 'listen' in /proc/net/tcp. */
@@ -23,7 +25,24 @@ export function portHolder(port: number): PortHolder | undefined {
   const pid = namesIn('/proc')
     .map(Number)
     .find((candidate) => candidate > 0 && holdsOne(candidate, links));
-  return pid === undefined ? undefined : { pid, name: nameOf(pid) };
+  return pid === undefined ? undefined : { pid, name: nameOf(pid), ...unitOf(pid) };
+}
+
+/** How to stop it, in a clause. */
+export function howToStopPortHolder(port: number): string {
+  const unit = portHolder(port)?.unit;
+  return unit === undefined ? 'stop it' : `stop it with systemctl disable --now ${unit}`;
+}
+
+function unitOf(pid: number): Pick<PortHolder, 'unit'> {
+  const unit = unitIn(read(`/proc/${pid}/cgroup`));
+  return unit === undefined ? {} : { unit };
+}
+
+/** The innermost service of the system in the text of /proc/PID/cgroup. */
+export function unitIn(cgroups: string): string | undefined {
+  const [, unit] = /^0::\/(?:[^/\n]+\.slice\/)*([^/\n]+\.service)(?:\/|$)/m.exec(cgroups) ?? [];
+  return unit?.startsWith('user@') ? undefined : unit;
 }
 
 function listeningInodes(port: number): string[] {

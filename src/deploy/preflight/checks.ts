@@ -7,7 +7,7 @@ import { availableParallelism, networkInterfaces, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { missingPrograms } from '../packages/debian.ts';
-import { describePortHolder } from '../port-holder.ts';
+import { describePortHolder, howToStopPortHolder } from '../port-holder.ts';
 import type { Check } from './check.ts';
 
 const MIB = 2 ** 20;
@@ -77,7 +77,7 @@ export function portFree(
       if (error.code === 'EADDRINUSE')
         return {
           errors: [
-            `port ${port} is in use by ${describePortHolder(port)}: stop it, or clean this machine with capstan reset`,
+            `port ${port} is in use by ${describePortHolder(port)}: ${howToStopPortHolder(port)}, or clean this machine with capstan reset`,
           ],
         };
       if (error.code === 'EADDRNOTAVAIL')
