@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { runChecks, type Check } from './check.ts';
-import { clock, diskSpace, hostName, memory, portFree } from './checks.ts';
+import { clock, diskSpace, hostName, ipForward, memory, portFree } from './checks.ts';
 
 const fails = (name: string): Check => ({ name, run: () => ({ errors: [`${name} is wrong`] }) });
 
@@ -48,6 +51,15 @@ test('a port that is taken, and by whom', async (t) => {
     await outcome([portFree(port, { address: '192.0.2.1' })]),
     /192\.0\.2\.1 is not an address of this machine/,
   );
+});
+
+test('forwarding that is off: the node turns it on where it may', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-preflight-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const file = join(dir, 'ip_forward');
+  writeFileSync(file, '0\n');
+  assert.equal(await outcome([ipForward(file)]), '');
+  assert.match(await outcome([ipForward(join(dir, 'none'))]), /is not 1, and cannot be written here: set it/);
 });
 
 test('the machine', async () => {

@@ -1,5 +1,5 @@
 /** Checks of a machine: requirements on kernel, programs, disk and network. They change nothing. */
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
@@ -153,15 +153,18 @@ export function cgroup2(): Check {
   };
 }
 
-/** The node sets ip_forward where it may; a read-only /proc/sys is the case that it cannot correct. */
-export function ipForward(): Check {
-  const path = '/proc/sys/net/ipv4/ip_forward';
+/** The node sets it at each start where it may; a read-only /proc/sys is the case that it cannot correct. */
+export function ipForward(path = '/proc/sys/net/ipv4/ip_forward'): Check {
   return {
     name: 'FileContent--proc-sys-net-ipv4-ip_forward',
     run: () =>
-      read(path).trim() === '1'
+      read(path).trim() === '1' || isWritable(path)
         ? undefined
-        : { errors: [`${path} is not 1: set it with sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d`] },
+        : {
+            errors: [
+              `${path} is not 1, and cannot be written here: set it with sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d`,
+            ],
+          },
   };
 }
 
@@ -265,6 +268,16 @@ export function noOtherKubelet(): Check {
 
 function nearest(path: string): string {
   return existsSync(path) || dirname(path) === path ? path : nearest(dirname(path));
+}
+
+/** Also for root: a file system may be read-only. */
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Empty where there is none. */
