@@ -29,6 +29,8 @@ export function withMachineOptions(command: Command): Command {
     .option('--dry-run', 'print what would be done and change nothing')
     .option('--etcd-binary <file>', 'the etcd program (default: the one on the PATH)')
     .option('--fetch-etcd', "fetch Debian's package of etcd into a directory of its own where there is none")
+    .option('--separate-units', 'a unit of systemd for each service, not one for all (default: as before)')
+    .option('--no-separate-units', 'one unit of systemd for all services')
     .addOption(
       new Option('--runtime <kind>', 'real containers (cri), or a simulated node to try things out').choices([
         'cri',

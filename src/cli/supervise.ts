@@ -8,6 +8,10 @@ export function register(program: Command): void {
   program
     .command('supervise')
     .description('run the services of this machine, as its service unit does')
+    .option(
+      '--only <name>',
+      'this service alone, or certificates for their renewal: as units of their own do',
+    )
     .addOption(rootfsOption())
     .action(
       action(async (flags: SuperviseFlags) =>

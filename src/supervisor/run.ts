@@ -1,6 +1,6 @@
 /**
- * `capstan supervise`: the supervisor of a machine as a program: one for each machine (a lock), in the foreground or under systemd, which it notifies when
- * its services have started. Follows machine.json, SIGHUP and its control socket; SIGTERM stops the services in reverse order.
+ * `capstan supervise`: the supervisor of a machine as a program: one for each machine, or one for each part of it (a lock), in the foreground or under
+ * systemd, which it notifies. Follows machine.json, SIGHUP and its control socket; SIGTERM stops the services in reverse order.
  */
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,11 +16,14 @@ import { watchFiles } from '#stdx/watched-files.ts';
 import { keepCertificates } from './certificate-renewal.ts';
 import { serveControlSocket } from './control-socket.ts';
 import { endLeftovers } from './leftovers.ts';
-import { childrenFile, Supervisor } from './supervisor.ts';
+import { CERTIFICATES, liveSupervisors, supervisorFiles, type Part } from './only.ts';
+import { Supervisor } from './supervisor.ts';
 
 interface SuperviseOptions {
   readonly paths: MachinePaths;
   readonly machine: MachineFile;
+  /** Undefined: all services of the machine, and its certificates. */
+  readonly only?: Part | undefined;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -29,19 +32,23 @@ const LOG_BOUNDS = { maxBytes: 10 * 2 ** 20, keptFiles: 4 };
 const ROTATE_EVERY_MS = 5_000;
 
 /** Resolves after a signal stopped it. A UserError where another one runs already, or the record is damaged. */
-export async function supervise({ paths, machine, clock, log }: SuperviseOptions): Promise<void> {
-  const lock = takeLock(paths);
+export async function supervise({ paths, machine, only, clock, log }: SuperviseOptions): Promise<void> {
+  const files = supervisorFiles(paths, only);
+  const lock = takeLock(paths, files.lock);
   const closing: (() => void)[] = [() => lock.release()];
   try {
+    requireOneKind(paths, only);
     // Before anything is started: a damaged record is an error of the command.
     machine.read();
     const stopped = stopSignal();
     const manager = await connectServiceManager(log);
-    await endLeftovers(childrenFile(paths), { clock, log });
-    closing.push(await keepCertificates({ paths, machine, clock, log }));
+    await endLeftovers(files.children, { clock, log });
+    if (only === undefined || only === CERTIFICATES)
+      closing.push(await keepCertificates({ paths, machine, clock, log }));
     const supervisor = new Supervisor({
       paths,
       machine,
+      only,
       clock,
       log,
       changed: (children) =>
@@ -49,7 +56,7 @@ export async function supervise({ paths, machine, clock, log }: SuperviseOptions
     });
     const follow = (): void => void supervisor.follow();
     const socket = await serveControlSocket({
-      path: paths.supervisorSocket,
+      path: files.socket,
       status: () => supervisor.status(),
       follow: () => supervisor.follow(),
     });
@@ -57,7 +64,7 @@ export async function supervise({ paths, machine, clock, log }: SuperviseOptions
     process.on('SIGHUP', follow);
     const alive = watchdogMs();
     const timers = [
-      setInterval(() => rotateLogs(paths.logs, log), ROTATE_EVERY_MS),
+      setInterval(() => rotateLogs(paths.logs, { only, log }), ROTATE_EVERY_MS),
       ...(alive === undefined ? [] : [setInterval(() => manager.alive(), alive / 3)]),
     ];
     closing.push(
@@ -67,8 +74,10 @@ export async function supervise({ paths, machine, clock, log }: SuperviseOptions
       () => timers.forEach((timer) => clearInterval(timer)),
     );
     // systemd waits for this; who joins or initializes waits for the cluster itself.
-    manager.ready();
-    follow();
+    if (only === undefined) manager.ready();
+    const started = supervisor.follow();
+    // Units ordered after this one: what they need is healthy, or was waited for long enough.
+    if (only !== undefined) void started.then(() => manager.ready());
     await stopped;
     manager.stopping();
     log.info('stopping the services of this machine');
@@ -78,18 +87,24 @@ export async function supervise({ paths, machine, clock, log }: SuperviseOptions
   }
 }
 
-function takeLock({ run, supervisorLock }: MachinePaths): ProcessLock {
+function takeLock({ run }: MachinePaths, path: string): ProcessLock {
   try {
     mkdirSync(run, { recursive: true, mode: 0o711 });
-    return acquireProcessLock(supervisorLock);
+    return acquireProcessLock(path);
   } catch (error) {
-    if (error instanceof LockedError)
-      throw new UserError(
-        `The services of this machine are supervised by process ${error.holder.pid} already.`,
-        error,
-      );
-    throw describeDiskError(supervisorLock, error);
+    if (error instanceof LockedError) throw alreadySupervised(error.holder.pid, error);
+    throw describeDiskError(path, error);
   }
+}
+
+/** With its own lock held: of two that start at the same time at least one refuses. */
+function requireOneKind(paths: MachinePaths, only: Part | undefined): void {
+  const other = liveSupervisors(paths).find((one) => (one.only === undefined) !== (only === undefined));
+  if (other) throw alreadySupervised(other.pid);
+}
+
+function alreadySupervised(pid: number, cause?: unknown): UserError {
+  return new UserError(`The services of this machine are supervised by process ${pid} already.`, cause);
 }
 
 /** The second signal ends the process: the next supervisor stops its services. */
@@ -105,8 +120,12 @@ function stopSignal(): Promise<void> {
   });
 }
 
-function rotateLogs(dir: string, log: Logger): void {
+function rotateLogs(
+  dir: string,
+  { only, log }: { readonly only: Part | undefined; readonly log: Logger },
+): void {
   for (const name of namesIn(dir)) {
+    if (only !== undefined && name !== `${only}.log`) continue;
     try {
       rotateLog(join(dir, name), LOG_BOUNDS);
     } catch (error) {

@@ -14,7 +14,8 @@ import { processStartTime } from '#stdx/process-lock.ts';
 import { askSupervisor, serveControlSocket, tellSupervisor } from './control-socket.ts';
 import { endLeftovers } from './leftovers.ts';
 import { groupPrograms } from './programs.ts';
-import { childrenFile, Supervisor } from './supervisor.ts';
+import { supervisorFiles } from './only.ts';
+import { Supervisor } from './supervisor.ts';
 
 const WAIT_MS = 30_000;
 /** Says when it starts and ends, and ends when it is asked to. */
@@ -137,7 +138,7 @@ test('children of a supervisor that is gone are ended before others start', asyn
   await runs(service('etcd'));
   await until(() => happened().length === 1, 'started');
   const pid = supervisor.status()[0]?.pid ?? 0;
-  const file = childrenFile(paths);
+  const file = supervisorFiles(paths).children;
   await until(() => existsSync(file) && readFileSync(file, 'utf8').includes(String(pid)), 'recorded');
   const recorded = readFileSync(file, 'utf8');
   const ended = supervisor.stop();

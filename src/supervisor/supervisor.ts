@@ -9,11 +9,14 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Child, type ChildStatus } from './child.ts';
 import { recordChildren } from './leftovers.ts';
-import { groupPrograms, type Program } from './programs.ts';
+import { programsOf, supervisorFiles, type Part } from './only.ts';
+import type { Program } from './programs.ts';
 
 interface SupervisorOptions {
-  readonly paths: Pick<MachinePaths, 'logs' | 'run'>;
+  readonly paths: Pick<MachinePaths, 'logs' | 'run' | 'supervisorLock' | 'supervisorSocket'>;
   readonly machine: Pick<MachineFile, 'read'>;
+  /** Runs this part of the record alone. */
+  readonly only?: Part | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   /** Called at each change of status(). */
@@ -21,13 +24,9 @@ interface SupervisorOptions {
 }
 
 /** Services that must respond before the next ones start. */
-const FIRST = ['balancer', 'etcd', 'apiserver'];
+export const FIRST: readonly string[] = ['balancer', 'etcd', 'apiserver'];
 /** After this time the next ones start anyway: they wait for their dependencies. */
 const ORDER_WAIT_MS = 60_000;
-
-export function childrenFile({ run }: Pick<MachinePaths, 'run'>): string {
-  return join(run, 'children.json');
-}
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -60,10 +59,10 @@ export class Supervisor {
 
   async #follow(): Promise<void> {
     if (this.#stopping) return;
-    const { machine, log } = this.#options;
+    const { machine, log, only } = this.#options;
     let wanted: Program[];
     try {
-      wanted = groupPrograms(machine.read().services);
+      wanted = programsOf(machine.read().services, only);
     } catch (error) {
       log.error('error reading the record of this machine, its services are unchanged', {
         error: errorMessage(error),
@@ -128,10 +127,10 @@ export class Supervisor {
   }
 
   #report(): void {
-    const { paths, log, changed } = this.#options;
+    const { paths, only, log, changed } = this.#options;
     try {
       recordChildren(
-        childrenFile(paths),
+        supervisorFiles(paths, only).children,
         this.#children.flatMap(({ pid, program }) =>
           pid === undefined ? [] : [{ name: program.name, pid }],
         ),

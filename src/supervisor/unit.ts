@@ -1,25 +1,28 @@
 /**
- * The supervisor of a machine as a systemd service, capstan.service: started at boot after the network, stopped gracefully at shutdown. Containers are in a
- * scope of their own. For clusters of `capstan up` see deploy/service-unit.ts.
+ * The services of a machine as units of systemd: capstan.service runs one supervisor of all of them; separate-units.ts has one for each. Started at boot
+ * after the network, stopped gracefully at shutdown. Containers are in a scope of their own. For clusters of `capstan up` see deploy/service-unit.ts.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
 import type { MachinePaths } from '#deploy/machine/paths.ts';
 import { renderExec } from '#deploy/service-unit.ts';
 
 const UNIT = 'capstan.service';
-const UNIT_PATH = `/etc/systemd/system/${UNIT}`;
+export const UNIT_DIR = '/etc/systemd/system';
 const BOOTED = '/run/systemd/system';
 const PROGRAM_DIR = resolve(import.meta.dirname, '../..');
 const STOP_SECONDS = 180;
 const START_SECONDS = 120;
 const WATCHDOG_SECONDS = 60;
 const SYSTEMCTL_TIMEOUT_MS = 200_000;
+const BOOT_ORDER = 'network-online.target time-sync.target nss-lookup.target nftables.service';
 
-interface MachineUnit {
+export interface MachineUnit {
   readonly command: readonly string[];
+  /** That its containers are in: at shutdown it is stopped after the unit. */
+  readonly scope: string;
 }
 
 /** Not for a machine below --rootfs: that is one of several on this host. */
@@ -27,15 +30,41 @@ export function isSystemd({ rootfs }: Pick<MachinePaths, 'rootfs'>): boolean {
   return rootfs === '/' && existsSync(BOOTED);
 }
 
-export function renderMachineUnit({ command }: MachineUnit): string {
+export function renderMachineUnit({ command, scope }: MachineUnit): string {
+  return renderSupervisorUnit({
+    description: 'Capstan: the services of a Kubernetes machine',
+    unit: [`After=${scope}`],
+    mounts: '/var/lib/capstan /var/lib/etcd',
+    command,
+    wantedBy: 'multi-user.target',
+  });
+}
+
+interface SupervisorUnit {
+  readonly description: string;
+  /** Further lines of its section [Unit]. */
+  readonly unit: readonly string[];
+  readonly mounts: string;
+  readonly command: readonly string[];
+  readonly wantedBy: string;
+}
+
+export function renderSupervisorUnit({
+  description,
+  unit,
+  mounts,
+  command,
+  wantedBy,
+}: SupervisorUnit): string {
   return [
-    '# Written by capstan init and join; add your own settings with: systemctl edit capstan',
+    `${WRITTEN_BY}; add your own settings with: systemctl edit UNIT`,
     '[Unit]',
-    'Description=Capstan: the services of a Kubernetes machine',
+    `Description=${description}`,
     'Documentation=https://kubernetes.io/docs/',
     'Wants=network-online.target',
-    'After=network-online.target time-sync.target nss-lookup.target nftables.service',
-    `RequiresMountsFor=/var/lib/capstan /var/lib/etcd ${PROGRAM_DIR}`,
+    `After=${BOOT_ORDER}`,
+    ...unit,
+    `RequiresMountsFor=${mounts} ${PROGRAM_DIR}`,
     'StartLimitIntervalSec=0',
     '',
     '[Service]',
@@ -56,16 +85,17 @@ export function renderMachineUnit({ command }: MachineUnit): string {
     'OOMScoreAdjust=-900',
     '',
     '[Install]',
-    'WantedBy=multi-user.target',
+    `WantedBy=${wantedBy}`,
     '',
   ].join('\n');
 }
 
+/** First words of every unit of a machine. */
+export const WRITTEN_BY = '# Written by capstan init and join';
+
 /** Writes the unit if it differs, and enables it at boot. */
 export function installMachineUnit(unit: MachineUnit): void {
-  const text = renderMachineUnit(unit);
-  if (!existsSync(UNIT_PATH) || readFileSync(UNIT_PATH, 'utf8') !== text)
-    writeFileAtomic(UNIT_PATH, text, 0o644);
+  writeUnit(UNIT, renderMachineUnit(unit));
   systemctl(['daemon-reload']);
   systemctl(['enable', '--quiet', UNIT]);
 }
@@ -76,17 +106,28 @@ export function startMachineUnit(): void {
 
 /** Stops and removes it. Does nothing where there is none. */
 export function removeMachineUnit(): void {
-  if (!existsSync(UNIT_PATH)) return;
+  const path = join(UNIT_DIR, UNIT);
+  if (!existsSync(path)) return;
   systemctl(['disable', '--now', '--quiet', UNIT]);
-  rmSync(UNIT_PATH, { force: true });
+  rmSync(path, { force: true });
   systemctl(['daemon-reload']);
 }
 
-function systemctl(words: readonly string[]): void {
+/** True: it was not there, or differed. */
+export function writeUnit(name: string, text: string): boolean {
+  const path = join(UNIT_DIR, name);
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return false;
+  writeFileAtomic(path, text, 0o644);
+  return true;
+}
+
+export function systemctl(words: readonly string[]): void {
   const { status, stderr } = spawnSync('systemctl', words, {
     encoding: 'utf8',
     timeout: SYSTEMCTL_TIMEOUT_MS,
   });
   if (status !== 0)
-    throw new UserError(`systemctl ${words.join(' ')} failed: ${stderr.trim()} (see: journalctl -u ${UNIT})`);
+    throw new UserError(
+      `systemctl ${words.join(' ')} failed: ${stderr.trim()} (see: journalctl -u 'capstan*')`,
+    );
 }

@@ -8,7 +8,8 @@ export async function printMachine(
   paths: MachinePaths,
   { json }: { readonly json?: boolean },
 ): Promise<void> {
-  const { role, nodeName, controlPlaneEndpoint, clusterID, phases } = machineFile(paths).read();
+  const { role, nodeName, controlPlaneEndpoint, clusterID, phases, separateUnits } =
+    machineFile(paths).read();
   const services = await machineStatus(paths);
   const isWell =
     services?.every(({ state, unhealthy }) => state === 'running' && unhealthy === undefined) === true;
@@ -20,7 +21,8 @@ export async function printMachine(
   print(`cluster     ${controlPlaneEndpoint ?? 'unknown'}`);
   if (!services) {
     print('services    not running');
-    return print('start them  systemctl start capstan, or by hand: capstan supervise');
+    const byHand = separateUnits ? '' : ', or by hand: capstan supervise';
+    return print(`start them  systemctl start capstan${separateUnits ? '.target' : ''}${byHand}`);
   }
   for (const { services: names, state, pid, restarts, lastEnd, unhealthy, log } of services) {
     print(`  ${names.join('+').padEnd(34)} ${state}${pid === undefined ? '' : `, process ${pid}`}`);

@@ -32,7 +32,7 @@ import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
 import { withSecretFiles } from './secret-files.ts';
-import { ensureSupervised, isSupervised } from './supervise.ts';
+import { ensureSupervised, isSupervised, requireSeparateUnits } from './supervise.ts';
 import { warmCompileCache, type Warming } from './warm.ts';
 
 /** As the command line hands them over; kubeadm's names. */
@@ -62,6 +62,7 @@ export interface InitFlags {
   readonly etcdBinary?: string;
   readonly fetchEtcd?: boolean;
   readonly runtime?: 'cri' | 'simulated';
+  readonly separateUnits?: boolean;
   readonly rootfs?: string;
 }
 
@@ -85,10 +86,12 @@ export async function runInit(
     etcdDataDir: cluster.etcd.local?.dataDir,
   });
   const dryRun = flags.dryRun ?? init.dryRun ?? false;
+  requireSeparateUnits(paths, flags.separateUnits);
   const lock = dryRun ? undefined : lockMachine(paths);
   const program = new Around({
     paths,
     local: init.localAPIEndpoint,
+    separateUnits: flags.separateUnits,
     // Services that run have it already.
     warm: dryRun || isSupervised(paths) ? undefined : warmCompileCache(),
   });
@@ -215,6 +218,7 @@ const READY_TIMEOUT_MS = 3_000;
 interface AroundOptions {
   readonly paths: MachinePaths;
   readonly local: DefaultedInit['localAPIEndpoint'];
+  readonly separateUnits: boolean | undefined;
   /** What services should not start before. */
   readonly warm: Warming | undefined;
 }
@@ -222,13 +226,15 @@ interface AroundOptions {
 class Around implements ProgramAround {
   readonly #paths: MachinePaths;
   readonly #local: DefaultedInit['localAPIEndpoint'];
+  readonly #separateUnits: boolean | undefined;
   readonly #warm: Warming | undefined;
   #transport: HttpsTransport | undefined;
   #client: Client | undefined;
 
-  constructor({ paths, local, warm }: AroundOptions) {
+  constructor({ paths, local, separateUnits, warm }: AroundOptions) {
     this.#paths = paths;
     this.#local = local;
+    this.#separateUnits = separateUnits;
     this.#warm = warm;
   }
 
@@ -238,7 +244,7 @@ class Around implements ProgramAround {
 
   async startSupervisor(): Promise<void> {
     await this.#warm?.done();
-    await ensureSupervised(this.#paths);
+    await ensureSupervised(this.#paths, { separateUnits: this.#separateUnits });
   }
 
   isSupervised(): boolean {

@@ -29,7 +29,7 @@ import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
 import { withSecretFiles } from './secret-files.ts';
-import { ensureSupervised, isSupervised } from './supervise.ts';
+import { ensureSupervised, isSupervised, requireSeparateUnits } from './supervise.ts';
 
 /** As the command line hands them over; kubeadm's names. */
 export interface JoinFlags {
@@ -54,6 +54,7 @@ export interface JoinFlags {
   readonly etcdBinary?: string;
   readonly fetchEtcd?: boolean;
   readonly runtime?: 'cri' | 'simulated';
+  readonly separateUnits?: boolean;
   readonly rootfs?: string;
 }
 
@@ -75,8 +76,9 @@ export async function runJoin(given: JoinFlags, call: JoinCall): Promise<void> {
   const join = defaultJoin(documents.join ?? {}, { hostName: hostname(), address });
   const paths = machinePaths({ rootfs: flags.rootfs });
   const dryRun = flags.dryRun ?? join.dryRun ?? false;
+  requireSeparateUnits(paths, flags.separateUnits);
   const lock = dryRun ? undefined : lockMachine(paths);
-  const program = new ProgramOfMachine(paths);
+  const program = new ProgramOfMachine(paths, flags);
   const log = createLogger({ format: 'text', level: 'warn' }).with({ component: 'join' });
   const around = { join, clock: realClock, log, program };
   let found: Promise<JoinedCluster> | undefined;
@@ -204,10 +206,12 @@ const READY_TIMEOUT_MS = 3_000;
 /** Everything that it opened is closed by close(). */
 export class ProgramOfMachine implements JoinProgram {
   readonly #paths: MachinePaths;
+  readonly #separateUnits: boolean | undefined;
   readonly #opened = new Map<string, { readonly transport: HttpsTransport; readonly client: Client }>();
 
-  constructor(paths: MachinePaths) {
+  constructor(paths: MachinePaths, { separateUnits }: Pick<JoinFlags, 'separateUnits'> = {}) {
     this.#paths = paths;
+    this.#separateUnits = separateUnits;
   }
 
   async requireFlags(command: string, words: readonly string[]): Promise<void> {
@@ -215,7 +219,7 @@ export class ProgramOfMachine implements JoinProgram {
   }
 
   startSupervisor(): Promise<void> {
-    return ensureSupervised(this.#paths);
+    return ensureSupervised(this.#paths, { separateUnits: this.#separateUnits });
   }
 
   isSupervised(): boolean {

@@ -1,6 +1,5 @@
 /** `capstan leave`, and `capstan reset` of a machine of init or join: their flags, and the program around their phases. */
 import { existsSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile } from '#deploy/machine/record.ts';
@@ -9,11 +8,9 @@ import { LEAVE_WORKFLOW, RESET_WORKFLOW } from '#deploy/phases/leave/workflow.ts
 import { runPhase, runWorkflow } from '#deploy/phases/runner.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { realClock } from '#stdx/clock.ts';
-import { liveLockHolder, processStartTime } from '#stdx/process-lock.ts';
-import { removeMachineUnit } from '#supervisor/unit.ts';
 import { destroyNode } from '../node/control.ts';
 import { ProgramOfMachine } from './join.ts';
-import { ensureSupervised, isSupervised } from './supervise.ts';
+import { endSupervised, ensureSupervised, isSupervised } from './supervise.ts';
 
 export interface LeaveFlags {
   readonly force?: boolean;
@@ -37,9 +34,6 @@ interface LeaveCall {
 }
 
 const DRAIN_TIMEOUT_MS = 5 * 60_000;
-/** Longer than the supervisor gives its services. */
-const STOP_TIMEOUT_MS = 200_000;
-const LOOK_EVERY_MS = 50;
 
 /** Whether there is anything on this machine that `capstan reset` without further flags would remove. */
 export function isMachine({ rootfs, certDir }: Pick<LeaveFlags, 'rootfs' | 'certDir'>): boolean {
@@ -117,20 +111,8 @@ class LeavingMachine extends ProgramOfMachine implements LeaveProgram {
     if (isSupervised(this.#paths)) await ensureSupervised(this.#paths);
   }
 
-  async stopSupervisor(): Promise<void> {
-    if (this.#paths.rootfs === '/') removeMachineUnit();
-    const holder = liveLockHolder(this.#paths.supervisorLock);
-    if (!holder) return;
-    const started = processStartTime(holder.pid);
-    process.kill(holder.pid, 'SIGTERM');
-    const deadline = performance.now() + STOP_TIMEOUT_MS;
-    while (started !== undefined && processStartTime(holder.pid) === started) {
-      if (performance.now() > deadline)
-        throw new UserError(
-          `the supervisor (process ${holder.pid}) did not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing more was removed`,
-        );
-      await sleep(LOOK_EVERY_MS);
-    }
+  stopSupervisor(): Promise<void> {
+    return endSupervised(this.#paths);
   }
 
   async destroyNode({

@@ -1,4 +1,7 @@
-/** `capstan supervise`, and how init and join start it: by systemd where that is the machine's init, else as a detached process. */
+/**
+ * `capstan supervise`, and how init and join start it: by systemd where that is the machine's init, as one unit or one for each service, else as a detached
+ * process.
+ */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,53 +9,113 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describeDiskError, UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { machineFile } from '#deploy/machine/record.ts';
+import { containerdLayout } from '#node/containerd/layout.ts';
+import { scopeOf } from '#node/containerd/systemd.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
-import { liveLockHolder } from '#stdx/process-lock.ts';
+import { processStartTime } from '#stdx/process-lock.ts';
 import { askSupervisor, tellSupervisor } from '#supervisor/control-socket.ts';
 import type { ChildStatus } from '#supervisor/child.ts';
+import { isPart, liveSupervisors, PARTS, supervisorFiles, type Part } from '#supervisor/only.ts';
 import { capstanCommand } from '#supervisor/programs.ts';
+import { hasSeparateUnits, installSeparateUnits, removeSeparateUnits } from '#supervisor/separate-units.ts';
 import { installMachineUnit, isSystemd, removeMachineUnit, startMachineUnit } from '#supervisor/unit.ts';
+import { containerdDir } from '../node/containerd-dir.ts';
 
 export interface SuperviseFlags {
   readonly rootfs?: string;
+  readonly only?: string;
 }
 
-export async function runSupervise({ rootfs }: SuperviseFlags): Promise<void> {
+export async function runSupervise({ rootfs, only }: SuperviseFlags): Promise<void> {
+  if (only !== undefined && !isPart(only))
+    throw new UserError(`--only is "${only}"; it should be one of ${PARTS.join(', ')}.`);
   const paths = machinePaths({ rootfs });
   const { supervise } = await import('#supervisor/run.ts');
-  const log = createLogger({ format: 'text' }).with({ component: 'supervisor' });
-  await supervise({ paths, machine: machineFile(paths), clock: realClock, log });
+  const log = createLogger({ format: 'text' }).with({
+    component: only === undefined ? 'supervisor' : `supervisor-${only}`,
+  });
+  await supervise({ paths, machine: machineFile(paths), only, clock: realClock, log });
 }
 
 const START_TIMEOUT_MS = 30_000;
 const LOOK_EVERY_MS = 50;
 
-/** Resolves when the supervisor of this machine runs and has applied the current record. */
-export async function ensureSupervised(paths: MachinePaths): Promise<void> {
-  if (isSupervised(paths)) {
-    await tellSupervisor(paths.supervisorSocket);
-    return;
+/** --separate-units, --no-separate-units or neither. A UserError, before anything is changed, where they cannot be had. */
+export function requireSeparateUnits(paths: MachinePaths, separateUnits: boolean | undefined): void {
+  if (separateUnits === true && !isSystemd(paths))
+    throw new UserError(
+      "--separate-units needs systemd as this machine's init: without it one supervisor runs all services.",
+    );
+}
+
+interface EnsureOptions {
+  /** Undefined: as the machine's record says. */
+  readonly separateUnits?: boolean | undefined;
+}
+
+/** Resolves when the current record is applied: by the supervisor of this machine, or those of its parts; units of parts may still be starting. */
+export async function ensureSupervised(
+  paths: MachinePaths,
+  { separateUnits }: EnsureOptions = {},
+): Promise<void> {
+  const machine = machineFile(paths);
+  if (separateUnits !== undefined && (machine.read().separateUnits ?? false) !== separateUnits)
+    machine.update((record) => ({ ...record, separateUnits }));
+  const before = new Set(liveSupervisors(paths).map(({ pid }) => pid));
+  if (isSystemd(paths)) installUnits(paths);
+  else if (before.size === 0) return startDetached(paths);
+  // One that has just started reads the record by itself.
+  const followers = liveSupervisors(paths).filter(({ pid }) => before.has(pid));
+  await Promise.all(followers.map(({ only }) => tellSupervisor(supervisorFiles(paths, only).socket)));
+}
+
+/** Those of the other kind go first: each service runs once. */
+function installUnits(paths: MachinePaths): void {
+  const { services, separateUnits } = machineFile(paths).read();
+  const scope = scopeOf(containerdLayout({ dir: containerdDir(paths) }).id);
+  if (separateUnits) {
+    removeMachineUnit();
+    const command = (only: Part): readonly string[] => superviseCommand(paths, only);
+    return installSeparateUnits({ services, command, scope });
   }
-  if (isSystemd(paths)) {
-    installMachineUnit({ command: superviseCommand(paths) });
-    startMachineUnit();
-  } else await startDetached(paths);
+  if (hasSeparateUnits()) removeSeparateUnits();
+  if (isSupervised(paths)) return;
+  installMachineUnit({ command: superviseCommand(paths), scope });
+  startMachineUnit();
 }
 
-export function isSupervised({ supervisorLock }: Pick<MachinePaths, 'supervisorLock'>): boolean {
-  return liveLockHolder(supervisorLock) !== undefined;
+type LockPaths = Parameters<typeof liveSupervisors>[0];
+
+export function isSupervised(paths: LockPaths): boolean {
+  return liveSupervisors(paths).length > 0;
 }
 
-/** Undefined: no supervisor runs. */
-export function machineStatus({
-  supervisorSocket,
-}: MachinePaths): Promise<readonly ChildStatus[] | undefined> {
-  return askSupervisor(supervisorSocket);
+/** Undefined: no supervisor runs. A part whose supervisor does not answer is stopped. */
+export async function machineStatus(paths: MachinePaths): Promise<readonly ChildStatus[] | undefined> {
+  const { services, separateUnits } = machineFile(paths).read();
+  if (!separateUnits && !liveSupervisors(paths).some(({ only }) => only !== undefined))
+    return askSupervisor(paths.supervisorSocket);
+  if (!isSupervised(paths)) return undefined;
+  const found = await Promise.all(
+    services.map(async ({ name }) => {
+      const [child] = (await askSupervisor(supervisorFiles(paths, name).socket)) ?? [];
+      return child ?? stoppedService(paths, name);
+    }),
+  );
+  return found;
 }
 
-function superviseCommand({ rootfs }: MachinePaths): [string, ...string[]] {
-  return capstanCommand(['supervise', ...(rootfs === '/' ? [] : [`--rootfs=${rootfs}`])]);
+function stoppedService({ logs }: MachinePaths, name: string): ChildStatus {
+  return { name, services: [name], state: 'stopped', restarts: 0, log: join(logs, `${name}.log`) };
+}
+
+function superviseCommand({ rootfs }: MachinePaths, only?: Part): [string, ...string[]] {
+  return capstanCommand([
+    'supervise',
+    ...(only === undefined ? [] : [`--only=${only}`]),
+    ...(rootfs === '/' ? [] : [`--rootfs=${rootfs}`]),
+  ]);
 }
 
 async function startDetached(paths: MachinePaths): Promise<void> {
@@ -84,19 +147,28 @@ async function startDetached(paths: MachinePaths): Promise<void> {
   child.unref();
 }
 
+/** Longer than a supervisor gives its services. */
 const STOP_TIMEOUT_MS = 200_000;
 
-/** Stops every service of this machine, and removes their unit where there is one. A UserError if they do not stop in time. */
+/** Stops every service of this machine, and removes their units where there are any. A UserError if they do not stop in time. */
 export async function endSupervised(paths: MachinePaths): Promise<void> {
-  if (isSystemd(paths)) removeMachineUnit();
-  const pid = liveLockHolder(paths.supervisorLock)?.pid;
-  if (pid === undefined) return;
+  // Whatever its init is now: units are files.
+  if (paths.rootfs === '/') {
+    removeSeparateUnits();
+    removeMachineUnit();
+  }
+  for (const { pid } of liveSupervisors(paths).toReversed()) await endProcess(pid, paths);
+}
+
+async function endProcess(pid: number, { logs }: MachinePaths): Promise<void> {
+  const started = processStartTime(pid);
+  if (started === undefined) return;
   process.kill(pid, 'SIGTERM');
   const deadline = performance.now() + STOP_TIMEOUT_MS;
-  while (liveLockHolder(paths.supervisorLock)?.pid === pid) {
+  while (processStartTime(pid) === started) {
     if (performance.now() > deadline)
       throw new UserError(
-        `The supervisor (process ${pid}) does not stop; its last words are in ${paths.logs}.`,
+        `The supervisor (process ${pid}) does not stop within ${STOP_TIMEOUT_MS / 1000} s: nothing more was done; its last words are in ${logs}.`,
       );
     await sleep(LOOK_EVERY_MS);
   }

@@ -9,6 +9,7 @@ import type { UsedCertificate } from '#node/certificates/trust-follower.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { podMtu } from '#node/network/kernel.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
+import { isMachineStopping } from '#node/containerd/systemd.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
 import { nodeSettingsFrom, requireKernelDefaults } from './from-flags.ts';
 import type { NodeSettings } from './settings.ts';
@@ -59,7 +60,7 @@ export async function runNode(given: NodeFlags): Promise<void> {
   });
 }
 
-/** Containers outlive it: they are adopted when it starts again. */
+/** Containers outlive it, unless the machine is shutting down: they are adopted when it starts again. */
 async function runRealNode(flags: NodeFlags): Promise<void> {
   const dir = requireFlag(flags.dataDir, {
     flag: '--data-dir',
@@ -173,7 +174,9 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
       return withTrust(renewed, { ...around, nodeName, node: made });
     },
   });
-  await node?.leave();
+  // At shutdown nothing outlives it: the pods get their grace period before systemd ends their scope.
+  if (await isMachineStopping()) await node?.stopContainers();
+  else await node?.leave();
 }
 
 /** An error that names what the machine lacks, in one sentence. */

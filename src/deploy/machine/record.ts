@@ -33,6 +33,8 @@ export interface MachineRecord {
   };
   readonly etcd?: EtcdMember;
   readonly services: readonly ServiceSpec[];
+  /** Each service is a unit of systemd of its own: --separate-units. */
+  readonly separateUnits?: boolean;
   /** During `capstan etcd recover`: the services that it stopped, and the copy of etcd's data. */
   readonly recovering?: {
     readonly services: readonly ServiceSpec[];

@@ -29,6 +29,11 @@ function isSystemdInit(): boolean {
   return existsSync(BOOTED);
 }
 
+/** Whether the machine is shutting down or rebooting. */
+export async function isMachineStopping(): Promise<boolean> {
+  return isSystemdInit() && (await run(['systemctl', 'is-system-running'])).stdout.trim() === 'stopping';
+}
+
 export function scopeOf(id: string): string {
   return `capstan-${id}.scope`;
 }

@@ -33,6 +33,12 @@ kind: ClusterConfiguration
 `;
 /** The machine has one processor; a real one should have two. */
 const INIT = `${CAPSTAN} init --config /root/init.yaml --ignore-preflight-errors=NumCPU`;
+const SEPARATE_UNITS = [
+  'capstan.target',
+  ...['certificates', 'balancer', 'etcd', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy']
+    .concat('dns')
+    .map((part) => `capstan-${part}.service`),
+];
 /** Takes its time to end, and writes down that it could. */
 const GRACEFUL_POD = {
   apiVersion: 'v1',
@@ -150,6 +156,55 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
       await cluster.nothingIsLost();
       await cluster.nothingOfEarlierBoots(await socket());
     });
+
+  it('runs each service as a unit of its own, from --separate-units on', async () => {
+    await vm.must(`${INIT.replace(' init ', ' init phase kubelet-start ')} --separate-units 2>&1`, 300_000);
+    units = SEPARATE_UNITS;
+    await cluster.everythingWorks();
+    for (const unit of SEPARATE_UNITS)
+      assert.equal(await vm.must(`systemctl is-enabled ${unit}`), 'enabled', unit);
+    const listed = await vm.must("systemctl list-units --all --no-legend --plain 'capstan*' | cut -d' ' -f1");
+    assert.ok(!listed.split('\n').includes('capstan.service'), listed);
+    await until('every service to run', async () => (await vm.run(`${CAPSTAN} status`)).code === 0, 180_000);
+    const used = await vm.must(
+      `for unit in ${SEPARATE_UNITS.join(' ')}; do echo $unit $(($(systemctl show -p MemoryCurrent --value $unit) / 1048576)) MB; done`,
+    );
+    console.log(`vm: memory of the separate units:\n${used}`);
+  });
+
+  it('starts one again that is killed, and leaves the others alone', async () => {
+    const others = SEPARATE_UNITS.filter((unit) => unit.endsWith('.service') && !unit.includes('scheduler'));
+    const pids = (): Promise<string> => vm.must(`systemctl show -p MainPID --value ${others.join(' ')}`);
+    const before = await pids();
+    const shims = await vm.must('pidof containerd-shim-runc-v2');
+    const restarts = async (): Promise<number> =>
+      Number(await vm.must('systemctl show -p NRestarts --value capstan-scheduler.service'));
+    const count = await restarts();
+    await vm.must('systemctl kill -s KILL capstan-scheduler.service');
+    await until('the scheduler to be started again', async () => (await restarts()) > count, 120_000);
+    const server = await vm.must("pgrep -f '[m]ain.ts apiserver'");
+    await vm.must(`kill -KILL ${server}`);
+    await until(
+      'another API server',
+      async () => !['', server].includes((await vm.run("pgrep -f '[m]ain.ts apiserver'")).stdout.trim()),
+      120_000,
+    );
+    await cluster.everythingWorks();
+    assert.equal(await pids(), before);
+    assert.equal(await vm.must('pidof containerd-shim-runc-v2'), shims);
+  });
+
+  it('comes back after a reboot and a power cut, each service as its unit', async () => {
+    await cluster.writeSome('separate');
+    const before = await endedGracefully();
+    await vm.reboot();
+    await cluster.everythingWorks();
+    assert.equal(await endedGracefully(), before + 1);
+    await cluster.cutWhileWriting('separate-cut', 20);
+    await cluster.everythingWorks();
+    await cluster.nothingIsLost();
+    await cluster.nothingOfEarlierBoots(await socket());
+  });
 
   it('leaves nothing on the machine when it is reset', async () => {
     await vm.must(`${CAPSTAN} reset --force 2>&1`, 300_000);
