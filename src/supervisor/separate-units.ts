@@ -22,7 +22,7 @@ interface SeparateUnits {
   readonly scope: string;
 }
 
-export function unitOf(part: Part): string {
+function unitOf(part: Part): string {
   return `capstan-${part}.service`;
 }
 

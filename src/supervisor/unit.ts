@@ -19,7 +19,7 @@ const WATCHDOG_SECONDS = 60;
 const SYSTEMCTL_TIMEOUT_MS = 200_000;
 const BOOT_ORDER = 'network-online.target time-sync.target nss-lookup.target nftables.service';
 
-export interface MachineUnit {
+interface MachineUnit {
   readonly command: readonly string[];
   /** That its containers are in: at shutdown it is stopped after the unit. */
   readonly scope: string;

