@@ -21,12 +21,14 @@ import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile } from '#deploy/machine/record.ts';
 import { serviceAddress } from '#deploy/machine/service-address.ts';
 import { createCertificateKey } from '#deploy/phases/kubeadm-certs.ts';
-import type { InitContext, ProgramAround } from '#deploy/phases/init/context.ts';
+import type { EtcdConnectionOptions, InitContext, ProgramAround } from '#deploy/phases/init/context.ts';
 import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
 import { runPhase, runWorkflow } from '#deploy/phases/runner.ts';
+import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { realClock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { createEtcdMembership } from '#storage/drivers/etcd/membership.ts';
 import { componentCommand } from '../components.ts';
 import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -253,6 +255,10 @@ class Around implements ProgramAround {
 
   failedService(): Promise<string | undefined> {
     return failedService(this.#paths);
+  }
+
+  etcd(options: EtcdConnectionOptions): EtcdMembership {
+    return createEtcdMembership(options);
   }
 
   api(): Client {

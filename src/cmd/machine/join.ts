@@ -10,12 +10,8 @@ import { requireValid } from '#deploy/config/validate.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile, type MachineRole } from '#deploy/machine/record.ts';
-import type {
-  EtcdConnectionOptions,
-  JoinContext,
-  JoinedCluster,
-  JoinProgram,
-} from '#deploy/phases/join/context.ts';
+import type { JoinContext, JoinedCluster, JoinProgram } from '#deploy/phases/join/context.ts';
+import type { EtcdConnectionOptions } from '#deploy/phases/init/context.ts';
 import { discoverCluster } from '#deploy/phases/join/discover.ts';
 import { JOIN_WORKFLOW } from '#deploy/phases/join/workflow.ts';
 import { runPhase, runWorkflow } from '#deploy/phases/runner.ts';

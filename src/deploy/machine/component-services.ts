@@ -5,6 +5,7 @@ import { hostPort } from '../config/endpoint.ts';
 import type { DefaultedCluster } from '../config/defaults.ts';
 import type { APIEndpoint, Arg, KubeletConfiguration } from '../config/types.ts';
 import { clientURL, withExtra } from './etcd-service.ts';
+import { externalEtcdFiles } from './external-etcd.ts';
 import type { MachinePaths } from './paths.ts';
 import { serviceAddress } from './service-address.ts';
 import type { ServiceSpec } from './services.ts';
@@ -29,12 +30,13 @@ export function apiServerService({
 }: OnMachine & { readonly local: Required<APIEndpoint> }): ServiceSpec {
   const pki = (file: string): string => join(paths.pki, file);
   const { external } = cluster.etcd;
+  const files = externalEtcdFiles(paths, external ?? {});
   const etcd = external
     ? {
         'etcd-servers': (external.endpoints ?? []).join(),
-        ...(external.caFile ? { 'etcd-cafile': external.caFile } : {}),
-        ...(external.certFile ? { 'etcd-certfile': external.certFile } : {}),
-        ...(external.keyFile ? { 'etcd-keyfile': external.keyFile } : {}),
+        ...(files.caFile ? { 'etcd-cafile': files.caFile } : {}),
+        ...(files.certFile ? { 'etcd-certfile': files.certFile } : {}),
+        ...(files.keyFile ? { 'etcd-keyfile': files.keyFile } : {}),
       }
     : {
         'etcd-servers': clientURL('127.0.0.1'),

@@ -19,9 +19,9 @@ export interface SharedFile {
 
 /** kubeadm's external etcd: the client's files, wherever they are. */
 interface ExternalEtcdFiles {
-  readonly caFile: string;
-  readonly certFile: string;
-  readonly keyFile: string;
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
 }
 
 const AUTHORITIES = [
@@ -43,7 +43,7 @@ export function sharedFiles(
         { name: 'external-etcd-ca.crt', path: externalEtcd.caFile },
         { name: 'external-etcd.crt', path: externalEtcd.certFile },
         { name: 'external-etcd.key', path: externalEtcd.keyFile },
-      ]
+      ].flatMap(({ name, path }) => (path ? [{ name, path }] : []))
     : [
         { name: 'etcd-ca.crt', path: join(etcdPki, 'ca.crt') },
         { name: 'etcd-ca.key', path: join(etcdPki, 'ca.key') },

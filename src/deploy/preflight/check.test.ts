@@ -4,8 +4,10 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { runChecks, type Check } from './check.ts';
 import { clock, diskSpace, hostName, ipForward, memory, portFree } from './checks.ts';
+import { externalEtcdCheck } from './machine-checks.ts';
 
 const fails = (name: string): Check => ({ name, run: () => ({ errors: [`${name} is wrong`] }) });
 
@@ -75,4 +77,32 @@ test('the machine', async () => {
   assert.match(await outcome([hostName('no-such-host.invalid')]), /WARNING Hostname.*could not be reached/);
   assert.match(await outcome([clock(0)]), /clock says 1970/);
   assert.equal(await outcome([clock(Date.now())]), '');
+});
+
+test('an external etcd: silent members, and ones that are too old', async () => {
+  const endpoints = ['https://e1:2379', 'https://e2:2379'];
+  const versions: Record<string, string> = {};
+  const connect = (): EtcdMembership =>
+    ({
+      status: (endpoint: string) =>
+        versions[endpoint] === undefined
+          ? Promise.reject(new Error('no response'))
+          : Promise.resolve({ version: versions[endpoint] }),
+      close: () => {},
+    }) as unknown as EtcdMembership;
+  const check = externalEtcdCheck({ endpoints, files: [undefined], connect });
+  assert.match(
+    await outcome([check]),
+    /ERROR ExternalEtcd\]: the etcd member at https:\/\/e1:2379 does not answer/,
+  );
+  versions['https://e2:2379'] = '3.5.16';
+  assert.match(await outcome([check]), /^\[WARNING ExternalEtcd\]: .*e1:2379 does not answer: no response$/);
+  versions['https://e1:2379'] = '3.3.25';
+  versions['https://e2:2379'] = '3.3.25';
+  assert.match(await outcome([check]), /e2:2379 is of version 3\.3\.25; it should be 3\.4 or later/);
+  const missing = externalEtcdCheck({ endpoints, files: ['/nowhere/ca.crt'], connect });
+  assert.match(
+    await outcome([missing]),
+    /\/nowhere\/ca\.crt of etcd\.external not found: put the files there/,
+  );
 });

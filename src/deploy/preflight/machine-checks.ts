@@ -1,4 +1,6 @@
 /** Checks shared by init and join: requirements of every control plane, and of a node with real containers. */
+import { existsSync } from 'node:fs';
+import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { findEtcd } from '../packages/etcd.ts';
 import type { Check } from './check.ts';
@@ -18,6 +20,49 @@ export function realNodeChecks(ours: Parameters<typeof portFree>[1]): readonly C
     swap(),
     noOtherKubelet(),
   ];
+}
+
+interface ExternalEtcdOptions {
+  readonly endpoints: readonly string[];
+  /** Files that have to be there. */
+  readonly files: readonly (string | undefined)[];
+  /** Opens a connection to its members; the check closes it. */
+  connect(): EtcdMembership;
+}
+
+/** Its members answer with the files that the API server will use, and are of a version that it works with. */
+export function externalEtcdCheck({ endpoints, files, connect }: ExternalEtcdOptions): Check {
+  return {
+    name: 'ExternalEtcd',
+    async run() {
+      const missing = files.filter((path) => path !== undefined && !existsSync(path));
+      if (missing.length > 0)
+        return { errors: [`${missing.join(', ')} of etcd.external not found: put the files there first`] };
+      let membership: EtcdMembership | undefined;
+      try {
+        const etcd = (membership = connect());
+        const problems = await Promise.all(endpoints.map((endpoint) => memberProblem(etcd, endpoint)));
+        const found = problems.filter((problem) => problem !== undefined);
+        // The others have the quorum, or the API server says that there is none.
+        return found.length === endpoints.length ? { errors: found } : { warnings: found };
+      } catch (error) {
+        return { errors: [`etcd.external cannot be used: ${errorMessage(error)}`] };
+      } finally {
+        membership?.close();
+      }
+    },
+  };
+}
+
+async function memberProblem(etcd: EtcdMembership, endpoint: string): Promise<string | undefined> {
+  try {
+    const { version } = await etcd.status(endpoint);
+    const [major = 0, minor = 0] = version.split('.').map(Number);
+    if (major === 3 && minor >= 4) return undefined;
+    return `the etcd member at ${endpoint} is of version ${version}; it should be 3.4 or later (3.5 is recommended)`;
+  } catch (error) {
+    return `the etcd member at ${endpoint} does not answer: ${errorMessage(error)}`;
+  }
 }
 
 interface EtcdCheckOptions {

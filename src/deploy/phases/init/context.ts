@@ -1,5 +1,6 @@
 /** Context of the phases of `capstan init`: the configuration with its defaults, the machine, and functions of the program around them. */
 import type { Client } from '#client/client.ts';
+import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { DefaultedCluster, DefaultedInit } from '../../config/defaults.ts';
 import type { KubeletConfiguration } from '../../config/types.ts';
@@ -29,7 +30,14 @@ interface InitOptions {
   readonly runtime: 'cri' | 'simulated';
 }
 
-/** What cmd/ hands in, since phases do not import components. */
+export interface EtcdConnectionOptions {
+  readonly endpoints: readonly string[];
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+/** What cmd/ hands in, since phases import neither components nor the store. */
 export interface ProgramAround {
   /** Throws a UserError for a flag that `capstan COMMAND` does not have or a value that it refuses. */
   requireFlags(command: string, words: readonly string[]): Promise<void>;
@@ -37,6 +45,7 @@ export interface ProgramAround {
   startSupervisor(): Promise<void>;
   /** Whether it runs now. */
   isSupervised(): boolean;
+  etcd(options: EtcdConnectionOptions): EtcdMembership;
   /** As the administrator, at this machine's own API server. The runner of the phases closes it. */
   api(): Client;
   /** Undefined when the API server of this machine is ready, else why not. */

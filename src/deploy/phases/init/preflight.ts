@@ -1,5 +1,7 @@
 /** Phase preflight: what would keep this machine from being a control plane, before anything is written. */
+import type { ExternalEtcd } from '../../config/types.ts';
 import { UserError } from '../../data-dir.ts';
+import { externalEtcdFiles } from '../../machine/external-etcd.ts';
 import { isInRanges } from '../../machine/service-address.ts';
 import { runChecks, type Check } from '../../preflight/check.ts';
 import {
@@ -15,6 +17,7 @@ import {
 } from '../../preflight/checks.ts';
 import {
   etcdCheck,
+  externalEtcdCheck,
   MINIMUM_DISK_BYTES,
   MINIMUM_MEMORY_BYTES,
   realNodeChecks,
@@ -52,7 +55,7 @@ function selectChecks(context: InitContext): readonly Check[] {
     portFree(10259, ours),
     ...(cluster.etcd.local ? [portFree(2379, ours), portFree(2380, { ...ours, address })] : []),
     ...(isReal ? realNodeChecks(ours) : []),
-    ...(cluster.etcd.local ? [etcdOf(context)] : []),
+    cluster.etcd.external ? externalEtcdOf(context, cluster.etcd.external) : etcdOf(context),
     hostName(init.nodeRegistration.name),
     mtu(address),
     diskSpace(paths.etcdData, { minimumBytes: MINIMUM_DISK_BYTES }),
@@ -61,6 +64,16 @@ function selectChecks(context: InitContext): readonly Check[] {
 
 function etcdOf({ options, paths }: InitContext): Check {
   return etcdCheck({ given: options.etcdBinary, kept: paths.capstan, mayFetch: options.mayFetchEtcd });
+}
+
+function externalEtcdOf({ paths, program }: InitContext, external: ExternalEtcd): Check {
+  const { endpoints = [] } = external;
+  const files = externalEtcdFiles(paths, external);
+  return externalEtcdCheck({
+    endpoints,
+    files: Object.values(files),
+    connect: () => program.etcd({ endpoints, ...files }),
+  });
 }
 
 function addressesCheck({ init, cluster }: InitContext): Check {

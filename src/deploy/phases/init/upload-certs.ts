@@ -1,4 +1,5 @@
 /** Phase upload-certs: the authorities for joining control planes, encrypted under the certificate key; only with --upload-certs. */
+import { externalEtcdFiles } from '../../machine/external-etcd.ts';
 import { sharedFiles } from '../kubeadm-certs.ts';
 import type { Phase } from '../phase.ts';
 import { uploadCertificates } from '../upload-certs.ts';
@@ -12,10 +13,9 @@ export const uploadCerts: Phase<InitContext> = {
     if (dryRun) return print('[upload-certs] Would store the certificates in Secret "kubeadm-certs"');
     print('[upload-certs] Storing the certificates in Secret "kubeadm-certs" in the "kube-system" Namespace');
     const { external } = cluster.etcd;
-    const { caFile = '', certFile = '', keyFile = '' } = external ?? {};
     await uploadCertificates({
       api: program.api(),
-      files: sharedFiles(paths, external && { caFile, certFile, keyFile }),
+      files: sharedFiles(paths, external && externalEtcdFiles(paths, external)),
       certificateKey: options.certificateKey,
       nowMs: clock.now(),
     });

@@ -34,6 +34,7 @@ export function asInit(context: JoinContext, { server, cluster, kubelet }: Joine
       startSupervisor: () => program.startSupervisor(),
       isSupervised: () => program.isSupervised(),
       failedService: () => program.failedService(),
+      etcd: (options) => program.etcd(options),
       api: () => program.client(ownServer()),
       apiServerProblem: () => program.serverProblem(ownServer()),
     },

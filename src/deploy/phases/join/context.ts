@@ -1,7 +1,6 @@
 /** Context of the phases of `capstan join`: the configuration, the discovered cluster, and functions of the program around them. */
 import type { Client } from '#client/client.ts';
 import type { HttpsOptions } from '#client/https.ts';
-import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import type { DefaultedCluster, DefaultedJoin } from '../../config/defaults.ts';
@@ -38,16 +37,8 @@ interface JoinOptions {
 export interface JoinProgram extends Omit<InitContext['program'], 'api' | 'apiServerProblem'> {
   /** Closed when the command ends. */
   client(options: HttpsOptions): Client;
-  etcd(options: EtcdConnectionOptions): EtcdMembership;
   /** Undefined where the server is ready, else the reason. */
   serverProblem(options: HttpsOptions): Promise<string | undefined>;
-}
-
-export interface EtcdConnectionOptions {
-  readonly endpoints: readonly string[];
-  readonly caFile: string;
-  readonly certFile: string;
-  readonly keyFile: string;
 }
 
 export interface JoinedCluster {

@@ -1,4 +1,5 @@
 /** Phase control-plane-prepare: the authorities of the cluster, this machine's leaves and kubeconfigs; of a witness only those of etcd. */
+import { externalEtcdFiles } from '../../machine/external-etcd.ts';
 import { sharedFiles } from '../kubeadm-certs.ts';
 import { downloadCertificates } from '../download-certs.ts';
 import { runPhaseWith } from './phase-of-init.ts';
@@ -42,8 +43,7 @@ async function download(context: JoinContext): Promise<void> {
   const joined = await context.discovered();
   await claim(context, joined);
   const { external } = joined.cluster.etcd;
-  const { caFile = '', certFile = '', keyFile = '' } = external ?? {};
-  const all = sharedFiles(paths, external && { caFile, certFile, keyFile });
+  const all = sharedFiles(paths, external && externalEtcdFiles(paths, external));
   // A witness has etcd's data, and no credentials for the cluster.
   const files = role === 'witness' ? all.filter(({ name }) => name.startsWith('etcd-ca')) : all;
   const written = await downloadCertificates({

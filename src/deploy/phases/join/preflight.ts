@@ -31,15 +31,17 @@ export const preflight: Phase<JoinContext> = {
     print('[preflight] Running pre-flight checks');
     if (role !== 'worker') requireCertificateKey(context);
     requireSameMachine(context);
-    await runChecks(selectChecks(context), {
+    const around = {
       ignore: options.ignorePreflightErrors,
-      warn: (line) => context.warn(line),
-    });
+      warn: (line: string) => context.warn(line),
+    };
+    await runChecks(selectChecks(context), around);
     print(
       '[preflight] Reading configuration from the "kubeadm-config" ConfigMap in namespace "kube-system"...',
     );
     const { server, caPem, cluster } = await context.discovered();
     await requireSameCluster(context, caPem);
+    if (cluster.etcd.local) await runChecks(selectEtcdChecks(context), around);
     if (role === 'witness' && cluster.etcd.external)
       throw new UserError(
         'The etcd of this cluster is external: it has no witness. Add a member with its own means.',
@@ -70,9 +72,7 @@ function selectChecks(context: JoinContext): readonly Check[] {
     ...(isControlPlane ? [numCPU(), memory(MINIMUM_MEMORY_BYTES)] : []),
     clockCheck(clock.now()),
     ...(isControlPlane ? [local.bindPort, 10257, 10259].map((port) => portFree(port, ours)) : []),
-    ...(role === 'worker' ? [] : [portFree(2379, ours), portFree(2380, { ...ours, address })]),
     ...(isReal ? realNodeChecks(ours) : []),
-    ...(role === 'worker' ? [] : [etcdOf(context)]),
     hostName(join.nodeRegistration.name),
     ...(role === 'worker'
       ? []
@@ -80,9 +80,15 @@ function selectChecks(context: JoinContext): readonly Check[] {
   ];
 }
 
-/** That of a witness has to be there too; with an external etcd none is used. */
-function etcdOf({ options, paths }: JoinContext): Check {
-  return etcdCheck({ given: options.etcdBinary, kept: paths.capstan, mayFetch: options.mayFetchEtcd });
+/** Of a machine with a member of its own: once the cluster is known, whose etcd may be external. */
+function selectEtcdChecks({ role, options, paths, program, local }: JoinContext): readonly Check[] {
+  if (role === 'worker') return [];
+  const ours = { holdsIt: () => program.isSupervised() };
+  return [
+    portFree(2379, ours),
+    portFree(2380, { ...ours, address: local.advertiseAddress }),
+    etcdCheck({ given: options.etcdBinary, kept: paths.capstan, mayFetch: options.mayFetchEtcd }),
+  ];
 }
 
 /** A repeated join continues; with other arguments it would mix two machines. */

@@ -3,7 +3,7 @@ import type { Client } from '#client/client.ts';
 import type { HttpsOptions } from '#client/https.ts';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import type { Clock } from '#stdx/clock.ts';
-import type { EtcdConnectionOptions } from '../join/context.ts';
+import type { EtcdConnectionOptions } from '../init/context.ts';
 import type { PhaseContext } from '../phase.ts';
 
 export interface LeaveContext extends PhaseContext {
