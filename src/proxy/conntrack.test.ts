@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isStale, readEntry } from './conntrack.ts';
+import { isStale, readEntry, udpServices } from './conntrack.ts';
 
 const services = {
   addresses: new Map([
@@ -27,6 +27,13 @@ describe('a UDP conntrack entry', () => {
       assert.equal(isStale({ to, answeredBy }, services, isLocal), stale));
 });
 
+it('a node port leads to the endpoints of both families', () => {
+  const port = { protocol: 'udp', port: 53, nodePort: 30053, externalIPs: [] } as const;
+  const at = (ip: string): object => ({ ...port, clusterIPs: [], servingEndpoints: [{ ip, port: 53 }] });
+  const { nodePorts } = udpServices([at('10.244.0.5'), at('fd00::5')] as Parameters<typeof udpServices>[0]);
+  assert.deepEqual(nodePorts.get(30053), new Set(['10.244.0.5:53', 'fd00::5:53']));
+});
+
 describe('an entry as the kernel sends it', () => {
   const attribute = (type: number, ...values: readonly Buffer[]): Buffer => {
     const value = Buffer.concat(values);
@@ -37,6 +44,7 @@ describe('an entry as the kernel sends it', () => {
   };
   const nested = 0x8000;
   const port = (number: number): Buffer => Buffer.from([number >> 8, number & 0xff]);
+  /** The attributes of an address's source and destination are 1 and 2, of IPv6 3 and 4. */
   const tuple = (
     type: number,
     source: readonly number[],
@@ -46,7 +54,11 @@ describe('an entry as the kernel sends it', () => {
   ): Buffer =>
     attribute(
       type | nested,
-      attribute(1 | nested, attribute(1, Buffer.from(source)), attribute(2, Buffer.from(to))),
+      attribute(
+        1 | nested,
+        attribute(source.length === 16 ? 3 : 1, Buffer.from(source)),
+        attribute(to.length === 16 ? 4 : 2, Buffer.from(to)),
+      ),
       attribute(
         2 | nested,
         attribute(1, Buffer.from([17])),
@@ -61,6 +73,17 @@ describe('an entry as the kernel sends it', () => {
     const id = attribute(12, Buffer.from([1, 2, 3, 4]));
     const entry = readEntry(Buffer.concat([Buffer.from([2, 0, 0, 0]), original, reply, id]));
     assert.deepEqual(entry, { to: '10.96.0.10:53', answeredBy: '10.244.0.5:5353', identity: [original, id] });
+  });
+
+  it('is read of IPv6 too', () => {
+    const six = (last: number): number[] => [0xfd, ...Array.from({ length: 14 }, () => 0), last];
+    const body = Buffer.concat([
+      Buffer.from([10, 0, 0, 0]),
+      tuple(1, six(3), 4000, six(10), 53),
+      tuple(2, six(5), 5353, six(3), 4000),
+    ]);
+    const { to, answeredBy } = readEntry(body) ?? {};
+    assert.deepEqual([to, answeredBy], ['fd00::a:53', 'fd00::5:5353']);
   });
 
   it('cut off anywhere is left out', () => {

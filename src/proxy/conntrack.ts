@@ -6,6 +6,7 @@
  *   rules applied ─► request() ─► dump of all UDP entries ─► those whose reply does not come from a serving endpoint ─► delete each
  */
 import { networkInterfaces } from 'node:os';
+import { formatIP } from '#machinery/ip.ts';
 import { openNetlink, type DatagramSocket } from '#stdx/datagram-socket.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import {
@@ -24,7 +25,8 @@ const NETLINK_NETFILTER = 12;
 const CTNETLINK = 1 << 8;
 const GET = CTNETLINK | 1;
 const DELETE = CTNETLINK | 2;
-const AF_INET = 2;
+/** All address families; each entry begins with its own. */
+const AF_UNSPEC = 0;
 const FAMILY_HEADER_BYTES = 4;
 const UDP = 17;
 /** Attributes of an entry, and of what is nested in them (linux/netfilter/nfnetlink_conntrack.h). */
@@ -34,8 +36,8 @@ const ID = 12;
 const ZONE = 18;
 const TUPLE_IP = 1;
 const TUPLE_PROTOCOL = 2;
-const IP_SOURCE = 1;
-const IP_DESTINATION = 2;
+const IP_SOURCE = { 4: 1, 16: 3 } as const;
+const IP_DESTINATION = { 4: 2, 16: 4 } as const;
 const PROTOCOL_NUMBER = 1;
 const PORT_SOURCE = 2;
 const PORT_DESTINATION = 3;
@@ -62,13 +64,17 @@ interface UdpServices {
 
 export function udpServices(ports: Iterable<ServicePortModel>): UdpServices {
   const addresses = new Map<string, ReadonlySet<string>>();
-  const nodePorts = new Map<number, ReadonlySet<string>>();
+  const nodePorts = new Map<number, Set<string>>();
   for (const port of ports) {
     if (port.protocol !== 'udp') continue;
     const endpoints = new Set(port.servingEndpoints.map((target) => `${target.ip}:${target.port}`));
     for (const ip of [...port.clusterIPs, ...port.externalIPs])
       addresses.set(`${ip}:${port.port}`, endpoints);
-    if (port.nodePort !== undefined) nodePorts.set(port.nodePort, endpoints);
+    if (port.nodePort === undefined) continue;
+    // Of both families.
+    const known = nodePorts.get(port.nodePort);
+    if (known) for (const endpoint of endpoints) known.add(endpoint);
+    else nodePorts.set(port.nodePort, new Set(endpoints));
   }
   return { addresses, nodePorts };
 }
@@ -90,7 +96,8 @@ async function deleteStaleEntries(services: UdpServices): Promise<number> {
       (addresses ?? []).map(({ address }) => address),
     ),
   );
-  const isLocal = (ip: string): boolean => local.has(ip) || ip.startsWith('127.');
+  // Not ::1, where node ports are not served.
+  const isLocal = (ip: string): boolean => (local.has(ip) && ip !== '::1') || ip.startsWith('127.');
   const socket = await openNetlink({ protocol: NETLINK_NETFILTER });
   try {
     const stale = await dump(socket, (entry) => isStale(entry, services, isLocal));
@@ -107,8 +114,8 @@ async function deleteStaleEntries(services: UdpServices): Promise<number> {
 
 /** Bodies of delete requests for the entries that `wanted` selects. */
 async function dump(socket: DatagramSocket, wanted: (entry: UdpEntry) => boolean): Promise<Buffer[]> {
-  const family = Buffer.from([AF_INET, 0, 0, 0]);
-  socket.send(renderMessage({ type: GET, flags: NLM_F_REQUEST | NLM_F_DUMP, body: family }));
+  const all = Buffer.from([AF_UNSPEC, 0, 0, 0]);
+  socket.send(renderMessage({ type: GET, flags: NLM_F_REQUEST | NLM_F_DUMP, body: all }));
   const chosen: Buffer[] = [];
   const deadline = performance.now() + DUMP_TIMEOUT_MS;
   for (let parts = 0, entries = 0; performance.now() < deadline && entries < MAX_ENTRIES; parts += 1) {
@@ -119,13 +126,14 @@ async function dump(socket: DatagramSocket, wanted: (entry: UdpEntry) => boolean
       if (type === NLMSG_DONE || type === NLMSG_ERROR) return chosen;
       entries += 1;
       const entry = readEntry(body);
-      if (entry && wanted(entry)) chosen.push(Buffer.concat([family, ...entry.identity]));
+      if (entry && wanted(entry))
+        chosen.push(Buffer.concat([body.subarray(0, FAMILY_HEADER_BYTES), ...entry.identity]));
     }
   }
   return chosen;
 }
 
-/** undefined: not IPv4 and UDP. */
+/** undefined: not UDP. */
 export function readEntry(body: Buffer): (UdpEntry & { readonly identity: readonly Buffer[] }) | undefined {
   let original: Tuple | undefined;
   let reply: Tuple | undefined;
@@ -151,17 +159,24 @@ function readTuple(bytes: Buffer): Tuple | undefined {
   for (const outer of readAttributes(bytes))
     if (outer.type === TUPLE_IP || outer.type === TUPLE_PROTOCOL)
       for (const inner of readAttributes(outer.value)) found[`${outer.type}.${inner.type}`] = inner.value;
-  const end = (ip: number, port: number): string | undefined => {
-    const address = found[`${TUPLE_IP}.${ip}`];
+  const end = (ip: typeof IP_SOURCE | typeof IP_DESTINATION, port: number): string | undefined => {
+    const address = ([4, 16] as const)
+      .map((length) => ({ length, bytes: found[`${TUPLE_IP}.${ip[length]}`] }))
+      .find(({ length, bytes: value }) => value?.length === length)?.bytes;
     const number = found[`${TUPLE_PROTOCOL}.${port}`];
-    return address?.length === 4 && number?.length === 2
-      ? `${[...address].join('.')}:${number.readUInt16BE(0)}`
-      : undefined;
+    return address && number?.length === 2 ? `${textOf(address)}:${number.readUInt16BE(0)}` : undefined;
   };
   const source = end(IP_SOURCE, PORT_SOURCE);
   const destination = end(IP_DESTINATION, PORT_DESTINATION);
   const protocol = found[`${TUPLE_PROTOCOL}.${PROTOCOL_NUMBER}`]?.[0];
   return source && destination && protocol !== undefined ? { protocol, source, destination } : undefined;
+}
+
+function textOf(address: Buffer): string {
+  return formatIP({
+    family: address.length === 4 ? 4 : 6,
+    bits: BigInt(`0x${address.toString('hex')}`),
+  });
 }
 
 /** One run at a time; a request during a run starts one more after it. */

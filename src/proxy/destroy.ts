@@ -5,7 +5,10 @@ import { listTables, NftError, runNft } from './run-nft.ts';
 export async function destroyServiceProxy(clusterId: string): Promise<void> {
   const table = tableName(clusterId);
   try {
-    await runNft(`add table ip ${table}\ndelete table ip ${table}\n`);
+    const script = ['ip', 'ip6'].map(
+      (family) => `add table ${family} ${table}\ndelete table ${family} ${table}\n`,
+    );
+    await runNft(script.join(''));
   } catch (error) {
     if (!(error instanceof NftError && error.missing)) throw error;
   }

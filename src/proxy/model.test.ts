@@ -28,7 +28,7 @@ function slice(
 }
 
 function portsOf(one: Service, slices: readonly EndpointSlice[]): ServicePortModel[] {
-  return servicePorts(one, { slicesOf: () => slices, nodeName: 'here' });
+  return servicePorts(one, { family: 'IPv4', slicesOf: () => slices, nodeName: 'here' });
 }
 
 function targets(list: ServicePortModel['clusterEndpoints'] | undefined): string[] {
@@ -168,6 +168,7 @@ describe('which endpoints take the connections', () => {
     ];
     for (const [what, endpoints, expected, zone = 'z'] of hinted) {
       const [port] = servicePorts(service({}), {
+        family: 'IPv4',
         slicesOf: () => [slice(endpoints)],
         nodeName: 'here',
         zone,
@@ -280,6 +281,33 @@ describe('by which addresses a service is reached', () => {
         [],
       )[0]?.guarded,
       undefined,
+    );
+  });
+
+  it('each family by its own addresses and endpoints, whatever their spelling', () => {
+    const both = service(
+      {
+        type: 'LoadBalancer',
+        clusterIPs: ['10.96.0.20', 'FD00:0::14'],
+        externalIPs: ['192.0.2.7', '2001:db8::7'],
+        loadBalancerSourceRanges: ['10.0.0.0/8', '2001:db8::/32'],
+      },
+      { loadBalancer: { ingress: [{ ip: '2001:db8:0::8' }] } },
+    );
+    const ports = [{ name: 'http', port: 8080, protocol: 'TCP' }];
+    const slices = [
+      slice([{ addresses: ['10.0.0.1'], ...ready }]),
+      slice([{ addresses: ['fd00:1:0::1'], ...ready }], ports, 'IPv6'),
+    ];
+    const [six] = servicePorts(both, { family: 'IPv6', slicesOf: () => slices, nodeName: 'here' });
+    assert.deepEqual(six?.clusterIPs, ['fd00::14']);
+    assert.deepEqual(six?.externalIPs, ['2001:db8::7', '2001:db8::8']);
+    assert.deepEqual(six?.guarded, { ips: ['2001:db8::8'], ranges: ['2001:db8::/32'] });
+    assert.deepEqual(targets(six?.clusterEndpoints), ['fd00:1::1:8080']);
+    const [four] = portsOf(both, slices);
+    assert.deepEqual(
+      [four?.clusterIPs, four?.externalIPs, four?.guarded, targets(four?.clusterEndpoints)],
+      [['10.96.0.20'], ['192.0.2.7'], undefined, ['10.0.0.1:8080']],
     );
   });
 

@@ -1,9 +1,10 @@
 /**
- * Computes from Services and EndpointSlices, for each service port, its addresses and the endpoints of its connections. Pure; independent of nftables.
+ * Computes from Services and EndpointSlices, for each service port and one address family, its addresses and the endpoints of its connections. Pure; independent of nftables.
  * Follows upstream's service proxy (categorized endpoints, terminating endpoints as a last resort).
  */
 import { createHash } from 'node:crypto';
 import type { EndpointSlice, Service } from '#api/types.ts';
+import { formatIP, parseIP } from '#machinery/ip.ts';
 import type { ServiceHealth } from './health-checks.ts';
 
 export interface EndpointTarget {
@@ -39,7 +40,11 @@ export interface ServicePortModel {
   readonly anyEndpoints: boolean;
 }
 
+export type Family = 'IPv4' | 'IPv6';
+
 interface ModelInput {
+  /** Only addresses and endpoints of this family. */
+  readonly family: Family;
   readonly services: readonly Service[];
   /** Slices of one service. */
   readonly slicesOf: (namespace: string, name: string) => readonly EndpointSlice[];
@@ -58,7 +63,7 @@ interface Candidate extends EndpointTarget {
 const DEFAULT_AFFINITY_SECONDS = 10_800;
 /** EndpointSlices with this label are only for DNS. */
 const HEADLESS = 'service.kubernetes.io/headless';
-const ANYWHERE = '0.0.0.0/0';
+const ANYWHERE = { IPv4: '0.0.0.0/0', IPv6: '::/0' } as const;
 
 export function buildModel(input: ModelInput): Map<string, ServicePortModel> {
   const model = new Map<string, ServicePortModel>();
@@ -69,18 +74,24 @@ export function buildModel(input: ModelInput): Map<string, ServicePortModel> {
 
 export function servicePorts(service: Service, input: Omit<ModelInput, 'services'>): ServicePortModel[] {
   const { spec, metadata } = service;
-  const clusterIPs = (spec?.clusterIPs ?? (spec?.clusterIP ? [spec.clusterIP] : [])).filter(isIPv4);
+  const { family } = input;
+  const clusterIPs = ofFamily(family, spec?.clusterIPs ?? (spec?.clusterIP ? [spec.clusterIP] : []));
   if (!spec || spec.type === 'ExternalName' || clusterIPs.length === 0) return [];
   const label = metadata?.labels?.['service.kubernetes.io/service-proxy-name'];
   if (label !== undefined) return [];
   const slices = input
     .slicesOf(metadata?.namespace ?? '', metadata?.name ?? '')
-    .filter((slice) => slice.addressType === 'IPv4' && slice.metadata?.labels?.[HEADLESS] === undefined);
+    .filter((slice) => slice.addressType === family && slice.metadata?.labels?.[HEADLESS] === undefined);
   const external = spec.type === 'LoadBalancer' || spec.type === 'NodePort';
-  const balancer = (service.status?.loadBalancer?.ingress ?? []).flatMap((ingress) =>
-    ingress.ip && ingress.ipMode !== 'Proxy' && isIPv4(ingress.ip) ? [ingress.ip] : [],
+  const balancer = ofFamily(
+    family,
+    (service.status?.loadBalancer?.ingress ?? []).flatMap(({ ip, ipMode }) =>
+      ip && ipMode !== 'Proxy' ? [ip] : [],
+    ),
   );
-  const ranges = (spec.loadBalancerSourceRanges ?? []).map((range) => range.trim()).filter(isIPv4);
+  const ranges = (spec.loadBalancerSourceRanges ?? [])
+    .map((range) => range.trim())
+    .filter((range) => familyOf(range.split('/')[0]) === family);
   const affinity =
     spec.sessionAffinity === 'ClientIP'
       ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? DEFAULT_AFFINITY_SECONDS)
@@ -102,10 +113,13 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
       protocol,
       port: port.port,
       clusterIPs,
-      externalIPs: [...(spec.externalIPs ?? []).filter(isIPv4), ...balancer],
+      externalIPs: [...ofFamily(family, spec.externalIPs ?? []), ...balancer],
       nodePort: external ? port.nodePort : undefined,
       guarded:
-        spec.type === 'LoadBalancer' && balancer.length > 0 && ranges.length > 0 && !ranges.includes(ANYWHERE)
+        spec.type === 'LoadBalancer' &&
+        balancer.length > 0 &&
+        ranges.length > 0 &&
+        !ranges.includes(ANYWHERE[family])
           ? { ips: balancer, ranges }
           : undefined,
       affinitySeconds: affinity,
@@ -120,15 +134,17 @@ export function servicePorts(service: Service, input: Omit<ModelInput, 'services
   });
 }
 
-/** The response at a Service's health check node port; undefined for Services without one. */
+/** The response at a Service's health check node port, by its first family; undefined for Services without one. */
 export function serviceHealth(
   { metadata, spec }: Service,
-  { slicesOf, nodeName }: Omit<ModelInput, 'services'>,
+  { slicesOf, nodeName }: Pick<ModelInput, 'slicesOf' | 'nodeName'>,
 ): ServiceHealth | undefined {
   if (spec?.type !== 'LoadBalancer' || spec.externalTrafficPolicy !== 'Local' || !spec.healthCheckNodePort)
     return undefined;
   const { namespace = '', name = '' } = metadata ?? {};
+  const family = spec.ipFamilies?.[0] ?? 'IPv4';
   const here = slicesOf(namespace, name)
+    .filter(({ addressType }) => addressType === family)
     .flatMap(({ endpoints = [] }) => endpoints)
     .filter((one) => one.nodeName === nodeName && (one.conditions?.ready ?? true));
   return {
@@ -157,8 +173,9 @@ function candidatesOf(
     )?.port;
     if (port === undefined) continue;
     for (const endpoint of slice.endpoints ?? []) {
-      const [ip] = endpoint.addresses;
-      if (ip === undefined) continue;
+      const parsed = parseIP(endpoint.addresses[0] ?? '');
+      if (!parsed) continue;
+      const ip = formatIP(parsed);
       const { ready, serving, terminating } = endpoint.conditions ?? {};
       const nodes = (endpoint.hints?.forNodes ?? []).map(({ name }) => name),
         zones = (endpoint.hints?.forZones ?? []).map(({ name }) => name);
@@ -205,6 +222,16 @@ function usable(candidates: readonly Candidate[]): EndpointTarget[] {
   );
 }
 
-function isIPv4(address: string): boolean {
-  return address.includes('.') && !address.includes(':');
+/** The family of an address, however it is abbreviated. */
+export function familyOf(address = ''): Family | undefined {
+  const { family } = parseIP(address) ?? {};
+  return family === undefined ? undefined : family === 4 ? 'IPv4' : 'IPv6';
+}
+
+/** Canonical: rules find a packet's address by its text. */
+function ofFamily(family: Family, addresses: readonly string[]): string[] {
+  return addresses.flatMap((address) => {
+    const parsed = parseIP(address);
+    return parsed && familyOf(address) === family ? [formatIP(parsed)] : [];
+  });
 }

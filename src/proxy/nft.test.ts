@@ -6,7 +6,12 @@ import type { EndpointSlice, Service } from '#api/types.ts';
 import { buildModel } from './model.ts';
 import { emptyContent, renderBase, renderContent, renderDifference } from './nft.ts';
 
-const options = { table: 'capstan-services-test', podCIDR: '10.244.0.0/16', mark: 0x4000 };
+const options = {
+  family: 'ip' as const,
+  table: 'capstan-services-test',
+  podCIDR: '10.244.0.0/16',
+  mark: 0x4000,
+};
 
 function service(name: string, spec: Partial<NonNullable<Service['spec']>>): Service {
   return {
@@ -34,10 +39,35 @@ function slice(
 }
 
 function contentOf(one: Service, slices: readonly EndpointSlice[]): ReturnType<typeof renderContent> {
-  return renderContent(buildModel({ services: [one], slicesOf: () => slices, nodeName: 'here' }).values(), {
-    ...options,
-    serviceCIDRs: ['10.96.0.0/16'],
+  return renderContent(
+    buildModel({ family: 'IPv4', services: [one], slicesOf: () => slices, nodeName: 'here' }).values(),
+    {
+      ...options,
+      serviceCIDRs: ['10.96.0.0/16'],
+    },
+  );
+}
+
+const six = { ...options, family: 'ip6' as const, podCIDR: 'fd00:1::/48' };
+
+function sixOf(addresses: readonly string[]): ReturnType<typeof renderContent> {
+  const spec = {
+    type: 'LoadBalancer',
+    sessionAffinity: 'ClientIP',
+    externalTrafficPolicy: 'Local',
+    clusterIPs: ['fd00::20'],
+    externalIPs: ['2001:db8::77'],
+    loadBalancerSourceRanges: ['2001:db8::/32'],
+    ports: [{ port: 80, nodePort: 30080, protocol: 'TCP' }],
+  };
+  const one = { ...service('six', spec), status: { loadBalancer: { ingress: [{ ip: '2001:db8::78' }] } } };
+  const model = buildModel({
+    family: 'IPv6',
+    services: [one],
+    slicesOf: () => [{ ...slice(addresses), addressType: 'IPv6' }],
+    nodeName: 'here',
   });
+  return renderContent(model.values(), { ...six, serviceCIDRs: ['fd00::/112'] });
 }
 
 describe('service rules', () => {
@@ -100,6 +130,16 @@ describe('service rules', () => {
     assert.match(cleanup, /^delete chain ip capstan-services-test ep-\S+\n$/);
   });
 
+  it('has the same rules for IPv6, but for the loopback', () => {
+    const [content, base] = [sixOf(['fd00:1::5', 'fd00:1::6']), renderBase(six)];
+    assert.deepEqual([...(content.elements.get('service-ips') ?? [])][0]?.[0], 'fd00::20 . tcp . 80');
+    const rules = [...content.chains.values()].flat();
+    assert.ok(rules.includes('meta l4proto tcp dnat to [fd00:1::5]:8080'), rules.join('\n'));
+    assert.ok(rules.includes('ip6 saddr != fd00:1::/48 jump mark-for-masquerade'));
+    assert.deepEqual(content.chains.get('unallocated'), ['ip6 daddr fd00::/112 drop']);
+    assert.doesNotMatch(`${base}${rules.join('\n')}`, /\bip [sd]addr|127\.0\.0|ipv4/);
+  });
+
   const namespace = `capstan-nft-${process.pid}`;
   const able = process.getuid?.() === 0 && spawnSync('ip', ['netns', 'add', namespace]).status === 0;
   it('is taken by nft, step by step', { skip: able ? false : 'needs root and ip netns' }, () => {
@@ -135,6 +175,13 @@ describe('service rules', () => {
         nft(cleanup);
       }
       nft(renderBase(options));
+      const all = [emptyContent(), sixOf(['fd00:1::5', 'fd00:1::6']), sixOf([]), emptyContent()];
+      nft(renderBase(six));
+      for (const [index, to] of all.entries()) {
+        const { script, cleanup } = renderDifference(six, { from: all[index - 1] ?? to, to });
+        nft(script);
+        nft(cleanup);
+      }
     } finally {
       spawnSync('ip', ['netns', 'delete', namespace]);
     }

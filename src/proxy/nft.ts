@@ -1,5 +1,5 @@
 /**
- * Renders the model as the desired content of one nftables table, and the difference of two contents as a script for `nft -f -`, which applies it in one
+ * Renders the model as the desired content of one nftables table of one address family, and the difference of two contents as a script for `nft -f -`, which applies it in one
  * transaction. Lookups use maps keyed by address, protocol and port, so the cost of a packet does not grow with the number of services.
  *
  *   prerouting, output ─► services ─► map service-ips / service-nodeports ─► svc-… (or ext-…) ─► random choice ─► ep-… ─► dnat
@@ -25,22 +25,31 @@ interface Networks {
 }
 
 export interface RenderOptions {
+  /** As nft names the address family. */
+  readonly family: 'ip' | 'ip6';
   readonly table: string;
+  /** Of this family. */
   readonly podCIDR: string;
   /** One bit of the packet mark, this cluster's own. */
   readonly mark: number;
 }
 
-const MAPS: Readonly<Record<string, string>> = {
-  'guarded-ips': 'ipv4_addr . inet_proto . inet_service : verdict',
-  'service-ips': 'ipv4_addr . inet_proto . inet_service : verdict',
-  'service-nodeports': 'inet_proto . inet_service : verdict',
-  'no-endpoints': 'ipv4_addr . inet_proto . inet_service : verdict',
-  'no-endpoints-nodeports': 'inet_proto . inet_service : verdict',
+/** nft's type of an address. */
+const ADDRESS = { ip: 'ipv4_addr', ip6: 'ipv6_addr' } as const;
+
+const AT_ADDRESS = ' . inet_proto . inet_service : verdict';
+const AT_PORT = 'inet_proto . inet_service : verdict';
+/** The type of each map's keys begins with an address, or does not. */
+const MAPS: Readonly<Record<string, typeof AT_ADDRESS | typeof AT_PORT>> = {
+  'guarded-ips': AT_ADDRESS,
+  'service-ips': AT_ADDRESS,
+  'service-nodeports': AT_PORT,
+  'no-endpoints': AT_ADDRESS,
+  'no-endpoints-nodeports': AT_PORT,
 };
 
-/** Sets of plain keys. */
-const SETS: Readonly<Record<string, string>> = { 'cluster-ips': 'ipv4_addr' };
+/** Sets of addresses. */
+const SETS: readonly string[] = ['cluster-ips'];
 
 /**
  * Drops packets to cluster addresses without a Service, or whose Service the proxy has not processed yet. If they left the machine, conntrack would keep an
@@ -55,14 +64,18 @@ export function tableName(clusterId: string): string {
 }
 
 /** The static part: base chains, maps and helper chains. Replaces the whole table. */
-export function renderBase({ table, mark }: RenderOptions): string {
+export function renderBase({ family, table, mark }: RenderOptions): string {
   const keep = (0xffffffff & ~mark) >>> 0;
+  // A packet with the source ::1 cannot leave the machine, so node ports are not served there, as upstream.
+  const local = family === 'ip6' ? 'ip6 daddr != ::1 fib daddr type local' : 'fib daddr type local';
   return [
-    `add table ip ${table}`,
-    `delete table ip ${table}`,
-    `table ip ${table} {`,
-    ...Object.entries(MAPS).map(([name, type]) => `  map ${name} { type ${type}; }`),
-    ...Object.entries(SETS).map(([name, type]) => `  set ${name} { type ${type}; }`),
+    `add table ${family} ${table}`,
+    `delete table ${family} ${table}`,
+    `table ${family} ${table} {`,
+    ...Object.entries(MAPS).map(
+      ([name, type]) => `  map ${name} { type ${type === AT_ADDRESS ? ADDRESS[family] : ''}${type}; }`,
+    ),
+    ...SETS.map((name) => `  set ${name} { type ${ADDRESS[family]}; }`),
     '  chain mark-for-masquerade {',
     `    meta mark set meta mark | ${hex(mark)}`,
     '  }',
@@ -71,27 +84,22 @@ export function renderBase({ table, mark }: RenderOptions): string {
     '    reject',
     '  }',
     '  chain services {',
-    '    ip daddr . meta l4proto . th dport vmap @service-ips',
-    '    fib daddr type local meta l4proto . th dport vmap @service-nodeports',
+    `    ${family} daddr . meta l4proto . th dport vmap @service-ips`,
+    `    ${local} meta l4proto . th dport vmap @service-nodeports`,
     '  }',
     '  chain unserved {',
-    '    ip daddr . meta l4proto . th dport vmap @no-endpoints',
-    '    fib daddr type local meta l4proto . th dport vmap @no-endpoints-nodeports',
+    `    ${family} daddr . meta l4proto . th dport vmap @no-endpoints`,
+    `    ${local} meta l4proto . th dport vmap @no-endpoints-nodeports`,
     '  }',
     `  chain ${UNALLOCATED} { }`,
     '  chain no-such-port {',
-    '    ip daddr @cluster-ips goto refuse',
+    `    ${family} daddr @cluster-ips goto refuse`,
     `    jump ${UNALLOCATED}`,
     '  }',
     '  chain guard {',
-    '    ip daddr . meta l4proto . th dport vmap @guarded-ips',
+    `    ${family} daddr . meta l4proto . th dport vmap @guarded-ips`,
     '  }',
-    // route_localnet accepts packets to 127.0.0.0/8 from any interface: only this machine may use such addresses.
-    '  chain martians {',
-    '    type filter hook prerouting priority raw;',
-    '    iif != lo ip daddr 127.0.0.0/8 counter drop',
-    '    iif != lo ip saddr 127.0.0.0/8 counter drop',
-    '  }',
+    ...(family === 'ip' ? LOOPBACK_CHAINS : []),
     '  chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }',
     '  chain nat-output { type nat hook output priority -100; jump services; }',
     '  chain nat-postrouting {',
@@ -99,13 +107,6 @@ export function renderBase({ table, mark }: RenderOptions): string {
     `    meta mark & ${hex(mark)} == 0 return`,
     `    meta mark set meta mark & ${hex(keep)}`,
     '    masquerade fully-random',
-    '  }',
-    // route_localnet is needed for node ports on 127.0.0.1; without this chain, neighbours on the link could reach programs that listen on loopback only.
-    '  chain guard-loopback {',
-    '    type filter hook input priority -120;',
-    '    iifname "lo" accept',
-    '    ct status dnat accept',
-    '    ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 drop',
     '  }',
     '  chain filter-prerouting { type filter hook prerouting priority -110; ct state new jump guard; }',
     '  chain filter-input { type filter hook input priority -110; ct state new jump unserved; }',
@@ -117,15 +118,30 @@ export function renderBase({ table, mark }: RenderOptions): string {
   ].join('\n');
 }
 
+/** IPv4 only: of IPv6 the kernel itself drops packets with the loopback address that come from elsewhere. */
+const LOOPBACK_CHAINS: readonly string[] = [
+  // route_localnet accepts packets to 127.0.0.0/8 from any interface: only this machine may use such addresses.
+  '  chain martians {',
+  '    type filter hook prerouting priority raw;',
+  '    iif != lo ip daddr 127.0.0.0/8 counter drop',
+  '    iif != lo ip saddr 127.0.0.0/8 counter drop',
+  '  }',
+  // route_localnet is needed for node ports on 127.0.0.1; without this chain, neighbours on the link could reach programs that listen on loopback only.
+  '  chain guard-loopback {',
+  '    type filter hook input priority -120;',
+  '    iifname "lo" accept',
+  '    ct status dnat accept',
+  '    ip saddr != 127.0.0.0/8 ip daddr 127.0.0.0/8 drop',
+  '  }',
+];
+
 /** The content of the table after renderBase. */
 export function emptyContent(): TableContent {
   return { chains: new Map([[UNALLOCATED, []]]), sets: new Map(), elements: noElements() };
 }
 
 function noElements(): Map<string, Map<string, string>> {
-  return new Map(
-    [...Object.keys(MAPS), ...Object.keys(SETS)].map((name) => [name, new Map<string, string>()]),
-  );
+  return new Map([...Object.keys(MAPS), ...SETS].map((name) => [name, new Map<string, string>()]));
 }
 
 /** What one service port adds to the table. */
@@ -146,7 +162,7 @@ export function renderContent(
 ): TableContent {
   // One rule each: ranges may overlap, which a set does not take.
   const chains = new Map<string, readonly string[]>([
-    [UNALLOCATED, [...new Set(serviceCIDRs)].sort().map((range) => `ip daddr ${range} drop`)],
+    [UNALLOCATED, [...new Set(serviceCIDRs)].sort().map((range) => `${options.family} daddr ${range} drop`)],
   ]);
   const sets = new Map<string, number>();
   const elements = noElements();
@@ -164,7 +180,7 @@ export function renderContent(
   return { chains, sets, elements };
 }
 
-function renderPort(port: ServicePortModel, { podCIDR }: RenderOptions): RenderedPort {
+function renderPort(port: ServicePortModel, { family, podCIDR }: RenderOptions): RenderedPort {
   const chains = new Map<string, readonly string[]>();
   const sets = new Map<string, number>();
   const elements: { map: string; key: string; verdict: string }[] = [];
@@ -172,37 +188,41 @@ function renderPort(port: ServicePortModel, { podCIDR }: RenderOptions): Rendere
     [...port.clusterEndpoints, ...port.externalEndpoints].map((one) => [endpointChain(port, one), one]),
   ).values()) {
     if (port.affinitySeconds !== undefined) sets.set(affinitySet(port, target), port.affinitySeconds);
-    chains.set(endpointChain(port, target), endpointRules(port, target));
+    chains.set(endpointChain(port, target), endpointRules(port, { target, family }));
   }
-  renderAddresses(port, { chains, put: (map, entry) => elements.push({ map, ...entry }), podCIDR });
+  renderAddresses(port, { chains, put: (map, entry) => elements.push({ map, ...entry }), family, podCIDR });
   return { chains, sets, elements };
 }
 
 interface Output {
   readonly chains: Map<string, readonly string[]>;
   readonly put: (map: string, entry: { readonly key: string; readonly verdict: string }) => void;
+  readonly family: RenderOptions['family'];
   readonly podCIDR: string;
 }
 
-function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Output): void {
+function renderAddresses(port: ServicePortModel, { chains, put, family, podCIDR }: Output): void {
   const at = (ip: string): string => `${ip} . ${port.protocol} . ${port.port}`;
   const cluster = `svc-${port.id}`;
   const external = `ext-${port.id}`;
   const unserved = port.anyEndpoints ? 'drop' : 'goto refuse';
   for (const ip of port.clusterIPs) put('cluster-ips', { key: ip, verdict: '' });
   if (port.guarded) {
-    chains.set(`gd-${port.id}`, [...port.guarded.ranges.map((range) => `ip saddr ${range} return`), 'drop']);
+    chains.set(`gd-${port.id}`, [
+      ...port.guarded.ranges.map((range) => `${family} saddr ${range} return`),
+      'drop',
+    ]);
     for (const ip of port.guarded.ips) put('guarded-ips', { key: at(ip), verdict: `goto gd-${port.id}` });
   }
   if (port.clusterEndpoints.length > 0) {
     chains.set(cluster, [
-      `ip saddr != ${podCIDR} jump mark-for-masquerade`,
-      ...chooseRules(port, port.clusterEndpoints),
+      `${family} saddr != ${podCIDR} jump mark-for-masquerade`,
+      ...chooseRules(port, { targets: port.clusterEndpoints, family }),
     ]);
     for (const ip of port.clusterIPs) put('service-ips', { key: at(ip), verdict: `goto ${cluster}` });
   } else for (const ip of port.clusterIPs) put('no-endpoints', { key: at(ip), verdict: unserved });
   if (port.externalIPs.length === 0 && port.nodePort === undefined) return;
-  const rules = externalRules(port, { podCIDR, cluster });
+  const rules = externalRules(port, { family, podCIDR, cluster });
   if (rules.length > 0) {
     chains.set(external, rules);
     for (const ip of port.externalIPs) put('service-ips', { key: at(ip), verdict: `goto ${external}` });
@@ -220,26 +240,28 @@ function renderAddresses(port: ServicePortModel, { chains, put, podCIDR }: Outpu
 /** Policy Local keeps the client's address; the cluster's own traffic to an outside address is treated as inside traffic. */
 function externalRules(
   port: ServicePortModel,
-  { podCIDR, cluster }: { readonly podCIDR: string; readonly cluster: string },
+  { family, podCIDR, cluster }: Pick<Output, 'family' | 'podCIDR'> & { readonly cluster: string },
 ): string[] {
+  const choose = (): string[] => chooseRules(port, { targets: port.externalEndpoints, family });
   if (!port.externalLocal)
-    return port.externalEndpoints.length > 0
-      ? ['jump mark-for-masquerade', ...chooseRules(port, port.externalEndpoints)]
-      : [];
+    return port.externalEndpoints.length > 0 ? ['jump mark-for-masquerade', ...choose()] : [];
   const inside =
     port.clusterEndpoints.length > 0
-      ? [`ip saddr ${podCIDR} goto ${cluster}`, `fib saddr type local goto ${cluster}`]
+      ? [`${family} saddr ${podCIDR} goto ${cluster}`, `fib saddr type local goto ${cluster}`]
       : [];
-  return port.externalEndpoints.length > 0
-    ? [...inside, ...chooseRules(port, port.externalEndpoints)]
-    : inside;
+  return port.externalEndpoints.length > 0 ? [...inside, ...choose()] : inside;
 }
 
-function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[]): string[] {
+function chooseRules(
+  port: ServicePortModel,
+  { targets, family }: Pick<Output, 'family'> & { readonly targets: readonly EndpointTarget[] },
+): string[] {
   const remembered =
     port.affinitySeconds === undefined
       ? []
-      : targets.map((target) => `ip saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`);
+      : targets.map(
+          (target) => `${family} saddr @${affinitySet(port, target)} goto ${endpointChain(port, target)}`,
+        );
   if (targets.length === 1 && targets[0]) return [...remembered, `goto ${endpointChain(port, targets[0])}`];
   const choices = targets.map((target, index) => `${index} : goto ${endpointChain(port, target)}`);
   // While this rule is replaced, a packet may find its map empty already. Without the last rule it would leave the chain and be rejected.
@@ -251,11 +273,17 @@ function chooseRules(port: ServicePortModel, targets: readonly EndpointTarget[])
 }
 
 /** Hairpin: a pod that reaches itself through its Service must see another source address than its own. */
-function endpointRules(port: ServicePortModel, target: EndpointTarget): string[] {
+function endpointRules(
+  port: ServicePortModel,
+  { target, family }: Pick<Output, 'family'> & { readonly target: EndpointTarget },
+): string[] {
+  const at = family === 'ip6' ? `[${target.ip}]` : target.ip;
   return [
-    `ip saddr ${target.ip} jump mark-for-masquerade`,
-    ...(port.affinitySeconds === undefined ? [] : [`update @${affinitySet(port, target)} { ip saddr }`]),
-    `meta l4proto ${port.protocol} dnat to ${target.ip}:${target.port}`,
+    `${family} saddr ${target.ip} jump mark-for-masquerade`,
+    ...(port.affinitySeconds === undefined
+      ? []
+      : [`update @${affinitySet(port, target)} { ${family} saddr }`]),
+    `meta l4proto ${port.protocol} dnat to ${at}:${target.port}`,
   ];
 }
 
@@ -280,29 +308,30 @@ export function renderDifference(
   change: { readonly from: TableContent; readonly to: TableContent },
 ): Difference {
   const { from, to } = change;
-  const { table } = options;
+  const { family } = options;
+  const table = `${family} ${options.table}`;
   const lines: string[] = [];
   for (const [name, seconds] of to.sets)
     if (from.sets.get(name) !== seconds)
       lines.push(
-        `add set ip ${table} ${name} { type ipv4_addr; flags dynamic,timeout; timeout ${seconds}s; }`,
+        `add set ${table} ${name} { type ${ADDRESS[family]}; flags dynamic,timeout; timeout ${seconds}s; }`,
       );
   const changed = [...to.chains].filter(([name, rules]) => !sameRules(from.chains.get(name), rules));
-  for (const [name] of changed) if (!from.chains.has(name)) lines.push(`add chain ip ${table} ${name}`);
+  for (const [name] of changed) if (!from.chains.has(name)) lines.push(`add chain ${table} ${name}`);
   for (const [name, rules] of changed) {
-    lines.push(`flush chain ip ${table} ${name}`);
-    for (const rule of rules) lines.push(`add rule ip ${table} ${name} ${rule}`);
+    lines.push(`flush chain ${table} ${name}`);
+    for (const rule of rules) lines.push(`add rule ${table} ${name} ${rule}`);
   }
   for (const [map, wanted] of to.elements)
     lines.push(...elementChanges(table, { map, before: from.elements.get(map) ?? new Map(), wanted }));
   const goneChains = [...from.chains.keys()].filter((name) => !to.chains.has(name));
-  for (const name of goneChains) lines.push(`flush chain ip ${table} ${name}`);
+  for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
   const goneSets = [...from.sets.keys()].filter((name) => !to.sets.has(name));
   return {
     script: lines.length === 0 ? '' : `${lines.join('\n')}\n`,
     cleanup: [
-      ...goneChains.map((name) => `delete chain ip ${table} ${name}\n`),
-      ...goneSets.map((name) => `delete set ip ${table} ${name}\n`),
+      ...goneChains.map((name) => `delete chain ${table} ${name}\n`),
+      ...goneSets.map((name) => `delete set ${table} ${name}\n`),
     ].join(''),
   };
 }
@@ -324,8 +353,8 @@ function elementChanges(
   const removed = [...before].filter(([key, verdict]) => wanted.get(key) !== verdict).map(text);
   const added = [...wanted].filter(([key, verdict]) => before.get(key) !== verdict).map(text);
   return [
-    ...(removed.length > 0 ? [`delete element ip ${table} ${map} { ${removed.join(', ')} }`] : []),
-    ...(added.length > 0 ? [`add element ip ${table} ${map} { ${added.join(', ')} }`] : []),
+    ...(removed.length > 0 ? [`delete element ${table} ${map} { ${removed.join(', ')} }`] : []),
+    ...(added.length > 0 ? [`add element ${table} ${map} { ${added.join(', ')} }`] : []),
   ];
 }
 

@@ -18,9 +18,14 @@ export async function runNft(script: string): Promise<void> {
   await run(['-f', '-'], script);
 }
 
+interface TableAt {
+  readonly family: 'ip' | 'ip6';
+  readonly table: string;
+}
+
 /** Whether the table has its base chains. Cheap enough for frequent checks. */
-export async function tableExists(table: string): Promise<boolean> {
-  return run(['list', 'chain', 'ip', table, 'nat-prerouting']).then(
+export async function tableExists({ family, table }: TableAt): Promise<boolean> {
+  return run(['list', 'chain', family, table, 'nat-prerouting']).then(
     (text) => text.includes('jump services'),
     (error: unknown) => {
       if (error instanceof NftError && !error.missing) return false;
@@ -29,12 +34,15 @@ export async function tableExists(table: string): Promise<boolean> {
   );
 }
 
-/** Names of all tables of family ip. */
+/** Names of all tables of families ip and ip6. */
 export async function listTables(): Promise<string[]> {
-  const { nftables } = JSON.parse(await run(['-j', 'list', 'tables', 'ip'])) as {
-    readonly nftables: readonly { readonly table?: { readonly name: string } }[];
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'tables'])) as {
+    readonly nftables: readonly { readonly table?: { readonly family: string; readonly name: string } }[];
   };
-  return nftables.flatMap(({ table }) => (table ? [table.name] : []));
+  const names = nftables.flatMap(({ table }) =>
+    table?.family === 'ip' || table?.family === 'ip6' ? [table.name] : [],
+  );
+  return [...new Set(names)];
 }
 
 interface TableCounts {
@@ -50,8 +58,8 @@ interface Listed {
 }
 
 /** Number of rules and elements in each chain, map and set of the kernel's table. */
-export async function countTable(table: string): Promise<TableCounts> {
-  const { nftables } = JSON.parse(await run(['-j', 'list', 'table', 'ip', table])) as {
+export async function countTable({ family, table }: TableAt): Promise<TableCounts> {
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'table', family, table])) as {
     readonly nftables: readonly Listed[];
   };
   const rulesOfChain = new Map<string, number>();

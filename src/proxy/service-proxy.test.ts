@@ -2,6 +2,7 @@
  * The proxy's rules with real packets between network namespaces.
  *
  *   outside 192.0.2.2 ──── 192.0.2.1 node 10.244.0.1 (bridge) ──── pods a, b, c: 10.244.0.2, .3, .4
+ *      2001:db8::2 ──── 2001:db8::1      fd00:1::1                              fd00:1::2, ::3, ::4
  */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
@@ -16,12 +17,19 @@ const PODS = ['a', 'b', 'c'];
 const OUTSIDE = '192.0.2.2';
 const NODE = '192.0.2.1';
 const CLUSTER_IP = '10.96.0.20';
+const OUTSIDE_6 = '2001:db8::2';
+const NODE_6 = '2001:db8::1';
+const CLUSTER_IP_6 = 'fd00::20';
 
 function namespaceOf(name: string): string {
   return `${PREFIX}-${name}`;
 }
 function addressOf(pod: string): string {
   return `10.244.0.${PODS.indexOf(pod) + 2}`;
+}
+
+function addressOf6(pod: string): string {
+  return `fd00:1::${PODS.indexOf(pod) + 2}`;
 }
 
 function ip(...words: string[]): boolean {
@@ -107,6 +115,8 @@ function link(pod: string): void {
   inside(pod, 'ip', 'address', 'add', `${addressOf(pod)}/24`, 'dev', 'eth0');
   inside(pod, 'ip', 'link', 'set', 'eth0', 'up');
   inside(pod, 'ip', 'route', 'add', 'default', 'via', '10.244.0.1');
+  inside(pod, 'ip', 'address', 'add', `${addressOf6(pod)}/64`, 'dev', 'eth0', 'nodad');
+  inside(pod, 'ip', 'route', 'add', 'default', 'via', 'fd00:1::1');
 }
 
 function buildNetwork(): void {
@@ -116,6 +126,7 @@ function buildNetwork(): void {
   }
   inside('node', 'ip', 'link', 'add', 'bridge', 'type', 'bridge');
   inside('node', 'ip', 'address', 'add', '10.244.0.1/24', 'dev', 'bridge');
+  inside('node', 'ip', 'address', 'add', 'fd00:1::1/64', 'dev', 'bridge', 'nodad');
   inside('node', 'ip', 'link', 'set', 'bridge', 'up');
   for (const pod of PODS) link(pod);
   inside(
@@ -138,8 +149,13 @@ function buildNetwork(): void {
   inside('outside', 'ip', 'link', 'set', 'eth0', 'up');
   inside('node', 'ip', 'route', 'add', 'default', 'via', OUTSIDE);
   inside('outside', 'ip', 'route', 'add', 'default', 'via', NODE);
+  inside('node', 'ip', 'address', 'add', `${NODE_6}/64`, 'dev', 'uplink', 'nodad');
+  inside('outside', 'ip', 'address', 'add', `${OUTSIDE_6}/64`, 'dev', 'eth0', 'nodad');
+  inside('node', 'ip', 'route', 'add', 'default', 'via', OUTSIDE_6);
+  inside('outside', 'ip', 'route', 'add', 'default', 'via', NODE_6);
   // As the node's network makes it: packets between pods of one bridge pass the rules too.
   inside('node', 'sh', '-c', 'echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables');
+  inside('node', 'sh', '-c', 'echo 1 > /proc/sys/net/bridge/bridge-nf-call-ip6tables');
 }
 
 async function until(condition: () => boolean): Promise<void> {
@@ -200,11 +216,11 @@ describe(
       assert.equal(
         await agent('node').tell({
           do: 'proxy',
-          options: { nodeName: 'node', clusterId: 'test', podCIDR: '10.244.0.0/16' },
+          options: { nodeName: 'node', clusterId: 'test', podCIDRs: ['10.244.0.0/16', 'fd00:1::/48'] },
         }),
         null,
       );
-      const range = { metadata: { name: 'kubernetes' }, spec: { cidrs: ['10.96.0.0/16', 'fd00::/108'] } };
+      const range = { metadata: { name: 'kubernetes' }, spec: { cidrs: ['10.96.0.0/16', 'fd00::/112'] } };
       assert.equal(await agent('node').tell({ do: 'put', kind: 'ServiceCIDR', object: range }), null);
       await until(() =>
         inside('node', 'nft', 'list', 'chain', 'ip', 'capstan-services-test', 'unallocated').includes(
@@ -449,6 +465,57 @@ describe(
         `of ${answers.length}`,
       );
       await drop('rolling');
+    });
+
+    describe('of IPv6', () => {
+      const six = { protocol: 'tcp', host: CLUSTER_IP_6, port: 80 } as const;
+      const both = (spec: Partial<NonNullable<Service['spec']>> = {}): Service =>
+        serviceOf('six', { clusterIPs: [CLUSTER_IP, CLUSTER_IP_6], ipFamilies: ['IPv4', 'IPv6'], ...spec });
+      async function putBoth(service: Service, pods: readonly string[], protocol = 'TCP'): Promise<void> {
+        await put(service, pods, { protocol });
+        const four = sliceOf('six', pods, { protocol });
+        const object = {
+          ...four,
+          metadata: { ...four.metadata, name: 'six-2' },
+          addressType: 'IPv6',
+          endpoints: pods.map((pod) => ({
+            addresses: [addressOf6(pod)],
+            conditions: { ready: true },
+            nodeName: 'node',
+          })),
+        };
+        assert.equal(await agent('node').tell({ do: 'put', kind: 'EndpointSlice', object }), null);
+      }
+
+      it('reach the pods beside those of IPv4, and come back to the pod they came from', async () => {
+        await putBoth(both(), ['a']);
+        assert.equal(await eventually('c', six, (answer) => answer.startsWith('a ')), `a ${addressOf6('c')}`);
+        await eventually('c', cluster, (answer) => answer === `a ${addressOf('c')}`);
+        assert.match(await eventually('node', six, () => true), /^a fd00:1::1$/);
+        assert.equal(await eventually('a', six, (answer) => answer.startsWith('a ')), 'a fd00:1::1');
+      });
+
+      it('by node port, and with the client address by policy Local', async () => {
+        const ports = [{ name: 'p', port: 80, protocol: 'TCP', nodePort: 30086 }];
+        const ask = { protocol: 'tcp', host: NODE_6, port: 30086 } as const;
+        await putBoth(both({ type: 'NodePort', ports }), ['b']);
+        await eventually('outside', ask, (answer) => answer === 'b fd00:1::1');
+        await putBoth(both({ type: 'NodePort', ports, externalTrafficPolicy: 'Local' }), ['b']);
+        await eventually('outside', ask, (answer) => answer === `b ${OUTSIDE_6}`);
+        assert.deepEqual(await agent('node').ask({ ...ask, host: '::1' }), ['ECONNREFUSED']);
+      });
+
+      it('are refused without endpoints, and by UDP go where the endpoints are now', async () => {
+        const ports = [{ name: 'p', port: 53, protocol: 'UDP' }];
+        const ask = { protocol: 'udp', host: CLUSTER_IP_6, port: 53, from: 4006, patience: 200 } as const;
+        await putBoth(both(), []);
+        await eventually('c', six, (answer) => answer === 'ECONNREFUSED');
+        await putBoth(both({ ports }), ['a'], 'UDP');
+        await eventually('c', ask, (answer) => answer.startsWith('a '));
+        await putBoth(both({ ports }), ['b'], 'UDP');
+        await eventually('c', ask, (answer) => answer.startsWith('b '));
+        await drop('six');
+      });
     });
 
     it('find their way again after somebody flushed or changed the rules', async () => {

@@ -1,12 +1,12 @@
 /**
- * The service proxy: keeps this machine's nftables rules equal to the cluster's Services. Changes are gathered for a few milliseconds, then applied in one
+ * The service proxy: keeps this machine's nftables rules equal to the cluster's Services, a table for each address family that pods have. Changes are gathered for a few milliseconds, then applied in one
  * transaction; when one fails, or the kernel's table differs, the whole table is rewritten.
  *
  *   informers ──change──► dirty ──GATHER_MS──► model ─► content ─► difference ─► nft ──ok──► current
  *                                                                                 '──failed──► full rewrite with backoff
  */
+import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { isIPv4 } from 'node:net';
 import type { EndpointSlice, Node, Service, ServiceCIDR } from '#api/types.ts';
 import { endpointSlices, nodes, serviceCIDRs, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
@@ -17,7 +17,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
 import { ConntrackCleaner, udpServices } from './conntrack.ts';
 import { HealthCheckPorts, type ServiceHealth } from './health-checks.ts';
-import { serviceHealth, servicePorts, type ServicePortModel } from './model.ts';
+import { familyOf, serviceHealth, servicePorts, type Family, type ServicePortModel } from './model.ts';
 import {
   emptyContent,
   MASQUERADE_MARK,
@@ -35,8 +35,16 @@ import { countTable, runNft, tableExists } from './run-nft.ts';
 export interface ServiceProxyOptions extends ComponentContext {
   readonly nodeName: string;
   readonly clusterId: string;
-  /** Range of all pods of the cluster. */
-  readonly podCIDR: string;
+  /** Ranges of all pods of the cluster, one for each family that is served. */
+  readonly podCIDRs: readonly string[];
+}
+
+/** The rules of one address family. */
+interface FamilyTable {
+  readonly family: Family;
+  readonly render: RenderOptions;
+  /** By the Service's key; recomputed for those that are dirty. */
+  readonly ports: Map<string, readonly ServicePortModel[]>;
 }
 
 /** Changes within this time (a rolling update) become one transaction. */
@@ -72,7 +80,7 @@ export function createServiceProxy(options: ServiceProxyOptions): RunningProxy {
 class ServiceProxy implements RunningProxy {
   readonly name = 'kube-proxy';
   readonly #options: ServiceProxyOptions;
-  readonly #render: RenderOptions;
+  readonly #tables: readonly FamilyTable[];
   readonly #stop = new AbortController();
   readonly #unsubscribe: (() => void)[] = [];
   #services: Informer<Service> | undefined;
@@ -80,10 +88,8 @@ class ServiceProxy implements RunningProxy {
   #ranges: Informer<ServiceCIDR> | undefined;
   /** Only this Node is watched: its zone is all that is needed. */
   #nodes: Informer<Node> | undefined;
-  /** The kernel's content as last written; undefined: write the whole table. */
-  #current: TableContent | undefined;
-  /** By the Service's key; recomputed for those that are dirty. */
-  readonly #ports = new Map<string, readonly ServicePortModel[]>();
+  /** The kernel's content as last written; undefined: write the whole tables. */
+  #current: ReadonlyMap<FamilyTable, TableContent> | undefined;
   readonly #health = new Map<string, ServiceHealth>();
   readonly #healthPorts: HealthCheckPorts;
   readonly #conntrack: ConntrackCleaner;
@@ -106,13 +112,11 @@ class ServiceProxy implements RunningProxy {
     this.#metrics = new ProxyMetrics(options.clock, options.metrics);
     this.#healthPorts = new HealthCheckPorts(options.log);
     this.#conntrack = new ConntrackCleaner(options.log);
-    this.#render = { table: tableName(options.clusterId), podCIDR: options.podCIDR, mark: MASQUERADE_MARK };
+    this.#tables = options.podCIDRs.map((podCIDR) => tableFor(podCIDR, options.clusterId));
   }
 
   async start(): Promise<void> {
-    await setSysctl('/proc/sys/net/ipv4/ip_forward', '1');
-    // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
-    await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
+    for (const { family } of this.#tables) await prepareKernel(family);
     const { api } = this.#options;
     const [byName, slices, ranges, own] = [
       api.informer(services),
@@ -211,21 +215,23 @@ class ServiceProxy implements RunningProxy {
 
   async #check(thorough: boolean): Promise<void> {
     if (!this.#current) return;
-    const { table } = this.#render;
-    if ((await tableExists(table)) && !(thorough && (await this.#differs(this.#current)))) return;
+    const changed = await this.#firstChanged(this.#current, thorough);
+    if (!changed) return;
     this.#options.log.warn('service rules were changed by another program: writing the whole table', {
-      table,
+      table: changed.render.table,
+      family: changed.family,
     });
     this.#current = undefined;
     await this.#apply();
   }
 
-  async #differs(wanted: TableContent): Promise<boolean> {
-    const found = await countTable(this.#render.table);
-    return (
-      [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length) ||
-      [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size)
-    );
+  async #firstChanged(
+    current: ReadonlyMap<FamilyTable, TableContent>,
+    thorough: boolean,
+  ): Promise<FamilyTable | undefined> {
+    for (const [table, wanted] of current)
+      if (!(await tableExists(table.render)) || (thorough && (await differs(table, wanted)))) return table;
+    return undefined;
   }
 
   /** For /healthz, after upstream's: it fails when rules have been due for too long. */
@@ -249,29 +255,26 @@ class ServiceProxy implements RunningProxy {
 
   async #write(): Promise<void> {
     const udpBefore = this.#recompute();
-    const wanted = renderContent([...this.#ports.values()].flat(), {
-      ...this.#render,
-      serviceCIDRs: this.#serviceCIDRs(),
-      known: this.#rendered,
-    });
-    const { script, cleanup } = renderDifference(this.#render, {
-      from: this.#current ?? emptyContent(),
-      to: wanted,
-    });
+    const serviceCIDRs = this.#serviceCIDRs();
+    const wanted = new Map(this.#tables.map((table) => [table, this.#contentOf(table, serviceCIDRs)]));
+    const changes = [...wanted].map(([table, to]) =>
+      renderDifference(table.render, { from: this.#current?.get(table) ?? emptyContent(), to }),
+    );
+    // Both families in one transaction.
+    const script = changes.map((change) => change.script).join('');
+    const cleanup = changes.map((change) => change.cleanup).join('');
     // A chain that waits for removal may be needed again: remove the pending ones first, or write the new content with them.
     if (this.#current === undefined) this.#cleanup = '';
     else if (script !== '') await this.#runCleanup();
-    if (this.#current === undefined) await runNft(`${renderBase(this.#render)}${script}`);
+    if (this.#current === undefined)
+      await runNft(`${this.#tables.map(({ render }) => renderBase(render)).join('')}${script}`);
     else if (script !== '') await runNft(script);
     this.#current = wanted;
     this.#healthPorts.sync([...this.#health.values()]);
     // Those that are gone have no endpoints; what took their address since comes later, and counts.
     if (udpBefore)
       this.#conntrack.request(
-        udpServices([
-          ...udpBefore.map((port) => ({ ...port, servingEndpoints: [] })),
-          ...[...this.#ports.values()].flat(),
-        ]),
+        udpServices([...udpBefore.map((port) => ({ ...port, servingEndpoints: [] })), ...this.#allPorts()]),
       );
     if (cleanup === '') return;
     this.#cleanup = cleanup;
@@ -280,9 +283,20 @@ class ServiceProxy implements RunningProxy {
     );
   }
 
+  #contentOf({ family, render, ports }: FamilyTable, serviceCIDRs: readonly string[]): TableContent {
+    return renderContent([...ports.values()].flat(), {
+      ...render,
+      serviceCIDRs: serviceCIDRs.filter((range) => familyOf(range.split('/')[0]) === family),
+      known: this.#rendered,
+    });
+  }
+
+  #allPorts(): ServicePortModel[] {
+    return this.#tables.flatMap(({ ports }) => [...ports.values()].flat());
+  }
+
   #serviceCIDRs(): string[] {
-    const all = (this.#ranges?.list() ?? []).flatMap(({ spec }) => spec?.cidrs ?? []);
-    return all.filter((range) => isIPv4(range.slice(0, range.indexOf('/'))));
+    return (this.#ranges?.list() ?? []).flatMap(({ spec }) => spec?.cidrs ?? []);
   }
 
   /** Brings the model of dirty services up to date. Returns what UDP ports they had before; undefined where they had and have none. */
@@ -291,21 +305,23 @@ class ServiceProxy implements RunningProxy {
     let hasUdp = false;
     const zone = zoneOf(this.#ownNode());
     for (const key of this.#dirty) {
-      const before = this.#ports.get(key) ?? [];
       const service = this.#services?.get(key);
       const input = {
         slicesOf: () => this.#slices?.byIndex('proxy-service', key) ?? [],
         nodeName: this.#options.nodeName,
         zone,
       };
-      const ports = service ? servicePorts(service, input) : [];
       const health = service && serviceHealth(service, input);
       if (health) this.#health.set(key, health);
       else this.#health.delete(key);
-      if (ports.length > 0) this.#ports.set(key, ports);
-      else this.#ports.delete(key);
-      udpBefore.push(...before.filter(({ protocol }) => protocol === 'udp'));
-      hasUdp ||= ports.some(({ protocol }) => protocol === 'udp');
+      for (const { family, ports: known } of this.#tables) {
+        const before = known.get(key) ?? [];
+        const ports = service ? servicePorts(service, { ...input, family }) : [];
+        if (ports.length > 0) known.set(key, ports);
+        else known.delete(key);
+        udpBefore.push(...before.filter(({ protocol }) => protocol === 'udp'));
+        hasUdp ||= ports.some(({ protocol }) => protocol === 'udp');
+      }
     }
     this.#dirty.clear();
     return hasUdp || udpBefore.length > 0 ? udpBefore : undefined;
@@ -317,6 +333,39 @@ class ServiceProxy implements RunningProxy {
     this.#cleanupTimer?.cancel();
     if (script !== '') await runNft(script);
   }
+}
+
+function tableFor(podCIDR: string, clusterId: string): FamilyTable {
+  const family = familyOf(podCIDR.split('/')[0]) ?? 'IPv4';
+  return {
+    family,
+    render: {
+      family: family === 'IPv6' ? 'ip6' : 'ip',
+      table: tableName(clusterId),
+      podCIDR,
+      mark: MASQUERADE_MARK,
+    },
+    ports: new Map(),
+  };
+}
+
+async function differs({ render }: FamilyTable, wanted: TableContent): Promise<boolean> {
+  const found = await countTable(render);
+  return (
+    [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length) ||
+    [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size)
+  );
+}
+
+async function prepareKernel(family: Family): Promise<void> {
+  if (family === 'IPv4') {
+    await setSysctl('/proc/sys/net/ipv4/ip_forward', '1');
+    // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
+    return setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
+  }
+  if (!existsSync('/proc/sys/net/ipv6'))
+    throw new Error('the pods have an IPv6 range, but IPv6 is off in the kernel of this machine');
+  await setSysctl('/proc/sys/net/ipv6/conf/all/forwarding', '1');
 }
 
 function zoneOf(node: Node | undefined): string | undefined {

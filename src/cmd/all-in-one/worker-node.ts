@@ -96,7 +96,7 @@ end.run(
           log: log.with({ component: 'kube-proxy' }),
           nodeName: real.nodeName,
           clusterId,
-          podCIDR: clusterCIDR,
+          podCIDRs: [clusterCIDR],
         }),
       ),
       startComponent(

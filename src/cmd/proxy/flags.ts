@@ -11,8 +11,8 @@ export const PROXY_FLAGS = {
   }),
   ...COMPONENT_FLAGS,
   'cluster-cidr': flag.text({
-    placeholder: '<range>',
-    help: 'IP range of the pods of the cluster',
+    placeholder: '<ranges>',
+    help: 'IP range of the pods of the cluster, or one of each family with a comma between; other families are not served',
     default: '10.244.0.0/16',
   }),
   'hostname-override': flag.text({

@@ -9,6 +9,7 @@ import { createServiceProxy, type ProxyHealth, type RunningProxy } from '#proxy/
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { readFlags } from '../flags/define.ts';
 import { optionalAddress } from '../flags/endpoints.ts';
+import { parseRanges } from '../flags/ranges.ts';
 import { serveHealth } from '../component-endpoints.ts';
 import { runComponent } from '../run-component.ts';
 import { loggerFrom } from '../flags/common.ts';
@@ -30,13 +31,13 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
   if (missingPrograms().some(({ program }) => program === 'nft'))
     throw new UserError('The program nft is missing: apt-get install --no-install-recommends nftables');
   const values = readFlags(PROXY_FLAGS, flags);
-  const { clusterCidr: podCIDR, hostnameOverride, nodeName = hostname() } = values;
+  const { clusterCidr, hostnameOverride, nodeName = hostname() } = values;
   const healthz = optionalAddress('--healthz-bind-address', {
     text: values.healthzBindAddress,
     defaultPort: 10_256,
   });
   let proxy: RunningProxy | undefined;
-  requireIPv4Range('--cluster-cidr', podCIDR);
+  const podCIDRs = parseRanges('--cluster-cidr', clusterCidr);
   if (flags.clusterId !== undefined && !/^[0-9a-f]{8}$/.test(flags.clusterId))
     throw new UserError(`--cluster-id is "${flags.clusterId}"; it should be 8 hexadecimal digits.`);
   let lock: ProcessLock | undefined;
@@ -62,7 +63,7 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
         proxy = createServiceProxy({
           ...context,
           nodeName: (hostnameOverride ?? nodeName).toLowerCase(),
-          podCIDR,
+          podCIDRs,
           clusterId,
         });
         return proxy;

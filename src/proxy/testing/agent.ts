@@ -29,7 +29,7 @@ export type Command =
   | ({ readonly do: 'ask' } & Ask)
   | {
       readonly do: 'proxy';
-      readonly options: Pick<ServiceProxyOptions, 'nodeName' | 'clusterId' | 'podCIDR'>;
+      readonly options: Pick<ServiceProxyOptions, 'nodeName' | 'clusterId' | 'podCIDRs'>;
     }
   | { readonly do: 'nft'; readonly script: string }
   | { readonly do: 'warnings' }
@@ -55,7 +55,7 @@ function askOnce({ protocol, host, port, patience = WAIT_MS, from = 0 }: Ask): P
       socket.destroy();
     });
   }
-  const socket = createSocket('udp4')
+  const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4')
     .on('message', (text) => resolve(String(text)))
     .on('error', failed);
   socket.bind(from, () =>
@@ -71,13 +71,24 @@ function askOnce({ protocol, host, port, patience = WAIT_MS, from = 0 }: Ask): P
 }
 
 async function serve(name: string): Promise<void> {
-  const udp = createSocket('udp4').on('message', (_text, from) =>
-    udp.send(`${name} ${from.address}`, from.port, from.address),
-  );
-  const tcp = createServer((socket) => socket.on('error', () => {}).end(`${name} ${socket.remoteAddress}`));
+  const sockets = (['udp4', 'udp6'] as const).map((type) => {
+    const udp = createSocket({ type, ipv6Only: type === 'udp6' }).on('message', (_text, from) =>
+      udp.send(`${name} ${from.address}`, from.port, from.address),
+    );
+    return udp;
+  });
+  const servers = ['0.0.0.0', '::'].map((host) => ({
+    host,
+    tcp: createServer((socket) => socket.on('error', () => {}).end(`${name} ${socket.remoteAddress}`)),
+  }));
   await Promise.all([
-    new Promise<void>((resolve) => udp.bind(SERVER_PORT, () => resolve())),
-    new Promise<void>((resolve) => tcp.listen(SERVER_PORT, '0.0.0.0', resolve)),
+    ...sockets.map((udp) => new Promise<void>((resolve) => udp.bind(SERVER_PORT, () => resolve()))),
+    ...servers.map(
+      ({ host, tcp }) =>
+        new Promise<void>((resolve) =>
+          tcp.listen({ host, port: SERVER_PORT, ipv6Only: host === '::' }, resolve),
+        ),
+    ),
   ]);
 }
 
