@@ -4,7 +4,7 @@
  */
 import { parseArgs } from 'node:util';
 import { createAuthorization } from '#apiserver/authz/authorization.ts';
-import type { AuthorizationAttributes } from '#apiserver/authz/authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import { FakeInternal } from '#apiserver/authz/testing/loopback-client.ts';
 import { seededRandom } from '#stdx/random.ts';

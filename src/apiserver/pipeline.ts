@@ -9,7 +9,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { statusErrors, type Status } from '#machinery/errors.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import type { Authenticated } from './authn/authenticator.ts';
-import type { AuthorizationAttributes, AuthorizationDecision } from './authz/authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
 import { fieldRequirements, labelRequirements } from '#machinery/selector-requirements.ts';
 import type { AuditSink } from './audit/audit-sink.ts';
 import type { RequestContext } from './context.ts';

@@ -10,13 +10,10 @@ import { Message } from './datatypes.ts';
 import { EvaluationError } from './errors.ts';
 import type { CelExtension } from './expression.ts';
 import type { Functions, OpaqueType } from './functions.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
 import { validateDNS1123Label, validateDNS1123Subdomain } from '#machinery/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import {
-  fieldRequirements,
-  labelRequirements,
-  type SelectorRequirement,
-} from '#machinery/selector-requirements.ts';
+import { fieldRequirements, labelRequirements } from '#machinery/selector-requirements.ts';
 
 /** Of one check, as upstream counts it. */
 const CHECK_COST = 350_000;
@@ -34,43 +31,19 @@ const DECISION = 'kubernetes.authorization.Decision';
 /** Thrown out of an evaluation: a check has to be waited for. */
 class UnansweredError extends Error {}
 
-/** Attributes of a request, without the user. */
-interface Question {
-  readonly verb: string;
-  readonly isResourceRequest: boolean;
-  readonly group: string;
-  readonly version: string;
-  readonly resource: string;
-  readonly subresource: string;
-  readonly namespace: string;
-  readonly name: string;
-  readonly path: string;
-  readonly fieldSelector?: readonly SelectorRequirement[] | undefined;
-  readonly labelSelector?: readonly SelectorRequirement[] | undefined;
-}
-
-interface Decision {
-  readonly decision: 'allow' | 'deny' | 'no-opinion';
-  readonly reason: string;
-  readonly error?: string;
-}
+/** The attributes of a check. The user is that of the expression's authorizer. */
+type Question = Omit<AuthorizationAttributes, 'user'>;
 
 /** The API server's authorizers implement it; they may be asynchronous. */
 interface Authorizer {
-  authorize(attributes: Question & { readonly user: UserInfo }): Decision | Promise<Decision>;
+  authorize(attributes: AuthorizationAttributes): AuthorizationDecision | Promise<AuthorizationDecision>;
 }
 
 export interface AuthorizerOptions {
   readonly authorizer: Authorizer;
   readonly user: UserInfo;
   /** The attributes of the request itself: authorizer.requestResource. */
-  readonly request?: {
-    readonly group: string;
-    readonly resource: string;
-    readonly subresource: string;
-    readonly namespace: string;
-    readonly name: string;
-  };
+  readonly request?: Pick<Question, 'group' | 'resource' | 'subresource' | 'namespace' | 'name'> | undefined;
 }
 
 /** The checks of one request: caches results, so that each is evaluated once. */
@@ -159,7 +132,7 @@ export class AuthorizerChecks {
     throw new UnansweredError('the authorizer has not answered yet');
   }
 
-  #ask(attributes: Question & { readonly user: UserInfo }): Decision | Promise<Decision> {
+  #ask(attributes: AuthorizationAttributes): AuthorizationDecision | Promise<AuthorizationDecision> {
     try {
       return this.#authorizer.authorize(attributes);
     } catch (error) {
@@ -174,7 +147,7 @@ export class AuthorizerChecks {
 }
 
 interface Answer {
-  readonly decision: Decision;
+  readonly decision: AuthorizationDecision;
   readonly error?: string;
 }
 
@@ -223,15 +196,10 @@ class CelGroupCheck {
   }
 }
 
-interface ResourceQuestion {
-  readonly group: string;
-  readonly resource: string;
-  readonly subresource: string;
-  readonly namespace: string;
-  readonly name: string;
+type ResourceQuestion = Pick<Question, 'group' | 'resource' | 'subresource' | 'namespace' | 'name'> & {
   readonly fieldSelector: string;
   readonly labelSelector: string;
-}
+};
 
 class CelResourceCheck {
   readonly of: CelAuthorizer;

@@ -9,7 +9,7 @@ import type { Pod, Service } from '#api/types.ts';
 import { startWebhookPeer, type PeerAnswer } from '#testing/webhook-peer.ts';
 import { FakeInternal } from '../authz/testing/loopback-client.ts';
 import { createAuthorization, type Authorization } from '../authz/authorization.ts';
-import type { AuthorizationAttributes } from '../authz/authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { startTestServer } from '../testing/server.ts';
 import { createAdmission } from './list.ts';
 import { alwaysDeny } from './plugins/always.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { UserInfo } from '#machinery/object.ts';
 import { AbacAuthorizer, parseAbacPolicies, readAbacFile } from './abac.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 
 const user = (name: string, ...groups: string[]): UserInfo => ({
   name,

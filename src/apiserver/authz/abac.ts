@@ -9,14 +9,8 @@
 import { readFileSync } from 'node:fs';
 import type { UserInfo } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
-import type {
-  AuthorizationAttributes,
-  AuthorizationDecision,
-  Authorizer,
-  NonResourceRule,
-  ResourceRule,
-  UserRules,
-} from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
+import type { Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
 import { pathMatches } from './rbac-rules.ts';
 
 interface AbacPolicy {

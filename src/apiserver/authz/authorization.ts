@@ -15,13 +15,8 @@ import type { InternalApi } from '../registry/loopback-client.ts';
 import { createKubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import { AbacAuthorizer, readAbacFile } from './abac.ts';
 import { keepAggregated } from './aggregation.ts';
-import {
-  allowAll,
-  type AuthorizationAttributes,
-  type AuthorizationDecision,
-  type Authorizer,
-  type UserRules,
-} from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
+import { allowAll, type Authorizer, type UserRules } from './authorizer.ts';
 import type { ConfiguredAuthorizer, WebhookConfiguration } from './configuration.ts';
 import { followConfiguration } from './configuration-file.ts';
 import { AuthorizationMetrics } from './metrics.ts';

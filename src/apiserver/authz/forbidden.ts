@@ -1,6 +1,6 @@
 /** The 403 response of the authorize stage, in upstream's words (apiserver's responsewriters.Forbidden). */
 import { statusErrors, StatusError } from '#machinery/errors.ts';
-import type { AuthorizationAttributes, AuthorizationDecision } from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
 
 /** 'User "jane" cannot list resource "pods" in API group "" in the namespace "default"' */
 function forbiddenMessage(attributes: AuthorizationAttributes): string {

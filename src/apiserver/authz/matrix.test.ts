@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import type { UserInfo } from '#machinery/object.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';
 import { AbacAuthorizer, parseAbacPolicies } from './abac.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { RbacIndex } from './rbac-index.ts';
 import type { BindingObject, PolicyRule, RbacSubject, RoleObject } from './rbac-rules.ts';
 import { RbacAuthorizer } from './rbac.ts';

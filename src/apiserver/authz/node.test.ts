@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { UserInfo } from '#machinery/object.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { createAuthorization } from './authorization.ts';
 import { FakeInternal } from './testing/loopback-client.ts';
 

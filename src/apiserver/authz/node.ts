@@ -4,7 +4,8 @@
  */
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
-import type { AuthorizationAttributes, AuthorizationDecision, Authorizer, UserRules } from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
+import type { Authorizer, UserRules } from './authorizer.ts';
 import { nodeRules } from './bootstrap-policy.ts';
 import { vertexKey, type NodeGraph, type VertexKind } from './node-graph.ts';
 import { rulesAllow } from './rbac-rules.ts';

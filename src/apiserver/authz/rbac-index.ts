@@ -4,7 +4,7 @@
  */
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi, InternalWatchHandler } from '../registry/loopback-client.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import {
   pathMatches,
   RBAC_GROUP,

@@ -1,6 +1,6 @@
 /** RBAC policy rules as data: matching a request, comparing sets of rules, printing them. Pure. After k8s.io/component-helpers/auth/rbac and upstream's rbac validation. */
 import type { KubeObject } from '#machinery/object.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 
 export const RBAC_GROUP = 'rbac.authorization.k8s.io';
 

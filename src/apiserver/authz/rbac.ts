@@ -1,13 +1,7 @@
 /** The RBAC authorizer: allows by bindings, has no opinion otherwise. After upstream's plugin/pkg/auth/authorizer/rbac. */
 import type { UserInfo } from '#machinery/object.ts';
-import type {
-  AuthorizationAttributes,
-  AuthorizationDecision,
-  Authorizer,
-  NonResourceRule,
-  ResourceRule,
-  UserRules,
-} from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
+import type { Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
 import { formatResourceKey, roleKeyOfRef, type Grant, type RbacIndex } from './rbac-index.ts';
 import { RBAC_GROUP, type PolicyRule, type RbacSubject, type RoleRef } from './rbac-rules.ts';
 

@@ -1,6 +1,6 @@
 /** A request as a SubjectAccessReviewSpec: what webhooks are sent and match conditions see as `request`. After upstream's webhook authorizer. */
 import type { SelectorRequirement } from '#machinery/selector-requirements.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 
 interface SelectorSpec {
   readonly requirements: readonly {

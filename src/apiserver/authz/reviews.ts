@@ -9,7 +9,8 @@ import { parseLabelSelector } from '#machinery/labels.ts';
 import { validateLabelValue, validateQualifiedName } from '#machinery/names.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { SelectorRequirement } from '#machinery/selector-requirements.ts';
-import type { AuthorizationAttributes, Authorizer } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
+import type { Authorizer } from './authorizer.ts';
 
 const GROUP = 'authorization.k8s.io';
 

@@ -5,7 +5,7 @@
 import type { RequestContext } from '../context.ts';
 import type { ServerCore } from '../server-core.ts';
 import { refusal } from './forbidden.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 
 const STREAMS: ReadonlySet<string> = new Set(['exec', 'attach', 'portforward']);
 

@@ -1,13 +1,7 @@
 /** A chain of authorizers: the first that allows or denies decides; reasons and errors of those without opinion are kept for the client. */
 import type { UserInfo } from '#machinery/object.ts';
-import type {
-  AuthorizationAttributes,
-  AuthorizationDecision,
-  Authorizer,
-  NonResourceRule,
-  ResourceRule,
-  UserRules,
-} from './authorizer.ts';
+import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
+import type { Authorizer, NonResourceRule, ResourceRule, UserRules } from './authorizer.ts';
 import type { DecisionCounts } from './metrics.ts';
 
 interface UnionMember {

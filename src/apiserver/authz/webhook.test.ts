@@ -9,7 +9,7 @@ import { startWebhookPeer, type PeerAnswer, type PeerCall, type WebhookPeer } fr
 import { startTestServer, type TestServer } from '../testing/server.ts';
 import { createKubeconfigClient } from '../webhooks/kubeconfig-client.ts';
 import { createAuthorization, type Authorization } from './authorization.ts';
-import type { AuthorizationAttributes } from './authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { FakeInternal } from './testing/loopback-client.ts';
 import { AuthorizationMetrics } from './metrics.ts';
 import { WebhookAuthorizer, type WebhookOptions } from './webhook.ts';

@@ -3,7 +3,7 @@
  * names the rule, its role and the binding. Other authorizers (Node, ABAC, webhooks) show only in the server's own verdict, which is requested too.
  */
 import * as refs from '#api/refs.ts';
-import type { AuthorizationAttributes } from '#apiserver/authz/authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { nodeRules } from '#apiserver/authz/bootstrap-policy.ts';
 import { RbacIndex, roleKeyOfRef } from '#apiserver/authz/rbac-index.ts';
 import {

@@ -5,7 +5,8 @@
 import { assert } from '#stdx/assert.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { parseApiVersion, type KubeObject, type OwnerReference } from '#machinery/object.ts';
-import type { AuthorizationAttributes, Authorizer } from '../../authz/authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
+import type { Authorizer } from '../../authz/authorizer.ts';
 import { forbid } from '../forbid.ts';
 import type { AdmissionKinds } from '../kinds.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';

@@ -1,7 +1,7 @@
 /** Admission policies as their authors meet them: against a server with nothing but them. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
-import type { AuthorizationAttributes } from '../../authz/authorizer.ts';
+import type { AuthorizationAttributes } from '#machinery/authorization.ts';
 import { startTestServer, type TestResponse, type TestServer } from '../../testing/server.ts';
 import type { AdmissionPlugin } from '../plugin.ts';
 import { mutatingAdmissionPolicy } from './mutating.ts';
