@@ -1,5 +1,4 @@
-/** Values of CEL that JavaScript has no type for. Others: int is bigint, double number, bytes Uint8Array, timestamp Date, list Array, map Map. */
-import { isoTime } from '#stdx/dates.ts';
+/** Values of CEL that JavaScript has no type for. Others: int is bigint, double number, bytes Uint8Array, timestamp Timestamp, list Array, map Map. */
 import { formatGoDuration } from '#machinery/go-duration.ts';
 import type { Meter } from './budget.ts';
 import { EvaluationError } from './errors.ts';
@@ -31,30 +30,25 @@ export class Duration {
   readonly nanoseconds: bigint;
 
   constructor(nanoseconds: bigint) {
-    if (nanoseconds < INT_MIN || nanoseconds > INT_MAX) throw new EvaluationError('duration out of range');
+    if (nanoseconds < INT_MIN || nanoseconds > INT_MAX) throw new EvaluationError('integer overflow');
     this.nanoseconds = nanoseconds;
   }
 
-  static fromMs(ms: number): Duration {
-    return new Duration(BigInt(Math.trunc(ms)) * 1_000_000n);
-  }
-
-  get ms(): number {
-    return Number(this.nanoseconds / 1_000_000n);
+  /** Whole and broken units in floating point, as Go's Duration.Hours, Minutes and Seconds. */
+  in(unit: bigint): number {
+    return Number(this.nanoseconds / unit) + Number(this.nanoseconds % unit) / Number(unit);
   }
 
   valueOf(): bigint {
     return this.nanoseconds;
   }
 
-  /** In seconds: '90s', '0.5s'. */
+  /** In seconds: '90s', '0.5s'; as exact as a double, as cel-go's. */
   toString(): string {
-    const isNegative = this.nanoseconds < 0n,
-      magnitude = isNegative ? -this.nanoseconds : this.nanoseconds;
-    const fraction = String(magnitude % 1_000_000_000n)
-      .padStart(9, '0')
-      .replace(/0+$/, '');
-    return `${isNegative ? '-' : ''}${magnitude / 1_000_000_000n}${fraction === '' ? '' : `.${fraction}`}s`;
+    const seconds = this.in(1_000_000_000n);
+    // Below 1e-6 String would write an exponent.
+    const isTiny = seconds !== 0 && Math.abs(seconds) < 1e-6;
+    return `${isTiny ? seconds.toFixed(9).replace(/0+$/, '') : seconds}s`;
   }
 
   /** As Go writes it: '1m30s'. */
@@ -137,9 +131,4 @@ export class UnorderedList extends Array<unknown> {
     list.itemKeys = keys;
     return list;
   }
-}
-
-/** RFC 3339, without a fraction that is nought. */
-export function timeText(value: Date): string {
-  return isoTime(value.getTime()).replace(/\.?0*Z$/, (end) => (end.startsWith('.') ? 'Z' : end));
 }

@@ -1,14 +1,7 @@
 /** Equality of CEL values, and their text in formatted messages. */
 import { traversal, type Meter } from './budget.ts';
-import {
-  CelObject,
-  Duration,
-  Optional,
-  timeText,
-  TypeValue,
-  UnorderedList,
-  UnsignedInt,
-} from './datatypes.ts';
+import { CelObject, Duration, Optional, TypeValue, UnorderedList, UnsignedInt } from './datatypes.ts';
+import { Timestamp } from './timestamp.ts';
 import { DeclaredObject } from './values.ts';
 
 /** Values of types that functions make have it. */
@@ -43,7 +36,7 @@ function equalObjects(left: object, right: object, meter: Meter): boolean {
     return right instanceof Uint8Array && Buffer.compare(left, right) === 0;
   }
   if (left.constructor !== right.constructor) return false;
-  if (left instanceof Date) return left.getTime() === (right as Date).getTime();
+  if (left instanceof Timestamp) return left.nanoseconds === (right as Timestamp).nanoseconds;
   if (left instanceof Duration) return left.nanoseconds === (right as Duration).nanoseconds;
   if (left instanceof TypeValue) return left.name === (right as TypeValue).name;
   if (left instanceof Optional) return equalOptionals(left, right as Optional, meter);
@@ -111,7 +104,6 @@ function equalNumbers(left: bigint | number | UnsignedInt, right: bigint | numbe
 }
 
 export function textOf(value: unknown): string {
-  if (value instanceof Date) return timeText(value);
   if (Array.isArray(value)) return `[${value.map(textOf).join(', ')}]`;
   if (value instanceof Uint8Array) return Buffer.from(value).toString();
   if (value instanceof Map)

@@ -1,5 +1,6 @@
 /** Functions of expressions as data: names, overloads with their types, and what each does. Libraries of them are put together in library.ts. */
 import { CelObject, Duration, Message, Optional, TypeValue, UnsignedInt } from './datatypes.ts';
+import { Timestamp } from './timestamp.ts';
 import { parseType, splitTypes, type Type } from './type.ts';
 
 /** Receives target and arguments, and last the meter, to charge costs beside its step. Throws EvaluationError. */
@@ -136,7 +137,7 @@ const GUARDS: Readonly<Record<string, (value: unknown) => boolean>> = {
   list: (value) => Array.isArray(value),
   map: (value) => value instanceof Map,
   optional: (value) => value instanceof Optional,
-  'google.protobuf.Timestamp': (value) => value instanceof Date,
+  'google.protobuf.Timestamp': (value) => value instanceof Timestamp,
   'google.protobuf.Duration': (value) => value instanceof Duration,
 };
 

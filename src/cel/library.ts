@@ -29,7 +29,8 @@ import { EvaluationError } from './errors.ts';
 import { Library } from './functions.ts';
 import { checkOrdered, compareOrdered } from './order.ts';
 import { Semver } from './semver.ts';
-import { CONVERSIONS, OPTIONALS, SIZES, TEXTS, TIMES, typeFunctions } from './standard.ts';
+import { CONVERSIONS, OPTIONALS, SIZES, TEXTS, typeFunctions } from './standard.ts';
+import { TIMES } from './times.ts';
 
 /** Values of the library's own types. */
 class CelIP {

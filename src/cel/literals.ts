@@ -1,9 +1,9 @@
 /** What literals of a checked expression must be beyond their types, as upstream's validators have it: items of one type, texts of patterns, times and durations that are some. */
 import { parseGoDuration } from '#machinery/go-duration.ts';
-import { timeMs } from '#machinery/time.ts';
 import { listChildren, type Node } from './ast.ts';
 import { upstreamType, type Issue } from './errors.ts';
 import { compiledPattern } from './library.ts';
+import { Timestamp } from './timestamp.ts';
 import type { Type } from './type.ts';
 
 export function checkLiterals(root: Node): readonly Issue[] {
@@ -56,10 +56,14 @@ function requireOneType(items: readonly Node[], issues: Issue[]): void {
   }
 }
 
-const READERS: Readonly<Record<string, (text: string) => boolean>> = {
-  timestamp: (text) => timeMs(text) !== undefined,
-  duration: (text) => succeeds(() => parseGoDuration(text)),
-  matches: (text) => succeeds(() => compiledPattern(text)),
+/** By function: whether it accepts a literal. Literals of other types are the type checker's concern. */
+const READERS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  timestamp: (value) =>
+    typeof value === 'bigint'
+      ? succeeds(() => Timestamp.fromSeconds(value))
+      : acceptsText(value, Timestamp.parse),
+  duration: (value) => acceptsText(value, parseGoDuration),
+  matches: (value) => acceptsText(value, compiledPattern),
 };
 
 function requireReadable(
@@ -67,8 +71,12 @@ function requireReadable(
   { argument, issues }: { readonly argument: Node | undefined; readonly issues: Issue[] },
 ): void {
   const reads = Object.hasOwn(READERS, name) ? READERS[name] : undefined;
-  if (reads && argument?.kind === 'literal' && typeof argument.value === 'string' && !reads(argument.value))
+  if (reads && argument?.kind === 'literal' && !reads(argument.value))
     issues.push({ message: `invalid ${name} argument`, at: argument.at });
+}
+
+function acceptsText(value: unknown, read: (text: string) => unknown): boolean {
+  return typeof value !== 'string' || succeeds(() => read(value));
 }
 
 function succeeds(read: () => unknown): boolean {

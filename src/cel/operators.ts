@@ -3,6 +3,7 @@ import { traversal, type Meter } from './budget.ts';
 import { Duration, INT_MAX, INT_MIN, Message, Optional, UnorderedList, UnsignedInt } from './datatypes.ts';
 import { equalValues } from './equality.ts';
 import { EvaluationError, NoSuchOverloadError } from './errors.ts';
+import { Timestamp } from './timestamp.ts';
 import type { BinaryOperator } from './ast.ts';
 
 type Operator = (left: unknown, right: unknown, meter: Meter) => unknown;
@@ -72,8 +73,8 @@ function add(left: unknown, right: unknown, meter: Meter): unknown {
     return new Uint8Array(Buffer.concat([left, right]));
   if (left instanceof Duration && right instanceof Duration)
     return new Duration(left.nanoseconds + right.nanoseconds);
-  if (left instanceof Date && right instanceof Duration) return time(left.getTime() + right.ms);
-  if (left instanceof Duration && right instanceof Date) return time(right.getTime() + left.ms);
+  if (left instanceof Timestamp && right instanceof Duration) return left.plus(right);
+  if (left instanceof Duration && right instanceof Timestamp) return right.plus(left);
   throw new NoSuchOverloadError();
 }
 
@@ -84,18 +85,9 @@ function subtract(left: unknown, right: unknown): unknown {
     return new UnsignedInt(left.value - right.value);
   if (left instanceof Duration && right instanceof Duration)
     return new Duration(left.nanoseconds - right.nanoseconds);
-  if (left instanceof Date && right instanceof Date) return Duration.fromMs(left.getTime() - right.getTime());
-  if (left instanceof Date && right instanceof Duration) return time(left.getTime() - right.ms);
+  if (left instanceof Timestamp && right instanceof Timestamp) return left.since(right);
+  if (left instanceof Timestamp && right instanceof Duration) return left.minus(right);
   throw new NoSuchOverloadError();
-}
-
-const FIRST_MS = Date.parse('0001-01-01T00:00:00Z'),
-  LAST_MS = Date.parse('9999-12-31T23:59:59.999Z');
-
-/** Of the years 1 to 9999. */
-export function time(ms: number): Date {
-  if (!(ms >= FIRST_MS && ms <= LAST_MS)) throw new EvaluationError('timestamp overflow');
-  return new Date(ms);
 }
 
 /** Items of the second list that the first has take their place there, others come behind. */
@@ -127,7 +119,8 @@ function order(left: unknown, right: unknown, meter: Meter): number {
   meter.charge(Math.min(sizeOf(left), sizeOf(right)));
   if (typeof left === 'string' && typeof right === 'string') return sign(left, right);
   if (typeof left === 'boolean' && typeof right === 'boolean') return sign(Number(left), Number(right));
-  if (left instanceof Date && right instanceof Date) return sign(left.getTime(), right.getTime());
+  if (left instanceof Timestamp && right instanceof Timestamp)
+    return sign(left.nanoseconds, right.nanoseconds);
   if (left instanceof Duration && right instanceof Duration) return sign(left.nanoseconds, right.nanoseconds);
   if (left instanceof Uint8Array && right instanceof Uint8Array) return Buffer.compare(left, right);
   throw new NoSuchOverloadError();

@@ -2,6 +2,7 @@
 import type { Meter } from './budget.ts';
 import { Duration, UnsignedInt } from './datatypes.ts';
 import { EvaluationError } from './errors.ts';
+import { Timestamp } from './timestamp.ts';
 
 export function compareOrdered(left: unknown, right: unknown): number {
   const a = left as number,
@@ -19,7 +20,7 @@ export function checkOrdered(values: readonly unknown[], meter: Meter): void {
 }
 
 function kindOf(value: unknown): string {
-  if (value instanceof Date) return 'time';
+  if (value instanceof Timestamp) return 'time';
   if (value instanceof Duration) return 'duration';
   return value instanceof UnsignedInt ? 'uint' : typeof value;
 }

@@ -1,14 +1,9 @@
-/** cel-go's standard functions, and those of ext.Strings: conversions, sizes, texts, times and durations, optional values. */
-import { parseGoDuration } from '#machinery/go-duration.ts';
-import { timeMs } from '#machinery/time.ts';
-import type { Meter } from './budget.ts';
-import { Duration, INT_MAX, INT_MIN, Optional, timeText, TypeValue, UnsignedInt } from './datatypes.ts';
+/** cel-go's standard functions, and those of ext.Strings: conversions, sizes, texts, optional values. */
+import { Duration, INT_MAX, INT_MIN, Optional, TypeValue, UnsignedInt } from './datatypes.ts';
 import { EvaluationError } from './errors.ts';
 import type { Functions } from './functions.ts';
-import { time } from './operators.ts';
+import { Timestamp } from './timestamp.ts';
 
-const TS = 'google.protobuf.Timestamp',
-  SPAN = 'google.protobuf.Duration';
 const same = (value: unknown): unknown => value;
 
 function fail(message: string): never {
@@ -46,14 +41,6 @@ function doubleText(value: number): string {
   return Number.isFinite(value) ? String(value) : Number.isNaN(value) ? 'NaN' : value > 0 ? '+Inf' : '-Inf';
 }
 
-function toDuration(text: string): Duration {
-  try {
-    return new Duration(parseGoDuration(text));
-  } catch (error) {
-    return fail(error instanceof Error ? error.message : String(error));
-  }
-}
-
 export const CONVERSIONS: Functions = {
   'dyn(A): dyn': same,
   'bool(bool): bool': same,
@@ -69,8 +56,6 @@ export const CONVERSIONS: Functions = {
   'int(uint): int': ({ value }: UnsignedInt) => toInt(value),
   'int(double): int': (value: number) => toInt(fromDouble(value)),
   'int(string): int': (text: string) => toInt(parseInteger(text, 'int')),
-  [`int(${TS}): int`]: (value: Date) => BigInt(Math.floor(value.getTime() / 1000)),
-  [`int(${SPAN}): int`]: ({ nanoseconds }: Duration) => nanoseconds,
   'uint(uint): uint': same,
   'uint(int): uint': (value: bigint) => new UnsignedInt(value),
   'uint(double): uint': (value: number) => new UnsignedInt(fromDouble(value)),
@@ -87,15 +72,6 @@ export const CONVERSIONS: Functions = {
       return fail('invalid UTF-8 in bytes, cannot convert to string');
     }
   },
-  [`string(${TS}): string`]: timeText,
-  [`string(${SPAN}): string`]: String,
-  [`duration(${SPAN}): ${SPAN}`]: same,
-  [`duration(string): ${SPAN}`]: toDuration,
-  [`duration(int): ${SPAN}`]: (nanoseconds: bigint) => new Duration(nanoseconds),
-  [`timestamp(${TS}): ${TS}`]: same,
-  [`timestamp(int): ${TS}`]: (seconds: bigint) => time(Number(seconds) * 1000),
-  [`timestamp(string): ${TS}`]: (text: string) =>
-    time(timeMs(text) ?? fail(`parsing time ${JSON.stringify(text)}: not RFC 3339`)),
 };
 
 // ----------------------------------------------------------------------------------------------------------------- sizes
@@ -176,91 +152,6 @@ export const TEXTS: Functions = {
   'list<string>.join(string): string': joinTexts,
 };
 
-// ----------------------------------------------------------------------------------------------------------------- times
-
-/** Time zones whose formatters are cached: expressions use few. */
-const MAX_ZONES = 100;
-const clocks = new Map<string, Intl.DateTimeFormat>();
-
-function clockOf(timeZone: string): Intl.DateTimeFormat {
-  let clock = clocks.get(timeZone);
-  if (!clock) {
-    try {
-      clock = new Intl.DateTimeFormat('en-US', {
-        timeZone,
-        hourCycle: 'h23',
-        year: 'numeric',
-        month: 'numeric',
-        day: 'numeric',
-        hour: 'numeric',
-        minute: 'numeric',
-        second: 'numeric',
-      });
-    } catch {
-      fail(`unknown time zone ${timeZone}`);
-    }
-    if (clocks.size >= MAX_ZONES) clocks.clear();
-    clocks.set(timeZone, clock!);
-  }
-  return clock!;
-}
-
-/** What clocks of the zone show, as if it were UTC. */
-function zoned(value: Date, zone: string | Meter): Date {
-  if (typeof zone !== 'string' || zone === '' || zone === 'UTC') return value;
-  const [, sign, hours, minutes] = /^([-+]?)(\d{2}):(\d{2})$/.exec(zone) ?? [];
-  if (hours !== undefined)
-    return new Date(
-      value.getTime() + (sign === '-' ? -1 : 1) * (Number(hours) * 60 + Number(minutes)) * 60_000,
-    );
-  const shown: Record<string, number> = {};
-  for (const { type, value: part } of clockOf(zone).formatToParts(value)) shown[type] = Number(part);
-  return new Date(
-    Date.UTC(
-      shown['year']!,
-      shown['month']! - 1,
-      shown['day'],
-      shown['hour'],
-      shown['minute'],
-      shown['second'],
-    ) + value.getUTCMilliseconds(),
-  );
-}
-
-function dayOfYear(value: Date): number {
-  const [year, month, day] = [value.getUTCFullYear(), value.getUTCMonth(), value.getUTCDate()];
-  return Math.round((Date.UTC(year, month, day) - Date.UTC(year, 0, 1)) / 86_400_000);
-}
-
-const PARTS: Readonly<Record<string, (value: Date) => number>> = {
-  getDate: (value) => value.getUTCDate(),
-  getDayOfMonth: (value) => value.getUTCDate() - 1,
-  getDayOfWeek: (value) => value.getUTCDay(),
-  getDayOfYear: dayOfYear,
-  getFullYear: (value) => value.getUTCFullYear(),
-  getHours: (value) => value.getUTCHours(),
-  getMilliseconds: (value) => value.getUTCMilliseconds(),
-  getMinutes: (value) => value.getUTCMinutes(),
-  getMonth: (value) => value.getUTCMonth(),
-  getSeconds: (value) => value.getUTCSeconds(),
-};
-
-export const TIMES: Functions = {
-  ...Object.fromEntries(
-    Object.entries(PARTS).flatMap(([name, part]) => {
-      const read = (value: Date, zone: string | Meter): bigint => BigInt(part(zoned(value, zone)));
-      return [
-        [`${TS}.${name}(): int`, read],
-        [`${TS}.${name}(string): int`, read],
-      ];
-    }),
-  ),
-  [`${SPAN}.getHours(): int`]: ({ nanoseconds }: Duration) => nanoseconds / 3_600_000_000_000n,
-  [`${SPAN}.getMinutes(): int`]: ({ nanoseconds }: Duration) => nanoseconds / 60_000_000_000n,
-  [`${SPAN}.getSeconds(): int`]: ({ nanoseconds }: Duration) => nanoseconds / 1_000_000_000n,
-  [`${SPAN}.getMilliseconds(): int`]: ({ nanoseconds }: Duration) => nanoseconds / 1_000_000n,
-};
-
 // -------------------------------------------------------------------------------------------------------------- optional
 
 const present = (list: readonly Optional[]): unknown[] =>
@@ -285,6 +176,7 @@ function isZero(value: unknown): boolean {
   if (value === null) return true;
   if (value instanceof UnsignedInt) return value.value === 0n;
   if (value instanceof Duration) return value.nanoseconds === 0n;
+  if (value instanceof Timestamp) return value.isZero;
   return Array.isArray(value) || value instanceof Uint8Array
     ? value.length === 0
     : value instanceof Map && value.size === 0;

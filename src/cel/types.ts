@@ -3,9 +3,11 @@
  * expose the declared fields only, so that expressions are checked against existing fields.
  */
 import { isJsonObject } from '#machinery/json.ts';
-import { parseGoDuration } from '#machinery/go-duration.ts';
+import { parseDurationFormat } from '#machinery/formats.ts';
 import type { Structural } from '#machinery/structural.ts';
 import { Duration, UnorderedList } from './datatypes.ts';
+import { EvaluationError } from './errors.ts';
+import { Timestamp } from './timestamp.ts';
 import {
   BOOL,
   BYTES,
@@ -73,9 +75,38 @@ const SCALARS: Readonly<Record<string, CelType>> = {
   number: { type: DOUBLE, convert: same },
   string: { type: STRING, convert: same },
 };
-const TIME: CelType = {
-  type: TIMESTAMP,
-  convert: (value) => (typeof value === 'string' ? new Date(value) : value),
+
+/** Texts of a format. Others are EvaluationErrors of the expression. */
+function parsed(
+  type: Type,
+  { what, parse }: { readonly what: string; parse(text: string): unknown },
+): CelType {
+  const convert = (text: string): unknown => {
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new EvaluationError(
+        `Invalid ${what} ${text}: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    }
+  };
+  return { type, convert: (value) => (typeof value === 'string' ? convert(value) : value) };
+}
+
+const FORMATS: Readonly<Record<string, CelType>> = {
+  date: parsed(TIMESTAMP, {
+    what: 'date formatted string',
+    parse: (text) => Timestamp.parse(`${text}T00:00:00Z`),
+  }),
+  'date-time': parsed(TIMESTAMP, { what: 'date-time formatted string', parse: Timestamp.parse }),
+  duration: parsed(DURATION, {
+    what: 'duration',
+    parse: (text) => new Duration(parseDurationFormat(text)),
+  }),
+  byte: {
+    type: BYTES,
+    convert: (value) => (typeof value === 'string' ? new Uint8Array(Buffer.from(value, 'base64')) : value),
+  },
 };
 
 /** So that types of different schemas have different names. */
@@ -182,25 +213,8 @@ interface Declared {
 }
 
 function scalarType({ type, schema }: Structural): CelType | undefined {
-  if (type === 'string') {
-    switch (schema['format']) {
-      case 'date':
-      case 'date-time':
-        return TIME;
-      case 'byte':
-        return {
-          type: BYTES,
-          convert: (value) =>
-            typeof value === 'string' ? new Uint8Array(Buffer.from(value, 'base64')) : value,
-        };
-      case 'duration':
-        return {
-          type: DURATION,
-          convert: (value) => (typeof value === 'string' ? new Duration(parseGoDuration(value)) : value),
-        };
-      default:
-        return SCALARS['string'];
-    }
-  }
-  return SCALARS[type];
+  const format = schema['format'];
+  return type === 'string' && typeof format === 'string' && Object.hasOwn(FORMATS, format)
+    ? FORMATS[format]
+    : SCALARS[type];
 }

@@ -3,7 +3,8 @@
  * reads one field of a large object costs no more than that.
  */
 import { isJsonObject, setOwn, type JsonObject } from '#machinery/json.ts';
-import { CelObject, Duration, Message, Optional, timeText, UnsignedInt } from './datatypes.ts';
+import { CelObject, Duration, Message, Optional, UnsignedInt } from './datatypes.ts';
+import { Timestamp } from './timestamp.ts';
 
 /** A map of JSON, to expressions any other. */
 export class LazyMap extends Map<string, unknown> {
@@ -131,9 +132,8 @@ function fromObject(value: object): unknown {
   if (value instanceof DeclaredObject)
     return fromEntries(value.names().map((name) => [name, value.field(name)]));
   if (value instanceof Optional) return value.hasValue() ? fromCel(value.value()) : null;
-  if (value instanceof Date) return timeText(value);
   if (value instanceof Uint8Array) return Buffer.from(value).toString('base64');
-  if (value instanceof Duration) return String(value);
+  if (value instanceof Timestamp || value instanceof Duration) return String(value);
   if (value instanceof UnsignedInt) return Number(value.value);
   throw new TypeError(`a value of type ${value.constructor.name} has no JSON form`);
 }

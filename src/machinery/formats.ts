@@ -26,14 +26,35 @@ function isDateTime(text: string): boolean {
   return parts !== null && isDate(parts[1]!);
 }
 
+const DURATION_UNITS: readonly (readonly [RegExp, bigint])[] = [
+  [/^(ns|nanoseconds?)$/, 1n],
+  [/^(us|µs|microseconds?)$/, 1000n],
+  [/^(ms|milliseconds?)$/, 1_000_000n],
+  [/^(s|seconds?)$/, 1_000_000_000n],
+  [/^(m|minutes?)$/, 60_000_000_000n],
+  [/^(h|hours?)$/, 3_600_000_000_000n],
+  [/^(d|days?)$/, 86_400_000_000_000n],
+  [/^(w|weeks?)$/, 604_800_000_000_000n],
+];
+
+/** Nanoseconds of a value of the format 'duration': Go's form, or a number and a unit up to weeks ('3 days'). Throws. */
+export function parseDurationFormat(text: string): bigint {
+  try {
+    return parseGoDuration(text);
+  } catch {
+    const [, count = '', name = ''] = /^(\d{1,19})\s*([a-zµ]+)$/.exec(text) ?? [];
+    const unit = DURATION_UNITS.find(([pattern]) => pattern.test(name))?.[1];
+    if (unit === undefined) throw new Error(`unable to parse ${text} as duration`);
+    return BigInt(count) * unit;
+  }
+}
+
 function isDuration(text: string): boolean {
   try {
-    parseGoDuration(text);
+    parseDurationFormat(text);
     return true;
   } catch {
-    return /^\d+\s*(ns|us|µs|ms|s|m|h|d|w|nanoseconds?|microseconds?|milliseconds?|seconds?|minutes?|hours?|days?|weeks?)$/.test(
-      text,
-    );
+    return false;
   }
 }
 

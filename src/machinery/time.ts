@@ -33,14 +33,29 @@ const SHAPE =
 /** Go's zero time, which is null in JSON. */
 const ZERO_MS = Date.parse('0001-01-01T00:00:00Z');
 
-interface ParsedTime {
+interface ParsedTime extends ZonedTime {
+  /** Milliseconds since the epoch. */
   readonly ms: number;
+}
+
+/** A time with all digits of its text. */
+interface ZonedTime {
+  /** The whole second, in milliseconds since the epoch. */
+  readonly secondMs: number;
+  /** Digits behind the second; '' for none. */
   readonly fraction: string;
+  /** From UTC, as written; 0 for Z. */
+  readonly offsetMinutes: number;
 }
 
 /** Milliseconds since the epoch. Throws TimeError with Go's text. */
 export function parseTime(text: string): number {
   return parse(text, LAYOUT).ms;
+}
+
+/** Throws TimeError with Go's text. */
+export function parseZonedTime(text: string): ZonedTime {
+  return parse(text, LAYOUT);
 }
 
 /** Milliseconds since the epoch; undefined when it is absent or invalid. */
@@ -101,8 +116,10 @@ function parse(text: string, layout: string): ParsedTime {
     zone === 'Z'
       ? 0
       : (zone.startsWith('-') ? -1 : 1) * (Number(zone.slice(1, 3)) * 60 + Number(zone.slice(4)));
-  const ms = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - offsetMinutes * 60_000;
-  return { ms: ms + Math.floor(Number(`0.${fraction.slice(0, 6) || '0'}`) * 1000), fraction };
+  const secondMs =
+    Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`) - offsetMinutes * 60_000;
+  const ms = secondMs + Math.floor(Number(`0.${fraction.slice(0, 6) || '0'}`) * 1000);
+  return { ms, secondMs, fraction, offsetMinutes };
 }
 
 /** rest: where Go stops parsing, at the layout's element. */

@@ -86,6 +86,31 @@ test('values have the types of their schema', () => {
     assert.ok(holds(expression), expression);
 });
 
+test('texts of formats have nanoseconds, and fail the rule where they cannot be read', () => {
+  const span = (expression: string): Json =>
+    object({ d: { type: 'string', format: 'duration', 'x-kubernetes-validations': [rule(expression)] } });
+  const when = (expression: string, format = 'date-time'): Json =>
+    object({ t: { type: 'string', format, 'x-kubernetes-validations': [rule(expression)] } });
+  assert.deepEqual(texts(span('self == duration("72h")'), { d: '3 days' }), []);
+  assert.deepEqual(
+    texts(when('self == timestamp("2026-01-02T01:04:05.123456789Z")'), {
+      t: '2026-01-02T03:04:05.123456789+02:00',
+    }),
+    [],
+  );
+  assert.deepEqual(texts(when('self == timestamp("2026-01-02T00:00:00Z")', 'date'), { t: '2026-01-02' }), []);
+  assert.deepEqual(texts(span('self > duration("1h")'), { d: '106752 days' }), [
+    'd: Invalid value: "string": Invalid duration 106752 days: integer overflow evaluating rule: self > duration("1h")',
+  ]);
+  assert.deepEqual(texts(span('self < duration("1h")'), { d: '1m' }, { d: '106752 days' }), []);
+  const [problem = '', ...more] = texts(when('self > timestamp(0)'), { t: '2026-01-02t03:04:05z' });
+  assert.deepEqual(more, []);
+  assert.match(
+    problem,
+    /^t: Invalid value: "string": Invalid date-time formatted string 2026-01-02t03:04:05z: .* evaluating rule: self > timestamp\(0\)$/,
+  );
+});
+
 test('Kubernetes functions', () => {
   for (const expression of [
     'self.ints.isSorted() && self.ints.sum() == 6 && self.ints.min() == 1 && self.ints.max() == 3 && self.ints.indexOf(2) == 1',

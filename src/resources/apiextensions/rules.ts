@@ -423,27 +423,30 @@ function visit(plan: Plan, spot: Spot, state: Run): void {
 }
 
 function runRules({ node, type, rules }: Plan, spot: Spot, state: Run): void {
-  const { value, old, path } = spot;
-  let self: unknown, oldSelf: unknown;
-  let converted = false;
+  const { old, path } = spot,
+    hasOld = old !== undefined && old !== null;
+  // Converted when a rule reads them, so that an unreadable value fails the rules that do.
+  const self = once(() => type!.convert(spot.value)),
+    oldSelf = once(() => (hasOld ? type!.convert(old) : undefined));
   for (const rule of rules) {
     const optional = rule.source.optionalOldSelf === true;
-    if (rule.isTransition && (old === undefined || old === null) && !optional) continue;
-    if (!converted) {
-      self = type!.convert(value);
-      oldSelf = old === undefined || old === null ? undefined : type!.convert(old);
-      converted = true;
-    }
+    if (rule.isTransition && !hasOld && !optional) continue;
     const variables = {
-      self,
-      ...(optional
-        ? { oldSelf: oldSelf === undefined ? Optional.none() : Optional.of(oldSelf) }
-        : oldSelf === undefined
-          ? {}
-          : { oldSelf }),
+      get self(): unknown {
+        return self();
+      },
+      get oldSelf(): unknown {
+        return optional ? Optional.of(oldSelf()) : oldSelf();
+      },
     };
     runRule(rule, { variables, spot, type: node.type, path: path === '' ? '<nil>' : path }, state);
   }
+}
+
+/** Failures are not kept. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
 }
 
 interface Evaluated {
