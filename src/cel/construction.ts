@@ -1,6 +1,7 @@
 /** Objects that expressions make: Object{spec: Object.spec{replicas: 3}}, JSONPatch{op: "add", path: "/spec/replicas", value: 3}. */
 import { CelObject } from './datatypes.ts';
 import { EvaluationError } from './errors.ts';
+import { readAndKeep } from './estimates.ts';
 import type { Functions } from './functions.ts';
 import { DYN, STRING, type Type } from './type.ts';
 
@@ -24,7 +25,10 @@ export function constructed(typeName: string, fields: ReadonlyMap<string, unknow
 }
 
 export const CONSTRUCTION_FUNCTIONS: Functions = {
-  'jsonpatch.escapeKey(string): string': (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1'),
+  'jsonpatch.escapeKey(string): string': {
+    estimate: readAndKeep,
+    run: (key: string) => key.replaceAll('~', '~0').replaceAll('/', '~1'),
+  },
 };
 
 /** Type names must match their location: Object.spec is the type of field spec of Object. Returns the error. */

@@ -3,7 +3,7 @@
  * functions, whose every number decides which expressions are accepted. declared-sizes.ts derives the sizes; budget.ts counts the costs of
  * evaluations.
  */
-import { callEstimate } from './cost-functions.ts';
+import { ONE } from './estimates.ts';
 import {
   bounded,
   fixed,
@@ -13,7 +13,8 @@ import {
   TRAVERSAL,
   union,
   UNKNOWN,
-  type Sizes,
+  type CallEstimate,
+  type Operand,
   type Size,
 } from './sizes.ts';
 import type { BinaryNode, ComprehensionNode, Node, OptMapNode } from './ast.ts';
@@ -92,7 +93,7 @@ const COMPREHENSIONS: Readonly<Record<Exclude<ComprehensionNode['name'], 'sortBy
   transformMapEntry: { perItem: 2, once: MAP + 1, makes: 'map' },
 };
 
-class Estimator implements Sizes {
+class Estimator {
   readonly #sizeOf: SizeOf;
   readonly #variables = new Map<string, Variable>();
   readonly #paths = new Map<Node, readonly string[]>();
@@ -320,10 +321,28 @@ class Estimator implements Sizes {
     const { name, target, args } = node;
     if (name === 'dyn' && !target && args.length === 1) return this.#same(node, args[0]!);
     const before = this.#sum(target ? [...args, target] : args);
-    const { cost, size } = callEstimate({ name, target, args }, this);
+    const { cost, size } = this.#estimate(node);
     const made = size ?? this.knownSize(node);
     if (made) this.#sizes.set(node, made);
     return bounded(before + cost);
+  }
+
+  /** Overloads of one shape share an estimate. */
+  #estimate({ overloads, target, args }: Extract<Node, { kind: 'call' }>): CallEstimate {
+    const first = target ?? args[0],
+      estimate = overloads.find((overload) => overload.estimate)?.estimate;
+    return first && estimate
+      ? estimate({ target: this.#operand(first), args: args.map((arg) => this.#operand(arg)) })
+      : ONE;
+  }
+
+  #operand(node: Node): Operand {
+    return {
+      type: this.typeOf(node),
+      size: this.size(node),
+      item: this.itemOf(node),
+      literal: node.kind === 'literal' ? node.value : undefined,
+    };
   }
 
   #same(node: Node, inner: Node): number {

@@ -1,13 +1,29 @@
-/** Functions of expressions as data: names, overloads with their types, and what each does. Libraries of them are put together in library.ts. */
+/** Functions of expressions as data: names, overloads with their types, what each does and costs. Libraries of them are put together in library.ts. */
+import type { Meter } from './budget.ts';
 import { CelObject, Duration, Message, Optional, TypeValue, UnsignedInt } from './datatypes.ts';
 import { Timestamp } from './timestamp.ts';
+import type { Estimate } from './sizes.ts';
 import { parseType, splitTypes, type Type } from './type.ts';
 
 /** Receives target and arguments, and last the meter, to charge costs beside its step. Throws EvaluationError. */
 type Implementation = (...args: never[]) => unknown;
 
+/** Charges a call, before it runs, by its receiver and arguments. */
+export type Charge = (inputs: readonly unknown[], meter: Meter) => void;
+
+/** A function that costs more than one step and reading its inputs. */
+interface CostlyFunction {
+  readonly run: Implementation;
+  /** The most that a call may cost; 1 without it. */
+  readonly estimate?: Estimate;
+  /** What a call costs; that of reading its inputs without it. */
+  readonly charge?: Charge;
+}
+
+export type FunctionEntry = Implementation | CostlyFunction;
+
 /** By signature: 'string.charAt(int): string', 'sets.contains(list<T>, list<T>): bool'. One capital is a type parameter. */
-export type Functions = Readonly<Record<string, Implementation>>;
+export type Functions = Readonly<Record<string, FunctionEntry>>;
 
 /** A type whose values only functions make and read. */
 export interface OpaqueType {
@@ -26,6 +42,10 @@ export interface Overload {
   /** By parameter: whether a value may be given for it. */
   readonly guards: readonly ((value: unknown) => boolean)[];
   readonly run: (...args: unknown[]) => unknown;
+  /** undefined: 1. */
+  readonly estimate: Estimate | undefined;
+  /** undefined: that of reading the inputs. */
+  readonly charge: Charge | undefined;
 }
 
 export class Library {
@@ -47,8 +67,8 @@ export class Library {
     readonly functions?: Functions;
   }): this {
     for (const opaque of types) this.#types.set(opaque.name, { opaque, type: typeOfOpaque(opaque) });
-    for (const [signature, run] of Object.entries(functions)) {
-      const overload = this.#parse(signature, run as Overload['run']);
+    for (const [signature, entry] of Object.entries(functions)) {
+      const overload = this.#parse(signature, entry);
       const known = this.#overloads.get(overload.name);
       if (known) known.push(overload);
       else this.#overloads.set(overload.name, [overload]);
@@ -86,7 +106,8 @@ export class Library {
       : { ...type, valueType };
   }
 
-  #parse(signature: string, run: Overload['run']): Overload {
+  #parse(signature: string, entry: FunctionEntry): Overload {
+    const { run, estimate, charge }: CostlyFunction = typeof entry === 'function' ? { run: entry } : entry;
     const [, left = '', args = '', result = ''] = /^([^(]+)\((.*)\): (.+)$/s.exec(signature)!;
     const dot = left.lastIndexOf('.'),
       receiver = dot < 0 ? undefined : left.slice(0, dot);
@@ -98,7 +119,9 @@ export class Library {
       params,
       result: this.type(result),
       guards: params.map((type) => this.#guard(type)),
-      run,
+      run: run as Overload['run'],
+      estimate,
+      charge,
     };
   }
 

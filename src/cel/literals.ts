@@ -2,7 +2,7 @@
 import { parseGoDuration } from '#machinery/go-duration.ts';
 import { listChildren, type Node } from './ast.ts';
 import { upstreamType, type Issue } from './errors.ts';
-import { compiledPattern } from './library.ts';
+import { compiledPattern } from './library/patterns.ts';
 import { Timestamp } from './timestamp.ts';
 import type { Type } from './type.ts';
 

@@ -8,7 +8,7 @@ import {
   type OptMapNode,
   type StructNode,
 } from './ast.ts';
-import { callCost } from './call-cost.ts';
+import { readInputs } from './charges.ts';
 import { COMPREHENSIONS, listEntries, itemsOf } from './comprehensions.ts';
 import { constructed } from './construction.ts';
 import { Optional } from './datatypes.ts';
@@ -164,13 +164,13 @@ class Builder {
         this.step(inner, locals),
       ),
       { name, overloads } = node,
-      cost = callCost(name);
+      charge = overloads.find((overload) => overload.charge)?.charge ?? readInputs;
     if (node.target && (name === 'or' || name === 'orValue')) return optionalOr(operands, name === 'or');
     return (frame) => {
       const { meter } = frame;
       meter.charge(1);
       const args = operands.map((operand) => operand(frame));
-      cost(args, meter);
+      charge(args, meter);
       const result = overloadFor(overloads, args).run(...args, meter);
       meter.charge(sizeOf(result));
       return result;

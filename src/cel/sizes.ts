@@ -1,5 +1,4 @@
 /** Sizes of values and costs of reading them, as cost estimates count them. */
-import type { Node } from './ast.ts';
 import type { Type } from './type.ts';
 
 /** Characters, bytes, items or entries. */
@@ -30,17 +29,25 @@ export const union = (left: Size, right: Size): Size => ({
 });
 
 export const TRAVERSAL = 0.1;
-/** A call as functions see it: name with its namespace, 'sets.contains'. */
-export interface Call {
-  readonly name: string;
-  readonly target: Node | undefined;
-  readonly args: readonly Node[];
+
+/** The receiver or an argument of a call, for estimates. */
+export interface Operand {
+  readonly type: Type;
+  readonly size: Size;
+  /** Type and size of a list's items; undefined where the value is not a list. */
+  readonly item: { readonly type: Type; readonly size: Size } | undefined;
+  /** The value of a literal. */
+  readonly literal: unknown;
 }
 
-/** The checked sizes of a syntax tree. */
-export interface Sizes {
-  size(node: Node): Size;
-  /** Type and size of a list's items; undefined where the value is not a list. */
-  itemOf(node: Node): { readonly type: Type; readonly size: Size } | undefined;
-  typeOf(node: Node): Type;
+/** size: undefined if it is that of the call's type. */
+export interface CallEstimate {
+  readonly cost: number;
+  readonly size?: Size | undefined;
 }
+
+/** Of a call without what its receiver and arguments cost. target: the first argument of a global function. */
+export type Estimate = (call: {
+  readonly target: Operand;
+  readonly args: readonly Operand[];
+}) => CallEstimate;

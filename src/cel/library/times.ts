@@ -1,17 +1,15 @@
 /** cel-go's functions of timestamps and durations: conversions, and parts in a time zone. */
 import { parseGoDuration } from '#machinery/go-duration.ts';
-import { Duration } from './datatypes.ts';
-import { EvaluationError } from './errors.ts';
-import type { Functions } from './functions.ts';
-import { Timestamp } from './timestamp.ts';
+import { andResult, readInputs } from '../charges.ts';
+import { Duration } from '../datatypes.ts';
+import { EvaluationError } from '../errors.ts';
+import type { Functions } from '../functions.ts';
+import { Timestamp } from '../timestamp.ts';
+import { fail } from './add.ts';
 
 const TIMESTAMP = 'google.protobuf.Timestamp',
   DURATION = 'google.protobuf.Duration';
 const same = (value: unknown): unknown => value;
-
-function fail(message: string): never {
-  throw new EvaluationError(message);
-}
 
 function toTimestamp(text: string): Timestamp {
   try {
@@ -116,6 +114,10 @@ const PARTS: Readonly<Record<string, (value: Date) => number>> = {
   getSeconds: (value) => value.getUTCSeconds(),
 };
 
+/** The platform is slow at parts of a time in a time zone. */
+const ZONE_COST = 500;
+const chargeZone = andResult(readInputs, () => ZONE_COST);
+
 /** In whole units, rounded as Go's conversion of floating point. */
 const countUnits =
   (unit: bigint) =>
@@ -137,7 +139,10 @@ export const TIMES: Functions = {
       [`${TIMESTAMP}.${name}(): int`, (value: Timestamp) => BigInt(part(new Date(value.ms)))],
       [
         `${TIMESTAMP}.${name}(string): int`,
-        (value: Timestamp, zone: string) => BigInt(part(shiftToZone(value, zone))),
+        {
+          charge: chargeZone,
+          run: (value: Timestamp, zone: string) => BigInt(part(shiftToZone(value, zone))),
+        },
       ],
     ]),
   ),

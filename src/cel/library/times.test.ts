@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { CelCompileError, CelRuntimeError } from './errors.ts';
-import { compileExpression } from './expression.ts';
-import { Timestamp } from './timestamp.ts';
+import { CelCompileError, CelRuntimeError } from '../errors.ts';
+import { compileExpression } from '../expression.ts';
+import { Timestamp } from '../timestamp.ts';
 
 const evaluate = (source: string): unknown =>
   compileExpression(source, { variables: { text: 'string' } }).evaluate({ text: '' });
