@@ -40,11 +40,14 @@ for (let role = 0; role < ROLES; role++) {
 }
 const bind = (index: number, subject: object, namespace: string): void => {
   const roleRef = { apiGroup: GROUP, kind: 'ClusterRole', name: `role-${below(ROLES)}` };
-  internal.put({ group: GROUP, resource: namespace === '' ? 'clusterrolebindings' : 'rolebindings' }, {
-    metadata: { name: `binding-${index}`, ...(namespace === '' ? {} : { namespace }) },
-    roleRef,
-    subjects: [subject],
-  } as never);
+  internal.put(
+    { group: GROUP, resource: namespace === '' ? 'clusterrolebindings' : 'rolebindings' },
+    {
+      metadata: { name: `binding-${index}`, ...(namespace === '' ? {} : { namespace }) },
+      roleRef,
+      subjects: [subject],
+    },
+  );
 };
 for (let index = 0; index < bindings; index++) {
   const subject =

@@ -48,13 +48,25 @@ async function serve(count: number): Promise<void> {
   parentPort?.postMessage(dns.addresses[0]?.port);
 }
 
+/** EDNS, with room for 1232 bytes. */
+const OPT = {
+  type: 'OPT' as const,
+  name: '.' as const,
+  udpPayloadSize: 1232,
+  extendedRcode: 0,
+  ednsVersion: 0,
+  flags: 0,
+  flag_do: false,
+  options: [],
+};
+
 function queryOf(index: number): Buffer {
   return dnsPacket.encode({
     type: 'query',
     id: index & 0xffff,
     flags: 0x0100,
     questions: [{ type: 'A', name: `service-${index}.default.svc.cluster.local` }],
-    additionals: [{ type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [] } as never],
+    additionals: [OPT],
   });
 }
 

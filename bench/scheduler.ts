@@ -23,7 +23,7 @@ interface Kind {
   readonly defaultSelector: boolean;
 }
 
-const term = (topologyKey: string): object => ({
+const term = (topologyKey: string) => ({
   labelSelector: { matchLabels: { app: 'bench' } },
   topologyKey,
 });
@@ -50,7 +50,7 @@ const kinds: readonly Kind[] = [
     spec: {
       affinity: {
         podAntiAffinity: {
-          requiredDuringSchedulingIgnoredDuringExecution: [term('kubernetes.io/hostname') as never],
+          requiredDuringSchedulingIgnoredDuringExecution: [term('kubernetes.io/hostname')],
         },
       },
     },
@@ -61,9 +61,7 @@ const kinds: readonly Kind[] = [
     spec: {
       affinity: {
         podAffinity: {
-          preferredDuringSchedulingIgnoredDuringExecution: [
-            { weight: 10, podAffinityTerm: term(ZONE) as never },
-          ],
+          preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 10, podAffinityTerm: term(ZONE) }],
         },
       },
     },

@@ -224,9 +224,9 @@ class Wardle {
         kind: 'TokenReview',
         namespaced: false,
       },
-      { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token } } as never,
+      { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview', spec: { token } },
     );
-    const { authenticated, user } = review['status'] as {
+    const { authenticated, user } = (review as KubeObject)['status'] as {
       authenticated?: boolean;
       user?: { username?: string; groups?: string[]; extra?: Record<string, string[]> };
     };
@@ -263,9 +263,12 @@ class Wardle {
             resource: 'flunders',
           },
         },
-      } as never,
+      },
     );
-    return (review['status'] as { allowed?: boolean }).allowed === true && name !== 'forbidden-by-extension';
+    return (
+      ((review as KubeObject)['status'] as { allowed?: boolean }).allowed === true &&
+      name !== 'forbidden-by-extension'
+    );
   }
 
   #create(

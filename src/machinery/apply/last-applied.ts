@@ -42,17 +42,16 @@ export function withLastApplied(
   object: KubeObject,
   { manager, config }: { readonly manager: string; readonly config: KubeObject },
 ): KubeObject {
-  const known = object.metadata?.annotations?.[LAST_APPLIED];
-  if (manager !== KUBECTL || !known) return object;
+  const { metadata } = object,
+    known = metadata?.annotations?.[LAST_APPLIED];
+  if (manager !== KUBECTL || !metadata || !known) return object;
   const annotations: Record<string, string> = {
-    ...object.metadata!.annotations,
+    ...metadata.annotations,
     [LAST_APPLIED]: textOf(config),
   };
   if (annotations[LAST_APPLIED] === known) return object;
   if (sizeOf(annotations) > TOTAL_ANNOTATION_SIZE_LIMIT_BYTES) delete annotations[LAST_APPLIED];
-  const noted = deepClone(object);
-  noted.metadata!.annotations = annotations;
-  return noted;
+  return { ...deepClone(object), metadata: { ...deepClone(metadata), annotations } };
 }
 
 function textOf(config: KubeObject): string {

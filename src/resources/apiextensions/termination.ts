@@ -11,8 +11,9 @@ export interface Terminating {
 }
 
 export function beginDeletion(definition: CustomResourceDefinition, nowMs: number): void {
-  const { finalizers = [] } = definition.metadata!;
-  if (!finalizers.includes(CLEANUP)) definition.metadata!.finalizers = [...finalizers, CLEANUP];
+  const metadata = (definition.metadata ??= {}),
+    { finalizers = [] } = metadata;
+  if (!finalizers.includes(CLEANUP)) metadata.finalizers = [...finalizers, CLEANUP];
   setTerminating(
     definition,
     {
