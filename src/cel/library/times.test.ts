@@ -10,7 +10,7 @@ const evaluate = (source: string): unknown =>
 const fails = (source: string, message: string): void =>
   assert.throws(() => evaluate(source), new CelRuntimeError(message), source);
 
-/** Facts of cel-spec's conformance tests and of cel-go. */
+/** Facts of cel-spec's conformance tests, and answers of kube-apiserver 1.36.2. */
 test('texts of timestamps keep nanoseconds and the offset', () => {
   for (const [text, expected] of [
     ['2009-02-13T23:31:30Z', '2009-02-13T23:31:30Z'],
@@ -141,6 +141,7 @@ test('parts of timestamps are in UTC, or in the given zone', () => {
     assert.equal(evaluate(source), expected, source);
   fails(`${at}.getHours("nowhere")`, 'unknown time zone nowhere');
   fails(`${at}.getHours("+0530")`, 'unknown time zone +0530');
+  fails(`${at}.getHours("utc")`, 'unknown time zone utc');
   fails(`${at}.getHours("+xx:00")`, 'strconv.Atoi: parsing "+xx": invalid syntax');
   fails(`${at}.getHours("+02:0x")`, 'strconv.Atoi: parsing "0x": invalid syntax');
   fails(

@@ -46,8 +46,8 @@ function findClock(zone: string): Intl.DateTimeFormat {
 }
 
 function makeClock(zone: string): Intl.DateTimeFormat {
-  // The platform reads offsets without a colon, too; Go does not.
-  if (/^[-+]/.test(zone)) fail(`unknown time zone ${zone}`);
+  // The platform reads offsets without a colon and names in any case; Go does not.
+  if (!/^[A-Z]/.test(zone)) fail(`unknown time zone ${zone}`);
   const fields = { year: 'numeric', month: 'numeric', day: 'numeric', era: 'short' } as const;
   const time = { hour: 'numeric', minute: 'numeric', second: 'numeric', hourCycle: 'h23' } as const;
   try {
