@@ -41,7 +41,8 @@ export const FRAME_HEADER_BYTES = 8;
 export const MAX_DATA_BYTES = 0xffffff;
 /** Larger control frames are rejected: headers here are a handful of short lines. */
 const MAX_CONTROL_BYTES = 64 * 1024;
-const MAX_HEADER_BLOCK_BYTES = 256 * 1024;
+/** Decompressed. Larger blocks end the connection; a connection may have a thousand streams, each with its headers. */
+const MAX_HEADER_BLOCK_BYTES = 32 * 1024;
 
 const VERSION = 3;
 const FLAG_FIN = 0x01;
@@ -90,28 +91,29 @@ export function readFrameHeader(bytes: Buffer): FrameHeader {
 export class FrameDecoder {
   readonly #headers = new HeaderDecompressor();
 
-  async decode(header: FrameHeader, payload: Buffer): Promise<SpdyFrame> {
+  /** A Promise only for frames with headers: floods are of others. */
+  decode(header: FrameHeader, payload: Buffer): SpdyFrame | Promise<SpdyFrame> {
     const fin = (header.flags & FLAG_FIN) !== 0;
     if (!header.control) return { type: 'data', streamId: header.streamId, fin, data: payload };
     switch (header.type) {
       case TYPE.synStream:
         requireLength(payload, 10);
-        return {
+        return this.#headers.decompress(payload.subarray(10)).then((headers) => ({
           type: 'syn-stream',
           streamId: streamIdAt(payload, 0),
           fin,
           unidirectional: (header.flags & FLAG_UNIDIRECTIONAL) !== 0,
-          headers: await this.#headers.decompress(payload.subarray(10)),
-        };
+          headers,
+        }));
       case TYPE.synReply:
       case TYPE.headers:
         requireLength(payload, 4);
-        return {
+        return this.#headers.decompress(payload.subarray(4)).then((headers) => ({
           type: header.type === TYPE.synReply ? 'syn-reply' : 'headers',
           streamId: streamIdAt(payload, 0),
           fin,
-          headers: await this.#headers.decompress(payload.subarray(4)),
-        };
+          headers,
+        }));
       case TYPE.rstStream:
         requireLength(payload, 8);
         return { type: 'rst-stream', streamId: streamIdAt(payload, 0), status: payload.readUInt32BE(4) };
@@ -273,8 +275,7 @@ class HeaderDecompressor {
     let bytes = 0;
     const take = (part: Buffer): void => {
       bytes += part.length;
-      if (bytes > MAX_HEADER_BLOCK_BYTES)
-        this.#inflate.destroy(new SpdyProtocolError(`headers of more than ${MAX_HEADER_BLOCK_BYTES} bytes`));
+      if (bytes > MAX_HEADER_BLOCK_BYTES) this.#inflate.destroy();
       else parts.push(part);
     };
     this.#inflate.on('data', take);
@@ -294,6 +295,9 @@ class HeaderDecompressor {
     } finally {
       this.#inflate.off('data', take);
     }
+    // A destroyed stream may report the end of the write, and no error.
+    if (bytes > MAX_HEADER_BLOCK_BYTES)
+      throw new SpdyProtocolError(`headers of more than ${MAX_HEADER_BLOCK_BYTES} bytes`);
     return parseHeaderBlock(Buffer.concat(parts));
   }
 

@@ -6,6 +6,7 @@
  *   idle --SYN_STREAM--> open --FIN one way--> half closed --FIN other way--> closed        RST_STREAM or the connection's end: closed at once
  */
 import { Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
   FRAME_HEADER_BYTES,
   FrameDecoder,
@@ -31,6 +32,10 @@ const STATUS = { protocolError: 1, invalidStream: 2, refusedStream: 3, cancel: 5
 const STREAM_BUFFER_BYTES = 256 * 1024;
 /** Maximum number of open streams of either side; further ones are refused. */
 const MAX_STREAMS = 1000;
+/** Maximum bytes of control frames (answers, resets) that the peer has not read; more end the connection. */
+const MAX_UNREAD_CONTROL_BYTES = 256 * 1024;
+/** Frames handled before other work of the process has a turn: thousands of small ones arrive at once. */
+const FRAMES_PER_TURN = 1000;
 /** Maximum bytes of one sent data frame, so that frames of other streams can be interleaved. */
 const SEND_CHUNK_BYTES = 32 * 1024;
 
@@ -148,6 +153,7 @@ export class SpdyConnection {
   #nextPing: number;
   #lastRemoteId = 0;
   #goingAway = false;
+  #unreadControlBytes = 0;
   #isClosed = false;
 
   constructor(socket: Duplex, options: SpdyConnectionOptions) {
@@ -221,12 +227,17 @@ export class SpdyConnection {
 
   async #readAll(): Promise<void> {
     const reader = new ByteReader(this.#socket);
-    for (;;) {
-      const head = await reader.read(FRAME_HEADER_BYTES);
+    for (let frames = 1; ; frames++) {
+      if (frames % FRAMES_PER_TURN === 0) await nextTurn();
+      if (this.#unreadControlBytes > MAX_UNREAD_CONTROL_BYTES)
+        throw new SpdyProtocolError(`the peer left ${this.#unreadControlBytes} bytes of answers unread`);
+      const head = reader.readNow(FRAME_HEADER_BYTES) ?? (await reader.read(FRAME_HEADER_BYTES));
       if (!head) return;
       const header = readFrameHeader(head);
       if (header.control) {
-        await this.#handle(await this.#decoder.decode(header, await payload(reader, header.length)));
+        const bytes = reader.readNow(header.length) ?? (await payload(reader, header.length)),
+          frame = this.#decoder.decode(header, bytes);
+        this.#handle(frame instanceof Promise ? await frame : frame);
       } else {
         await this.#handleData(reader, header);
       }
@@ -256,7 +267,7 @@ export class SpdyConnection {
     if (!entry.stream.deliver(data, resolve)) await promise;
   }
 
-  async #handle(frame: SpdyFrame): Promise<void> {
+  #handle(frame: SpdyFrame): void {
     switch (frame.type) {
       case 'syn-stream':
         return this.#accept(frame);
@@ -382,8 +393,13 @@ export class SpdyConnection {
       this.#write(this.#encoder.rstStream(stream.id, STATUS.cancel));
   }
 
+  /** A control frame, or a data frame that only ends a stream. */
   #write(bytes: Buffer): void {
-    if (!this.#isClosed && this.#socket.writable) this.#socket.write(bytes);
+    if (this.#isClosed || !this.#socket.writable) return;
+    this.#unreadControlBytes += bytes.length;
+    this.#socket.write(bytes, () => {
+      this.#unreadControlBytes -= bytes.length;
+    });
   }
 
   #finish(error: Error | undefined): void {
@@ -434,6 +450,12 @@ class ByteReader {
         this.#state.error = error;
         wake();
       });
+  }
+
+  /** Without waiting; undefined when not all of them are there. */
+  readNow(bytes: number): Buffer | undefined {
+    if (bytes === 0 || this.#socket.readableLength < bytes) return undefined;
+    return (this.#socket.read(bytes) as Buffer | null) ?? undefined;
   }
 
   /** undefined at the end of the stream, also in the middle of a request (then #finish runs anyway). */

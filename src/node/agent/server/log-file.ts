@@ -18,6 +18,8 @@ const SPACE = 32;
 const CHUNK = 64 * 1024;
 /** Maximum length of the prefix before a line's text. */
 const MAX_HEAD = 64;
+/** Longer records, which runtimes split, are cut: the rest up to the newline is dropped. */
+export const MAX_LINE_BYTES = 1024 * 1024;
 
 /** undefined for a malformed record. The line is without its newline. */
 export function parseRecord(line: Buffer): LogRecord | undefined {
@@ -27,29 +29,50 @@ export function parseRecord(line: Buffer): LogRecord | undefined {
   if (first <= 0 || second < 0) return undefined;
   const stream = line.toString('latin1', first + 1, second);
   if (stream !== 'stdout' && stream !== 'stderr') return undefined;
-  const tags = line.toString('latin1', second + 1, third < 0 ? line.length : third).split(':');
+  const tags = line.toString('latin1', second + 1, third < 0 ? line.length : third);
   return {
     time: line.toString('latin1', 0, first),
     stream,
-    partial: tags[0] === 'P',
+    partial: tags === 'P' || tags.startsWith('P:'),
     text: third < 0 ? Buffer.alloc(0) : line.subarray(third + 1),
   };
 }
 
-/** Splits bytes into lines; an incomplete line is buffered. */
+/** Parts of an incomplete line that are held before they are joined. */
+const MAX_PARTS = 64;
+
+/** Splits bytes into lines; an incomplete line is buffered, up to MAX_LINE_BYTES. */
 export class LineSplitter {
-  #rest: Buffer = Buffer.alloc(0);
+  #parts: Buffer[] = [];
+  #bytes = 0;
 
   push(chunk: Buffer): Buffer[] {
-    const data = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
     const lines: Buffer[] = [];
     let from = 0;
-    for (let at = data.indexOf(NEWLINE); at >= 0; at = data.indexOf(NEWLINE, from)) {
-      lines.push(data.subarray(from, at));
+    for (let at = chunk.indexOf(NEWLINE); at >= 0; at = chunk.indexOf(NEWLINE, from)) {
+      lines.push(this.#complete(chunk.subarray(from, at)));
       from = at + 1;
     }
-    this.#rest = Buffer.from(data.subarray(from));
+    this.#hold(chunk.subarray(from));
     return lines;
+  }
+
+  #complete(end: Buffer): Buffer {
+    if (this.#bytes === 0) return end.subarray(0, MAX_LINE_BYTES);
+    this.#hold(end);
+    const line = Buffer.concat(this.#parts);
+    this.#parts = [];
+    this.#bytes = 0;
+    return line;
+  }
+
+  /** Copies: the chunk is a buffer that is read into again. */
+  #hold(bytes: Buffer): void {
+    const part = bytes.subarray(0, MAX_LINE_BYTES - this.#bytes);
+    if (part.length === 0) return;
+    this.#bytes += part.length;
+    this.#parts.push(Buffer.from(part));
+    if (this.#parts.length > MAX_PARTS) this.#parts = [Buffer.concat(this.#parts)];
   }
 }
 

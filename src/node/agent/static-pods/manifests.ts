@@ -3,7 +3,8 @@
  * Bounds: MAX_FILES files of MAX_BYTES each; the rest is reported and not read.
  */
 import { createHash } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Pod } from '#api/types.ts';
 import { readApiReference, CONFIG_HASH, CONFIG_SOURCE, FROM_FILE } from '#component-helpers/static-pods.ts';
@@ -29,21 +30,23 @@ interface ManifestOptions {
 
 export const MAX_FILES = 500;
 export const MAX_BYTES = 1 << 20;
+/** Characters of a file's problem: a manifest may have thousands of invalid fields. */
+export const MAX_MESSAGE = 1000;
 
 /** A path that does not exist has no pods. Throws when it cannot be read, so that no pod is considered removed. */
 export async function readManifests(path: string, options: ManifestOptions): Promise<Manifests> {
   const files = await filesOf(path);
   const pods = new Map<string, Pod>();
-  const problems: Problem[] = files
-    .slice(MAX_FILES)
-    .map((file) => ({ file, message: `more than ${MAX_FILES} manifests` }));
+  const beyond = files.length - MAX_FILES;
+  const problems: Problem[] =
+    beyond > 0 ? [{ file: path, message: `more than ${MAX_FILES} manifests: ${beyond} are not read` }] : [];
   for (const file of files.slice(0, MAX_FILES)) {
     try {
       const pod = staticPod(options.decode(await readBounded(file)), { file, nodeName: options.nodeName });
       if (pods.has(objectKey(pod))) throw new Error(`another file has a pod named ${objectKey(pod)}`);
       pods.set(objectKey(pod), pod);
     } catch (error) {
-      if (!isMissing(error)) problems.push({ file, message: errorMessage(error) });
+      if (!isMissing(error)) problems.push({ file, message: errorMessage(error).slice(0, MAX_MESSAGE) });
     }
   }
   return { pods: [...pods.values()], problems };
@@ -65,9 +68,22 @@ async function filesOf(path: string): Promise<string[]> {
 }
 
 async function readBounded(file: string): Promise<string> {
-  const { size } = await stat(file);
-  if (size > MAX_BYTES) throw new Error(`${size} bytes; at most ${MAX_BYTES} are read`);
-  return readFile(file, 'utf8');
+  // A pipe without a writer would hold up the other files.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    if (!(await handle.stat()).isFile()) throw new Error('not a regular file');
+    const parts: Buffer[] = [];
+    let bytes = 0;
+    // One byte more than is taken: a file may grow while it is read.
+    for await (const part of handle.createReadStream({ end: MAX_BYTES, autoClose: false })) {
+      parts.push(part as Buffer);
+      bytes += (part as Buffer).length;
+    }
+    if (bytes > MAX_BYTES) throw new Error(`too large: at most ${MAX_BYTES} bytes are read`);
+    return Buffer.concat(parts).toString();
+  } finally {
+    await handle.close();
+  }
 }
 
 function isMissing(error: unknown): boolean {

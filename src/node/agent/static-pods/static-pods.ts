@@ -36,6 +36,9 @@ const EVERY_MS = 20_000;
 /** Writers take several steps. */
 const SETTLE_MS = 100;
 
+/** Problems of one log line; the others are counted. */
+const MAX_PROBLEMS = 20;
+
 export class StaticPods {
   readonly mirrors: MirrorPods;
   readonly #options: StaticPodsOptions;
@@ -83,7 +86,9 @@ export class StaticPods {
     const { path, log } = this.#options;
     try {
       const { pods, problems } = await readManifests(path, this.#options);
-      this.#report(problems.map(({ file, message }) => `${file}: ${message}`).join('; '));
+      const texts = problems.slice(0, MAX_PROBLEMS).map(({ file, message }) => `${file}: ${message}`),
+        more = problems.length - texts.length;
+      this.#report([...texts, ...(more > 0 ? [`and ${more} more`] : [])].join('; '));
       this.#replace(new Map(pods.map((pod) => [objectKey(pod), pod])));
     } catch (error) {
       log.error('error reading static pods, keeping the known ones', { path, error: errorMessage(error) });
