@@ -9,6 +9,7 @@ import { defaultPlugins } from '#scheduler/plugins/list.ts';
 import { podInfo } from '#scheduler/pod-info.ts';
 import { schedule } from '#scheduler/schedule.ts';
 import type { Snapshot } from '#scheduler/snapshot.ts';
+import { storage } from '#scheduler/testing/snapshot.ts';
 import { seededRandom } from '#stdx/random.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
@@ -117,7 +118,7 @@ function measure(nodeCount: number, kind: Kind): number {
     imageNodes: cache.imageNodes,
     namespaceLabels: () => ({}),
     defaultSelector: () => (kind.defaultSelector ? matcher : undefined),
-    volumes: { claim: () => ({ problem: '' }) },
+    volumes: storage({}),
     resourceClaims: { claim: () => undefined, hasDeviceClass: () => false },
     nominated: () => [],
   };

@@ -2,7 +2,14 @@
  * What controllers, scheduler and node agents read of volumes and claims: classes, bindings, and which volume satisfies a claim. Pure. After
  * upstream's component-helpers/storage/volume.
  */
-import type { PersistentVolume, PersistentVolumeClaim, Pod, StorageClass, Volume } from '#api/types.ts';
+import type {
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  StorageClass,
+  TopologySelectorTerm,
+  Volume,
+} from '#api/types.ts';
 import { compileLabelSelector, type Labels } from '#machinery/labels.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { compareQuantities } from '#machinery/quantity.ts';
@@ -20,6 +27,8 @@ export const SELECTED_NODE = 'volume.kubernetes.io/selected-node';
 /** On a claim: the provisioner that is asked to make a volume. */
 export const STORAGE_PROVISIONER = 'volume.kubernetes.io/storage-provisioner';
 export const BETA_STORAGE_PROVISIONER = 'volume.beta.kubernetes.io/storage-provisioner';
+/** The provisioner of classes whose volumes are made by hand. */
+export const NO_PROVISIONER = 'kubernetes.io/no-provisioner';
 const BETA_CLASS = 'volume.beta.kubernetes.io/storage-class';
 const DEFAULT_CLASS = [
   'storageclass.kubernetes.io/is-default-class',
@@ -70,6 +79,11 @@ export function isVolumeBoundToClaim(
   return name === metadata?.name && namespace === metadata?.namespace && (!uid || uid === metadata?.uid);
 }
 
+/** Volume and claim name each other, and the controller has finished. */
+export function isClaimFullyBound(claim: PersistentVolumeClaim): boolean {
+  return Boolean(claim.spec?.volumeName) && hasAnnotation(claim, BIND_COMPLETED);
+}
+
 function isBlockMode(mode: string | undefined): boolean {
   return mode === 'Block';
 }
@@ -83,7 +97,7 @@ export function offersAccessModes(claim: PersistentVolumeClaim, { spec }: Persis
 }
 
 /** Whether a node can reach the volume. */
-function isReachableFrom(
+export function isReachableFrom(
   { spec }: PersistentVolume,
   node: { readonly name: string; readonly labels: Labels },
 ): boolean {
@@ -150,6 +164,19 @@ function isCandidate(
     !modesDiffer(claim, volume) &&
     attributesClass(volume) === attributesClass(claim) &&
     !volume.metadata?.deletionTimestamp
+  );
+}
+
+/** Whether a node's labels satisfy one of a class' allowed topologies; without any, every node does. */
+export function matchesTopologies(
+  terms: readonly TopologySelectorTerm[] | undefined,
+  labels: Labels,
+): boolean {
+  if (!terms || terms.length === 0) return true;
+  return terms.some(
+    ({ matchLabelExpressions = [] }) =>
+      matchLabelExpressions.length > 0 &&
+      matchLabelExpressions.every(({ key, values }) => values.includes(labels[key] ?? '')),
   );
 }
 

@@ -25,6 +25,8 @@ export class NodeInfo {
   readonly withAffinity: Set<PodInfo>;
   readonly withRequiredAntiAffinity: Set<PodInfo>;
   #ports: HostPort[];
+  /** Claim → number of pods that use it. */
+  readonly #claims = new Map<string, number>();
   /** Cached number of pods per matcher; cleared when pods are added or removed. */
   readonly #counts = new Map<string, number>();
 
@@ -60,6 +62,7 @@ export class NodeInfo {
     addAmounts(this.requested, pod.requests);
     addAmounts(this.scoringRequested, pod.scoringRequests);
     if (pod.hostPorts.length > 0) this.#ports = [...this.#ports, ...pod.hostPorts];
+    for (const claim of pod.claims) this.#claims.set(claim, this.claimUsers(claim) + 1);
     if (
       pod.requiredAffinity.length +
         pod.requiredAntiAffinity.length +
@@ -79,6 +82,7 @@ export class NodeInfo {
     addAmounts(this.requested, pod.requests, -1);
     addAmounts(this.scoringRequested, pod.scoringRequests, -1);
     if (pod.hostPorts.length > 0) this.#ports = [...this.pods.values()].flatMap((other) => other.hostPorts);
+    for (const claim of pod.claims) this.#releaseClaim(claim);
     this.withAffinity.delete(pod);
     this.withRequiredAntiAffinity.delete(pod);
     return pod;
@@ -99,6 +103,7 @@ export class NodeInfo {
     for (const pod of this.withAffinity) copy.withAffinity.add(pod);
     for (const pod of this.withRequiredAntiAffinity) copy.withRequiredAntiAffinity.add(pod);
     copy.#ports = this.#ports;
+    for (const [claim, users] of this.#claims) copy.#claims.set(claim, users);
     return copy;
   }
 
@@ -118,6 +123,17 @@ export class NodeInfo {
     if (this.#counts.size >= MAX_COUNTS) this.#counts.clear();
     this.#counts.set(matcher.key, count);
     return count;
+  }
+
+  /** The number of pods here that use a claim; key 'namespace/name'. */
+  claimUsers(key: string): number {
+    return this.#claims.get(key) ?? 0;
+  }
+
+  #releaseClaim(key: string): void {
+    const users = this.claimUsers(key) - 1;
+    if (users > 0) this.#claims.set(key, users);
+    else this.#claims.delete(key);
   }
 
   portConflicts(wanted: readonly HostPort[]): boolean {

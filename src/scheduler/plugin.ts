@@ -6,9 +6,11 @@
  *   → score (per node) → normalize → reserve → bind
  */
 import type { Pod } from '#api/types.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { Snapshot } from './snapshot.ts';
+import type { StorageEvent } from './storage.ts';
 
 /** Why a node (or every node) is not feasible. `resolvable` false: removing pods from the node would not help (upstream's UnschedulableAndUnresolvable). */
 export interface Refusal {
@@ -34,7 +36,7 @@ export type ClusterEvent =
   | 'pod-added'
   | 'pod-updated'
   | 'pod-deleted'
-  | 'storage-changed'
+  | StorageEvent
   | 'resource-claim-changed'
   | 'device-class-changed';
 
@@ -45,6 +47,11 @@ export interface SchedulerPlugin {
   readonly weight?: number;
   /** Events after which a rejected pod is retried. Undefined: any event. */
   readonly queueingHints?: readonly ClusterEvent[];
+  /** Whether such an event concerns this pod; `object` is what changed, where that is known. Undefined: it does. */
+  isHelpedBy?(
+    pod: Pod,
+    event: { readonly kind: ClusterEvent; readonly object: KubeObject | undefined },
+  ): boolean;
   /** undefined: the pod may be queued; otherwise the message. */
   preEnqueue?(pod: Pod): string | undefined;
   /** Prepares cycle.state. A rejection ends the cycle; `nodes` restricts it to these names; 'skip' disables this plugin's filter. */

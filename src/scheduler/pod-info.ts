@@ -1,6 +1,7 @@
 /** A pod with values that plugins read often, computed once per version of the object. */
 import type { Pod, PodAffinityTerm, WeightedPodAffinityTerm } from '#api/types.ts';
 import { podHostPorts, type HostPort } from '#component-helpers/host-ports.ts';
+import { claimNamesOf } from '#component-helpers/persistent-volumes.ts';
 import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
 import { objectKey } from '#machinery/object.ts';
 import { podRequests, podScoringRequests, type Amounts } from './resources.ts';
@@ -33,6 +34,8 @@ export interface PodInfo {
   readonly requests: Amounts;
   readonly scoringRequests: Amounts;
   readonly hostPorts: readonly HostPort[];
+  /** Keys of the claims of its volumes. */
+  readonly claims: readonly string[];
   readonly requiredAffinity: readonly AffinityTerm[];
   readonly requiredAntiAffinity: readonly AffinityTerm[];
   readonly preferredAffinity: readonly AffinityTerm[];
@@ -66,6 +69,7 @@ function compute(pod: Pod): PodInfo {
     requests: podRequests(pod),
     scoringRequests: podScoringRequests(pod),
     hostPorts: podHostPorts(pod.spec),
+    claims: claimNamesOf(pod).map((name) => `${pod.metadata?.namespace}/${name}`),
     requiredAffinity: terms(affinity?.podAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     requiredAntiAffinity: terms(affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     preferredAffinity: weighted(affinity?.podAffinity?.preferredDuringSchedulingIgnoredDuringExecution),

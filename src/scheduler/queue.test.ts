@@ -33,7 +33,7 @@ describe('the scheduling queue', () => {
     queue.set(waiting);
     queue.pop();
     queue.failed(uid, new Set(['NodeResourcesFit']));
-    queue.event('storage-changed');
+    queue.event('claim-added');
     assert.equal(queue.placeOf(uid), 'unschedulable', 'an event that cannot help');
     queue.event('pod-deleted');
     assert.equal(queue.placeOf(uid), 'backoff');

@@ -10,6 +10,7 @@
  * stay gated until they change. Bounded by the number of pods in the API.
  */
 import type { Pod } from '#api/types.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { Heap, NOT_IN_HEAP, type HeapEntry } from './heap.ts';
 import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
@@ -66,7 +67,24 @@ const EVENTS: Readonly<Record<ClusterEvent, string>> = {
   'pod-added': 'AssignedPodAdd',
   'pod-updated': 'AssignedPodUpdate',
   'pod-deleted': 'AssignedPodDelete',
-  'storage-changed': 'StorageChange',
+  'claim-added': 'PersistentVolumeClaimAdd',
+  'claim-updated': 'PersistentVolumeClaimUpdate',
+  'claim-deleted': 'PersistentVolumeClaimDelete',
+  'volume-added': 'PersistentVolumeAdd',
+  'volume-updated': 'PersistentVolumeUpdate',
+  'volume-deleted': 'PersistentVolumeDelete',
+  'storage-class-added': 'StorageClassAdd',
+  'storage-class-updated': 'StorageClassUpdate',
+  'storage-class-deleted': 'StorageClassDelete',
+  'csi-node-added': 'CSINodeAdd',
+  'csi-node-updated': 'CSINodeUpdate',
+  'csi-node-deleted': 'CSINodeDelete',
+  'csi-driver-added': 'CSIDriverAdd',
+  'csi-driver-updated': 'CSIDriverUpdate',
+  'csi-driver-deleted': 'CSIDriverDelete',
+  'csi-storage-capacity-added': 'CSIStorageCapacityAdd',
+  'csi-storage-capacity-updated': 'CSIStorageCapacityUpdate',
+  'csi-storage-capacity-deleted': 'CSIStorageCapacityDelete',
   'resource-claim-changed': 'ResourceClaimChange',
   'device-class-changed': 'DeviceClassChange',
 };
@@ -86,7 +104,7 @@ export class SchedulingQueue {
   readonly #unschedulable = new Set<Entry>();
   readonly #inFlight = new Set<Entry>();
   /** Plugins whose rejection an event may resolve. */
-  readonly #wokenBy = new Map<ClusterEvent, ReadonlySet<string>>();
+  readonly #wokenBy = new Map<ClusterEvent, ReadonlyMap<string, SchedulerPlugin>>();
   #order = 0;
   #backoffTimer: Timer | undefined;
   #backoffTimerAtMs = Infinity;
@@ -180,10 +198,11 @@ export class SchedulingQueue {
       this.#wake(entry, 'ScheduleAttemptFailure');
   }
 
-  /** A cluster event: moves the pods that it may make schedulable. */
-  event(kind: ClusterEvent): void {
+  /** A cluster event: moves the pods that it may make schedulable. `object` is what changed, where plugins ask for it. */
+  event(kind: ClusterEvent, object?: KubeObject): void {
     for (const entry of this.#inFlight) entry.missed.add(kind);
-    for (const entry of this.#unschedulable) if (this.#helps(kind, entry)) this.#wake(entry, EVENTS[kind]);
+    for (const entry of this.#unschedulable)
+      if (this.#helps(kind, entry, object)) this.#wake(entry, EVENTS[kind]);
   }
 
   stop(): void {
@@ -238,17 +257,20 @@ export class SchedulingQueue {
     this.#options.onReady();
   }
 
-  #helps(kind: ClusterEvent, entry: Entry): boolean {
+  #helps(kind: ClusterEvent, entry: Entry, object?: KubeObject): boolean {
     let helped = this.#wokenBy.get(kind);
     if (!helped) {
-      helped = new Set(
+      helped = new Map(
         this.#options.plugins
           .filter((plugin) => plugin.queueingHints === undefined || plugin.queueingHints.includes(kind))
-          .map((plugin) => plugin.name),
+          .map((plugin) => [plugin.name, plugin]),
       );
       this.#wokenBy.set(kind, helped);
     }
-    for (const name of entry.refusedBy) if (helped.has(name)) return true;
+    for (const name of entry.refusedBy) {
+      const plugin = helped.get(name);
+      if (plugin && plugin.isHelpedBy?.(entry.pod, { kind, object }) !== false) return true;
+    }
     return false;
   }
 

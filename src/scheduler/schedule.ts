@@ -16,7 +16,13 @@ export interface Profile {
 }
 
 export type Decision =
-  | { readonly kind: 'fits'; readonly node: string; readonly evaluated: number; readonly feasible: number }
+  | {
+      readonly kind: 'fits';
+      readonly node: string;
+      readonly evaluated: number;
+      readonly feasible: number;
+      readonly cycle: Cycle;
+    }
   | { readonly kind: 'none'; readonly failure: Failure; readonly cycle: Cycle };
 
 export interface Failure {
@@ -61,7 +67,7 @@ export function schedule(input: ScheduleInput): Decision {
     return { kind: 'none', cycle, failure: { nodeCount, refusals: new Map(), everywhere: narrowed.refused } };
   const nominated = snapshot.byName.get(input.nominatedNode ?? '');
   if (nominated?.node && narrowed.nodes?.has(nominated.name) !== false && !refusalOn(cycle, nominated))
-    return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1 };
+    return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1, cycle };
   const { feasible, refusals } = findFeasible(cycle, { ...input, ...narrowed });
   timed('Filter', feasible.length === 0 ? 'Unschedulable' : 'Success');
   if (feasible.length === 0)
@@ -78,6 +84,7 @@ export function schedule(input: ScheduleInput): Decision {
     node: best?.name ?? '',
     evaluated: feasible.length + refusals.size,
     feasible: feasible.length,
+    cycle,
   };
 }
 

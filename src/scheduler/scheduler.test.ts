@@ -8,11 +8,14 @@ import {
   events,
   namespaces,
   nodes,
+  persistentVolumeClaims,
+  persistentVolumes,
   pods,
   priorityClasses,
   resourceClaims,
   serviceAccounts,
   services,
+  storageClasses,
 } from '#client/refs.ts';
 import { identities } from '#cmd/all-in-one/identities.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
@@ -295,5 +298,102 @@ describe('the scheduler', () => {
     await first.stop();
     await w.pod('b');
     assert.equal(await w.placed('b'), 'x');
+  });
+});
+
+describe('volumes', () => {
+  const requests = { storage: '1Gi' };
+  const using = (claimName: string): PodOptions => ({
+    spec: { volumes: [{ name: 'v', persistentVolumeClaim: { claimName } }] },
+  });
+
+  async function worldWithClass(t: TestContext, provisioner: string): Promise<World> {
+    const w = await worldFor(t);
+    await w.node('x', { labels: { zone: 'a' } });
+    await w.node('y', { labels: { zone: 'b' } });
+    await w.api.create(storageClasses, {
+      metadata: { name: 'patient' },
+      provisioner,
+      volumeBindingMode: 'WaitForFirstConsumer',
+    });
+    await w.scheduler({ backoff: { initialMs: 20, maximumMs: 50 } });
+    await w.api.create(persistentVolumeClaims, {
+      metadata: { name: 'data', namespace: NAMESPACE },
+      spec: { accessModes: ['ReadWriteOnce'], storageClassName: 'patient', resources: { requests } },
+    });
+    return w;
+  }
+  const claim = (w: World) => w.api.get(persistentVolumeClaims, { name: 'data', namespace: NAMESPACE });
+  /** Plays the volume binder. */
+  async function finishBinding(w: World, volumeName: string): Promise<void> {
+    const waiting = await claim(w);
+    const bound = await w.api.update(persistentVolumeClaims, {
+      ...waiting,
+      metadata: {
+        ...waiting.metadata,
+        annotations: { ...waiting.metadata.annotations, 'pv.kubernetes.io/bind-completed': 'yes' },
+      },
+      spec: { ...waiting.spec, volumeName },
+    });
+    await w.api.updateStatus(persistentVolumeClaims, { ...bound, status: { phase: 'Bound' } });
+  }
+  const volume = (name: string, more: object = {}) => ({
+    metadata: { name },
+    spec: {
+      capacity: requests,
+      accessModes: ['ReadWriteOnce'],
+      storageClassName: 'patient',
+      local: { path: '/mnt/disk' },
+      nodeAffinity: {
+        required: {
+          nodeSelectorTerms: [{ matchExpressions: [{ key: 'zone', operator: 'In', values: ['b'] }] }],
+        },
+      },
+      ...more,
+    },
+  });
+
+  it('a claim that waits gets a volume that its node reaches, before the pod is bound', async (t) => {
+    const w = await worldWithClass(t, 'kubernetes.io/no-provisioner');
+    await w.pod('user', using('data'));
+    assert.match(await w.refusal('user'), /2 node\(s\) didn't find available persistent volumes to bind/);
+    const made = await w.api.create(persistentVolumes, volume('disk'));
+    await w.api.updateStatus(persistentVolumes, { ...made, status: { phase: 'Available' } });
+    const taken = await until('the volume is reserved', async () => {
+      const found = await w.api.get(persistentVolumes, { name: 'disk' });
+      return found.spec?.claimRef && found;
+    });
+    assert.equal(taken.spec?.claimRef?.uid, (await claim(w)).metadata.uid);
+    assert.equal(taken.metadata.annotations?.['pv.kubernetes.io/bound-by-controller'], 'yes');
+    assert.equal((await w.read('user')).spec?.nodeName, undefined, 'not yet bound');
+    await finishBinding(w, 'disk');
+    assert.equal(await w.placed('user'), 'y');
+  });
+
+  it('a provisioner gets the chosen node; one that gives up lets the pod be scheduled again', async (t) => {
+    const w = await worldWithClass(t, 'example.org/disks');
+    await w.pod('user', { ...using('data'), spec: { ...using('data').spec, nodeSelector: { zone: 'b' } } });
+    const selected = (): Promise<string> =>
+      until('a node is selected', async () => {
+        const found = await claim(w);
+        return found.metadata.annotations?.['volume.kubernetes.io/selected-node'];
+      });
+    assert.equal(await selected(), 'y');
+    const { metadata, ...rest } = await claim(w);
+    await w.api.update(persistentVolumeClaims, { ...rest, metadata: { ...metadata, annotations: {} } });
+    assert.equal(
+      await w.eventOf('user', 'FailedScheduling'),
+      'running PreBind plugin "VolumeBinding": binding volumes: selectedNode annotation reset for PVC "data"',
+    );
+    assert.equal(await selected(), 'y', 'tried again');
+    const { uid } = (await claim(w)).metadata;
+    await w.api.create(
+      persistentVolumes,
+      volume('made', {
+        claimRef: { kind: 'PersistentVolumeClaim', namespace: NAMESPACE, name: 'data', uid },
+      }),
+    );
+    await finishBinding(w, 'made');
+    assert.equal(await w.placed('user'), 'y');
   });
 });

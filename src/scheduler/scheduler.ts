@@ -12,22 +12,17 @@ import type {
   DeviceClass,
   Namespace,
   Node,
-  PersistentVolume,
-  PersistentVolumeClaim,
   Pod,
   PodDisruptionBudget,
   ReplicaSet,
   ReplicationController,
   Service,
   StatefulSet,
-  StorageClass,
 } from '#api/types.ts';
 import {
   deviceClasses,
   namespaces,
   nodes,
-  persistentVolumeClaims,
-  persistentVolumes,
   podDisruptionBudgets,
   pods,
   replicaSets,
@@ -35,12 +30,10 @@ import {
   resourceClaims,
   services,
   statefulSets,
-  storageClasses,
 } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { LeaderElectionOptions } from '#client/leader-election.ts';
-import { matchesNodeSelectorTerms } from '#component-helpers/node-affinity.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
@@ -60,7 +53,10 @@ import { SchedulingQueue, type Backoff, type Popped } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
 import { DefaultSelectors } from './default-selectors.ts';
 import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from './resource-claims.ts';
-import type { PersistentVolumes, Snapshot } from './snapshot.ts';
+import { plannedVolumes, type PodVolumes } from './plugins/volume-binding.ts';
+import type { Snapshot } from './snapshot.ts';
+import { AssumedStorage, storageInformers, subscribeStorage, type StorageInformers } from './storage.ts';
+import { VolumeBinder, VolumeBindingError } from './volume-binder.ts';
 
 export interface SchedulerOptions extends ComponentContext {
   /** Use leader election; false: start scheduling at once (then run a single instance only). */
@@ -85,7 +81,7 @@ export function createScheduler(options: SchedulerOptions): Component {
   return new Scheduler(options);
 }
 
-interface Informers {
+interface Informers extends StorageInformers {
   readonly pods: Informer<Pod>;
   readonly nodes: Informer<Node>;
   readonly namespaces: Informer<Namespace>;
@@ -93,12 +89,16 @@ interface Informers {
   readonly replicaSets: Informer<ReplicaSet>;
   readonly replicationControllers: Informer<ReplicationController>;
   readonly statefulSets: Informer<StatefulSet>;
-  readonly claims: Informer<PersistentVolumeClaim>;
-  readonly volumes: Informer<PersistentVolume>;
-  readonly classes: Informer<StorageClass>;
   readonly budgets: Informer<PodDisruptionBudget>;
   readonly resourceClaims: Informer<ResourceClaim>;
   readonly deviceClasses: Informer<DeviceClass>;
+}
+
+interface PodBinding {
+  readonly node: string;
+  readonly profile: Profile;
+  /** Called with the result of the attempt. */
+  readonly bound: (isBound: boolean) => void;
 }
 
 class Scheduler implements Component {
@@ -116,6 +116,10 @@ class Scheduler implements Component {
   #informers: Informers | undefined;
   #defaultSelectors: DefaultSelectors | undefined;
   #snapshot: Snapshot | undefined;
+  #volumeBinder: VolumeBinder | undefined;
+  /** Pods whose volumes are being bound: bounded by the pods in the API, and no write slots, because a provisioner may take minutes. */
+  readonly #bindingVolumes = new Set<Promise<void>>();
+  #leadership = new AbortController();
   #leading = false;
   #looping = false;
   #startIndex = 0;
@@ -183,16 +187,26 @@ class Scheduler implements Component {
       replicaSets: api.informer(replicaSets),
       replicationControllers: api.informer(replicationControllers),
       statefulSets: api.informer(statefulSets),
-      claims: api.informer(persistentVolumeClaims),
-      volumes: api.informer(persistentVolumes),
-      classes: api.informer(storageClasses),
+      ...storageInformers(api),
       budgets: api.informer(podDisruptionBudgets),
       resourceClaims: api.informer(resourceClaims),
       deviceClasses: api.informer(deviceClasses),
     };
     this.#informers = informers;
     this.#defaultSelectors = new DefaultSelectors(informers);
-    this.#snapshot = this.#liveSnapshot(informers, this.#defaultSelectors);
+    const assumed = new AssumedStorage(informers);
+    this.#volumeBinder = new VolumeBinder({
+      api,
+      clock: this.#options.clock,
+      informers,
+      pods: informers.pods,
+      assumed,
+      labelsOf: (node) => {
+        const info = this.#cache.byName.get(node);
+        return info?.node && info.labels;
+      },
+    });
+    this.#snapshot = this.#liveSnapshot({ informers, assumed, selectors: this.#defaultSelectors });
     this.#subscribe(informers);
     await Promise.all(
       Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)),
@@ -201,10 +215,13 @@ class Scheduler implements Component {
 
   async #lead(signal: AbortSignal): Promise<void> {
     this.#leading = true;
+    this.#leadership = new AbortController();
     this.#kick();
     if (!signal.aborted)
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     this.#leading = false;
+    this.#leadership.abort(new Error('the scheduler leads no more'));
+    await Promise.allSettled(this.#bindingVolumes);
     await Promise.allSettled(this.#writing);
   }
 
@@ -234,9 +251,10 @@ class Scheduler implements Component {
         updated: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
         deleted: (service) => this.#defaultSelectors?.forget(service.metadata?.namespace ?? ''),
       }),
-      informers.claims.subscribe(this.#forward('storage-changed')),
-      informers.volumes.subscribe(this.#forward('storage-changed')),
-      informers.classes.subscribe(this.#forward('storage-changed')),
+      ...subscribeStorage(informers, (event, object) => {
+        this.#queue.event(event, object);
+        this.#volumeBinder?.changed();
+      }),
       informers.resourceClaims.subscribe(this.#forward('resource-claim-changed')),
       informers.deviceClasses.subscribe(this.#forward('device-class-changed')),
     );
@@ -342,7 +360,10 @@ class Scheduler implements Component {
         const seconds = (this.#options.clock.now() - readyAtMs) / 1000;
         if (isBound) this.#metrics.scheduled({ attempts, seconds });
       };
-      return this.#track(this.#bind(info, { node: decision.node, profile, bound }));
+      const volumes = plannedVolumes(decision.cycle, decision.node);
+      const binding = { node: decision.node, profile, bound };
+      if (!volumes) return this.#track(this.#bind(info, binding));
+      return this.#bindVolumes(info, { ...binding, volumes });
     }
     attempt.ended('unschedulable');
     this.#track(this.#refused(info, { decision, profile }));
@@ -360,19 +381,40 @@ class Scheduler implements Component {
     this.#writing.add(tracked);
   }
 
-  async #bind(
+  #bindVolumes(info: PodInfo, { volumes, ...binding }: PodBinding & { readonly volumes: PodVolumes }): void {
+    const binder = this.#volumeBinder!;
+    const assumed = binder.assume(volumes, binding.node);
+    const work: Promise<void> = binder
+      .bind({ ...assumed, pod: info.pod, node: binding.node }, this.#leadership.signal)
+      .finally(() => binder.forget(assumed))
+      .then(
+        () => this.#track(this.#bind(info, binding)),
+        (error: unknown) => this.#track(this.#volumesFailed(info, { ...binding, error })),
+      )
+      .finally(() => this.#bindingVolumes.delete(work));
+    this.#bindingVolumes.add(work);
+  }
+
+  async #volumesFailed(
     info: PodInfo,
-    {
-      node,
-      profile,
-      bound,
-    }: {
-      readonly node: string;
-      readonly profile: Profile;
-      /** Called with the result of the attempt. */
-      readonly bound: (isBound: boolean) => void;
-    },
+    { profile, bound, error }: PodBinding & { readonly error: unknown },
   ): Promise<void> {
+    bound(false);
+    this.#cache.forget(info.uid);
+    this.#queue.event('pod-deleted');
+    this.#queue.failed(info.uid, new Set());
+    if (!(error instanceof VolumeBindingError)) return;
+    const { message } = error;
+    this.#recorder(profile).event(info.pod, {
+      type: 'Warning',
+      reason: 'FailedScheduling',
+      action: 'Scheduling',
+      message,
+    });
+    await this.#setUnscheduled(info.pod, { message, nominatedNodeName: undefined, reason: 'SchedulerError' });
+  }
+
+  async #bind(info: PodInfo, { node, profile, bound }: PodBinding): Promise<void> {
     const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
     let reserved: readonly ResourceClaim[] = [];
     try {
@@ -537,7 +579,12 @@ class Scheduler implements Component {
     {
       message,
       nominatedNodeName,
-    }: { readonly message: string; readonly nominatedNodeName: string | undefined },
+      reason = 'Unschedulable',
+    }: {
+      readonly message: string;
+      readonly nominatedNodeName: string | undefined;
+      readonly reason?: 'Unschedulable' | 'SchedulerError';
+    },
   ): Promise<void> {
     const current = (this.#informers?.pods.get(objectKey(pod)) ?? pod).status;
     const before = current?.conditions?.find((condition) => condition.type === 'PodScheduled');
@@ -546,14 +593,14 @@ class Scheduler implements Component {
     if (
       sameNomination &&
       before?.status === 'False' &&
-      before.reason === 'Unschedulable' &&
+      before.reason === reason &&
       before.message === message
     )
       return;
     const condition = {
       type: 'PodScheduled',
       status: 'False',
-      reason: 'Unschedulable',
+      reason,
       message,
       observedGeneration: pod.metadata?.generation,
       lastTransitionTime: before?.status === 'False' ? before.lastTransitionTime : this.#nowText(),
@@ -589,7 +636,15 @@ class Scheduler implements Component {
   }
 
   /** Reads the live cache at each attempt, so one object serves all attempts. */
-  #liveSnapshot(informers: Informers, selectors: DefaultSelectors): Snapshot {
+  #liveSnapshot({
+    informers,
+    assumed,
+    selectors,
+  }: {
+    readonly informers: Informers;
+    readonly assumed: AssumedStorage;
+    readonly selectors: DefaultSelectors;
+  }): Snapshot {
     const cache = this.#cache;
     return {
       get nodes() {
@@ -601,7 +656,7 @@ class Scheduler implements Component {
       imageNodes: cache.imageNodes,
       namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
       defaultSelector: (pod) => selectors.of(pod),
-      volumes: volumesFrom(informers),
+      volumes: assumed,
       resourceClaims: claimsFrom(informers),
       nominated: (node) => this.#nominator.on(node),
     };
@@ -650,23 +705,5 @@ function claimsFrom({ resourceClaims, deviceClasses }: Informers): ResourceClaim
   return {
     claim: (namespace, name) => resourceClaims.get(`${namespace}/${name}`),
     hasDeviceClass: (name) => deviceClasses.get(name) !== undefined,
-  };
-}
-
-function volumesFrom(informers: Informers): PersistentVolumes {
-  return {
-    claim(namespace, name) {
-      const claim = informers.claims.get(`${namespace}/${name}`);
-      if (!claim) return { problem: `persistentvolumeclaim "${name}" not found` };
-      if (claim.metadata?.deletionTimestamp)
-        return { problem: `persistentvolumeclaim "${name}" is being deleted` };
-      const volumeName = claim.spec?.volumeName;
-      if (!volumeName || claim.status?.phase !== 'Bound')
-        return { problem: 'pod has unbound immediate PersistentVolumeClaims' };
-      const volume = informers.volumes.get(volumeName);
-      if (!volume) return { problem: `persistentvolume "${volumeName}" not found` };
-      const terms = volume.spec?.nodeAffinity?.required?.nodeSelectorTerms;
-      return { nodeFits: (node) => !terms || matchesNodeSelectorTerms(terms, node) };
-    },
   };
 }

@@ -5,16 +5,7 @@
 import type { NodeInfo } from './node-info.ts';
 import type { NamespaceLabels, PodInfo, PodMatcher } from './pod-info.ts';
 import type { ResourceClaims } from './resource-claims.ts';
-
-export interface PersistentVolumes {
-  /** Whether a pod's claim is bound to a volume, and on which nodes that volume can be used; otherwise why not. */
-  claim(
-    namespace: string,
-    name: string,
-  ):
-    | { readonly nodeFits: (node: Pick<NodeInfo, 'name' | 'labels'>) => boolean }
-    | { readonly problem: string };
-}
+import type { StorageObjects } from './storage.ts';
 
 export interface Snapshot {
   /** Only nodes that exist in the API, in zone-interleaved order. */
@@ -29,7 +20,7 @@ export interface Snapshot {
   readonly namespaceLabels: NamespaceLabels;
   /** The default selector for topology spread: the pods of the same Services and the same controller; undefined: there are none. */
   readonly defaultSelector: (pod: PodInfo) => PodMatcher | undefined;
-  readonly volumes: PersistentVolumes;
+  readonly volumes: StorageObjects;
   readonly resourceClaims: ResourceClaims;
   /** Pods nominated to this node that are not bound yet. */
   readonly nominated: (node: string) => readonly PodInfo[];

@@ -12,7 +12,6 @@ import { nodeResourcesBalancedAllocation } from './node-resources-balanced-alloc
 import { nodeUnschedulable } from './node-unschedulable.ts';
 import { podTopologySpread } from './pod-topology-spread.ts';
 import { taintToleration } from './taint-toleration.ts';
-import { volumeBinding } from './volume-binding.ts';
 
 /** The selected node when only this plugin runs, otherwise why no node is feasible. */
 function outcome(plugin: SchedulerPlugin, incoming: Pod, options: WorldOptions): string {
@@ -78,17 +77,4 @@ test('TaintToleration filters by NoSchedule taints and prefers nodes without Pre
   });
   assert.equal(outcome(taintToleration, pod('p'), taint('NoSchedule')), 'y');
   assert.equal(outcome(taintToleration, pod('p'), taint('PreferNoSchedule')), 'y');
-});
-
-test("VolumeBinding waits for the claim and follows its volume's node affinity", () => {
-  const incoming = pod('p', {
-    spec: { volumes: [{ name: 'v', persistentVolumeClaim: { claimName: 'c' } }] },
-  });
-  const nodes = [node('x'), node('y')];
-  assert.equal(
-    outcome(volumeBinding, incoming, { nodes }),
-    '0/2 nodes are available: persistentvolumeclaim "c" not found.',
-  );
-  const volumes = { claim: () => ({ nodeFits: ({ name }: { readonly name: string }) => name === 'y' }) };
-  assert.equal(outcome(volumeBinding, incoming, { nodes, volumes }), 'y');
 });

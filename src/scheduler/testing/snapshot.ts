@@ -1,8 +1,20 @@
 /** Small clusters for scheduler tests: nodes, their pods, and a snapshot of both. */
-import type { Node, Pod, PodSpec } from '#api/types.ts';
+import type {
+  CSIDriver,
+  CSINode,
+  CSIStorageCapacity,
+  Node,
+  PersistentVolume,
+  PersistentVolumeClaim,
+  Pod,
+  PodSpec,
+  StorageClass,
+} from '#api/types.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import { SchedulerCache } from '../cache.ts';
 import { podInfo, type PodInfo } from '../pod-info.ts';
 import type { Snapshot } from '../snapshot.ts';
+import type { StorageObjects } from '../storage.ts';
 
 let uids = 0;
 
@@ -61,6 +73,30 @@ export function pod(name: string, options: PodOptions = {}): Pod {
   };
 }
 
+interface StorageOptions {
+  readonly claims?: readonly PersistentVolumeClaim[];
+  readonly volumes?: readonly PersistentVolume[];
+  readonly classes?: readonly StorageClass[];
+  readonly csiNodes?: readonly CSINode[];
+  readonly csiDrivers?: readonly CSIDriver[];
+  readonly capacities?: readonly CSIStorageCapacity[];
+}
+
+export function storage(options: StorageOptions): StorageObjects {
+  const named = <T extends KubeObject>(list: readonly T[] = [], name: string): T | undefined =>
+    list.find(({ metadata }) => metadata?.name === name);
+  return {
+    claim: (_namespace, name) => named(options.claims, name),
+    volume: (name) => named(options.volumes, name),
+    volumesOfClass: (name) =>
+      (options.volumes ?? []).filter(({ spec }) => (spec?.storageClassName ?? '') === name),
+    storageClass: (name) => named(options.classes, name),
+    csiNode: (name) => named(options.csiNodes, name),
+    csiDriver: (name) => named(options.csiDrivers, name),
+    capacities: () => options.capacities ?? [],
+  };
+}
+
 interface World {
   readonly cache: SchedulerCache;
   readonly snapshot: Snapshot;
@@ -91,9 +127,7 @@ export function world(options: WorldOptions): World {
     defaultSelector: options.defaultSelector ?? (() => undefined),
     nominated: options.nominated ?? (() => []),
     resourceClaims: options.resourceClaims ?? { claim: () => undefined, hasDeviceClass: () => false },
-    volumes: options.volumes ?? {
-      claim: (_namespace, name) => ({ problem: `persistentvolumeclaim "${name}" not found` }),
-    },
+    volumes: options.volumes ?? storage({}),
   };
   return { cache, snapshot };
 }
