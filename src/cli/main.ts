@@ -19,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   reset: () => import('./reset.ts'),
   etcd: () => import('./etcd.ts'),
   store: () => import('./store.ts'),
+  backup: () => import('./backup.ts'),
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),
   access: () => import('./access.ts'),

@@ -89,7 +89,7 @@ export function createPathRouter(options: PathOptions): PathHandler {
 }
 
 /** Routes, unlike the plain handlers beside them, accept one method, and HEAD is not GET. */
-function requireGet(method: string): void {
+export function requireGet(method: string): void {
   if (method !== 'GET') throw statusErrors.pathMethodNotAllowed();
 }
 

@@ -128,6 +128,16 @@ export function canonicalAt(key: string, json: Buffer): Buffer {
   return codec.decode(codec.encode(json));
 }
 
+/** From the server's JSON to upstream's encoding. */
+export function encodeAt(key: string, json: Buffer): Buffer {
+  return codecAt(key).encode(json);
+}
+
+/** From upstream's encoding to the server's JSON. Throws a StoredFormError. */
+export function decodeAt(key: string, stored: Buffer): Buffer {
+  return codecAt(key).decode(stored);
+}
+
 function decoded(stored: StoredValue): StoredValue {
   if (stored.unreadable !== undefined) return stored;
   try {

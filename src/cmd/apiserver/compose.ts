@@ -31,6 +31,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
 import type { Store } from '#storage/store.ts';
+import { BACKUP_PATH, backupPath } from '../backup/endpoint.ts';
 import { addonPolicy } from './addon-policy.ts';
 import { ROOT } from './flags/etcd.ts';
 import type { ApiServerSettings } from './settings.ts';
@@ -174,7 +175,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     connect: streams,
     healthChecks: [...(encryption?.healthChecks ?? []), ...(options.healthChecks ?? [])],
     ...(encryption ? { metrics: [() => encryption.metrics()] } : {}),
-    ...(logins ? { extraPaths: logins.paths } : {}),
+    extraPaths: { ...logins?.paths, [BACKUP_PATH]: backupPath(store) },
     bootstrap: async (internal) => {
       await Promise.all([
         bootstrapPolicy(internal, {

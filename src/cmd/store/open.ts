@@ -13,13 +13,13 @@ import type { Side } from './copy.ts';
 
 /** As `capstan apiserver` has them. */
 export interface StoreFlags {
-  readonly dataDir?: string;
+  readonly dataDir?: string | undefined;
   readonly etcdServers?: readonly string[];
   readonly etcdPrefix?: string;
   readonly etcdCafile?: string;
   readonly etcdCertfile?: string;
   readonly etcdKeyfile?: string;
-  readonly encryptionProviderConfig?: string;
+  readonly encryptionProviderConfig?: string | undefined;
 }
 
 export interface OpenedSide extends Side {

@@ -1,0 +1,150 @@
+/** The backups of a location, with what is noted beside each: NAME.json has its manifest's summary and the drill's result. A backup without a note counts too. */
+import { errorMessage } from '#stdx/log.ts';
+import { BackupError } from './errors.ts';
+import { parseBackupName, type Manifest, type ParsedName } from './format.ts';
+import { expired, type RetentionPolicy } from './retention.ts';
+import type { BackupTarget } from './targets/target.ts';
+
+interface DrillResult {
+  readonly passed: boolean;
+  readonly time: string;
+  readonly seconds: number;
+  readonly objects: number;
+  /** Why it failed. */
+  readonly problem?: string;
+}
+
+export interface BackupNote {
+  readonly time: string;
+  readonly revision: number;
+  readonly cluster: string;
+  readonly objects: number;
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly capstanVersion: string;
+  readonly kubernetesVersion: string;
+  readonly drill?: DrillResult;
+}
+
+export interface Backup extends ParsedName {
+  readonly bytes: number;
+  readonly note?: BackupNote;
+}
+
+const MAX_NOTE_CHARS = 64 * 1024;
+/** Notes that are read at once. */
+const READING = 16;
+
+export function noteName(name: string): string {
+  return `${name}.json`;
+}
+
+/** Newest first; of one cluster where `cluster` (8 digits) is given. */
+export async function listBackups(target: BackupTarget, cluster?: string): Promise<readonly Backup[]> {
+  const files = await target.list();
+  const noted = new Set(files.map(({ name }) => name));
+  const backups = files
+    .flatMap(({ name, bytes }) => {
+      const parsed = parseBackupName(name);
+      return parsed && (cluster === undefined || parsed.cluster === cluster) ? [{ ...parsed, bytes }] : [];
+    })
+    .toSorted((a, b) => b.timeMs - a.timeMs || b.revision - a.revision);
+  const result: Backup[] = [];
+  for (let at = 0; at < backups.length; at += READING)
+    result.push(
+      ...(await Promise.all(
+        backups.slice(at, at + READING).map(async (one) => {
+          const note = noted.has(noteName(one.name)) ? await readNote(target, one.name) : undefined;
+          return note ? { ...one, note } : one;
+        }),
+      )),
+    );
+  return result;
+}
+
+/** Undefined where it is absent or damaged: it is a convenience, the backup holds the truth. */
+async function readNote(target: BackupTarget, name: string): Promise<BackupNote | undefined> {
+  const text = await target.readText(noteName(name));
+  if (text === undefined || text.length > MAX_NOTE_CHARS) return undefined;
+  try {
+    const note = JSON.parse(text) as BackupNote;
+    return typeof note.objects === 'number' && typeof note.sha256 === 'string' ? note : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export async function writeNote(target: BackupTarget, name: string, note: BackupNote): Promise<void> {
+  await target.writeText(noteName(name), `${JSON.stringify(note, null, 2)}\n`);
+}
+
+export function noteOf(
+  manifest: Manifest,
+  { bytes, seconds, drill }: Pick<BackupNote, 'bytes' | 'seconds' | 'drill'>,
+): BackupNote {
+  const { time, revision, cluster, objects, sha256, capstanVersion, kubernetesVersion } = manifest;
+  return {
+    time,
+    revision,
+    cluster,
+    objects,
+    sha256,
+    bytes,
+    seconds,
+    capstanVersion,
+    kubernetesVersion,
+    ...(drill && { drill }),
+  };
+}
+
+/** 'latest' is the newest whose drill passed, else the newest. Rejects with BackupError 'missing'. */
+export async function findBackup(target: BackupTarget, name: string): Promise<Backup> {
+  const backups = await listBackups(target);
+  const found =
+    name === 'latest'
+      ? (backups.find(({ note }) => note?.drill?.passed) ?? backups[0])
+      : backups.find((one) => one.name === name);
+  if (found) return found;
+  throw new BackupError(
+    'missing',
+    name === 'latest'
+      ? `there is no backup in ${target.location}`
+      : `there is no backup ${name} in ${target.location}`,
+  );
+}
+
+interface Pruned {
+  readonly removed: readonly string[];
+  readonly problems: readonly string[];
+}
+
+/** The note goes last, so that a backup without one is not left behind as proven by nothing. */
+export async function pruneBackups(
+  target: BackupTarget,
+  options: {
+    readonly cluster: string | undefined;
+    readonly nowMs: number;
+    readonly policy: RetentionPolicy;
+    readonly dryRun?: boolean | undefined;
+  },
+): Promise<Pruned> {
+  const backups = (await listBackups(target, options.cluster)).map(({ name, timeMs, note }) => ({
+    name,
+    timeMs,
+    proven: note?.drill?.passed === true,
+  }));
+  const names = expired(backups, options);
+  const [removed, problems]: [string[], string[]] = [[], []];
+  for (const name of names)
+    try {
+      if (!options.dryRun) {
+        await target.remove(name);
+        await target.remove(noteName(name));
+      }
+      removed.push(name);
+    } catch (error) {
+      problems.push(`${name}: ${errorMessage(error)}`);
+    }
+  return { removed, problems };
+}

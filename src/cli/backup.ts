@@ -1,0 +1,110 @@
+/** `capstan backup …`: copies of a whole cluster that are proven to open, and the way back from them. */
+import { Option, type Command } from 'commander';
+import { parseDurationMs } from '#cmd/flags/values.ts';
+import type { CreateFlags } from '#cmd/backup/create.ts';
+import type { InspectFlags, PruneFlags } from '#cmd/backup/inspect.ts';
+import { action, dataDirOption, list, print } from './context.ts';
+import { rootfsOption } from './machine-options.ts';
+
+type Named<T> = T & { readonly name: string };
+
+export function register(program: Command): void {
+  const backup = program
+    .command('backup')
+    .description('copies of a whole cluster, encrypted, each proven to open; and the way back from them');
+  withSource(subcommand(backup, 'create', 'make a backup now; the cluster may run'))
+    .addOption(recipientsOption())
+    .action(
+      action(async (flags: CreateFlags) => {
+        await (await import('#cmd/backup/create.ts')).createBackup(flags, print);
+      }),
+    );
+  subcommand(backup, 'list', 'show the backups of a location, newest first').action(
+    action(async (flags: InspectFlags) => (await inspect()).showBackups(flags, print)),
+  );
+  withKeys(subcommand(backup, 'show', 'show what is in a backup'))
+    .argument('<name>', 'its name, or latest')
+    .option('--objects', 'every object')
+    .action(
+      action(async (name: string, flags: Named<InspectFlags> & { readonly objects?: boolean }) =>
+        (await inspect()).showBackup({ ...flags, name }, print),
+      ),
+    );
+  withKeys(subcommand(backup, 'verify', 'decrypt a backup, decode every object and compare the digests'))
+    .argument('<name>', 'its name, or latest')
+    .action(
+      action(async (name: string, flags: Named<InspectFlags>) =>
+        (await inspect()).verifyBackup({ ...flags, name }, print),
+      ),
+    );
+  withRetention(subcommand(backup, 'prune', 'remove what is older than the policy keeps'))
+    .option('--dry-run', 'only say what would be removed')
+    .action(action(async (flags: PruneFlags) => (await inspect()).pruneOld(flags, print)));
+}
+
+function inspect(): Promise<typeof import('#cmd/backup/inspect.ts')> {
+  return import('#cmd/backup/inspect.ts');
+}
+
+/** With the options of a location. */
+function subcommand(parent: Command, name: string, description: string): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .addOption(dataDirOption())
+    .addOption(rootfsOption())
+    .option(
+      '--location <place>',
+      'where backups are: a directory, or s3://BUCKET/PREFIX (default: DIR/backups)',
+    )
+    .option('--s3-endpoint <url>', 'the S3 server (default: $AWS_ENDPOINT_URL_S3, else that of AWS)')
+    .option('--s3-region <region>', 'its region (default: $AWS_REGION, else us-east-1)')
+    .option(
+      '--s3-credentials-file <file>',
+      "credentials as `aws configure` writes them (default: AWS's variables)",
+    )
+    .option('--json', 'print JSON');
+}
+
+function withKeys(command: Command): Command {
+  return command.option(
+    '--identity-file <file>',
+    'key of age that opens the backup (default: PKI/backup-identity.txt)',
+  );
+}
+
+function recipientsOption(): Option {
+  return new Option(
+    '--recipients-file <file>',
+    "who may open it, a line a recipient of age (default: the cluster's own key, PKI/backup-identity.txt)",
+  );
+}
+
+function withSource(command: Command): Command {
+  return command
+    .option('--kubeconfig <file>', "an administrator's, to read from its API server")
+    .addOption(
+      new Option('--etcd-servers <urls>', 'read from this etcd, without an API server').argParser(
+        (text: string) => list(text),
+      ),
+    )
+    .option('--etcd-prefix <prefix>', 'prefix of all keys in etcd (default: /registry)')
+    .option('--etcd-cafile <file>', 'certificate authority of the etcd servers')
+    .option('--etcd-certfile <file>', 'client certificate for etcd')
+    .option('--etcd-keyfile <file>', 'private key of --etcd-certfile')
+    .option(
+      '--encryption-provider-config <file>',
+      'keys of objects that are encrypted at rest, where no API server is asked; goes into the backup',
+    );
+}
+
+function withRetention(command: Command): Command {
+  const keep = (name: string, help: string): Option =>
+    new Option(`--keep-${name} <duration>`, help).argParser((text: string) =>
+      parseDurationMs(`--keep-${name}`, text),
+    );
+  return command
+    .addOption(keep('all', 'keep each one so long (default: 24h)'))
+    .addOption(keep('hourly', 'keep one an hour so long (default: 168h)'))
+    .addOption(keep('daily', 'keep one a day so long (default: 2160h)'));
+}

@@ -1,0 +1,56 @@
+/** `capstan backup create`: one backup now, of a cluster that runs or is off. */
+import { makeBackup } from '#backup/make.ts';
+import type { BackupFile } from '#backup/format.ts';
+import type { MadeBackup } from '#backup/make.ts';
+import { encode, VERSIONS } from './codec.ts';
+import { collectFiles } from './files.ts';
+import { recipientsFor, type KeyFlags } from './keys.ts';
+import { findPlace, type PlaceFlags } from './place.ts';
+import { openSource, type SourceFlags } from './source.ts';
+import { openTarget, type TargetFlags } from './target.ts';
+import { countText, explained, sizeText, type Say } from './words.ts';
+
+export interface CreateFlags extends PlaceFlags, TargetFlags, KeyFlags, Omit<SourceFlags, keyof PlaceFlags> {
+  readonly json?: boolean | undefined;
+}
+
+export async function createBackup(flags: CreateFlags, say: Say): Promise<MadeBackup> {
+  return explained(async () => {
+    const place = findPlace(flags);
+    const target = await openTarget(flags, place.location);
+    const source = await openSource(flags, place);
+    try {
+      const recipients = await recipientsFor(flags, place.pkiDir);
+      const files = collectFiles(place.roots);
+      await target.tidy();
+      const made = await makeBackup({
+        snapshot: () => source.snapshot(),
+        encode,
+        files,
+        recipients,
+        target,
+        versions: VERSIONS,
+      });
+      show(made, { flags, files, location: target.location, say });
+      return made;
+    } finally {
+      await source.close();
+    }
+  });
+}
+
+interface Shown {
+  readonly flags: CreateFlags;
+  readonly files: readonly BackupFile[];
+  readonly location: string;
+  readonly say: Say;
+}
+
+function show({ name, manifest, note }: MadeBackup, { flags, files, location, say }: Shown): void {
+  if (flags.json) return say(JSON.stringify({ name, location, ...note }));
+  const { objects, resources, revision } = manifest;
+  say(
+    `revision ${revision}: ${countText(objects)} objects of ${Object.keys(resources).length} resources, ${files.length} files`,
+  );
+  say(`${name}  ${sizeText(note.bytes)}  ${note.seconds.toFixed(1)} s  in ${location}`);
+}

@@ -1,0 +1,80 @@
+/**
+ * Where the objects of a backup come from: the API server that runs, the store of a data directory that is off, or an etcd. All give the same snapshot.
+ *
+ *   --etcd-servers ─► etcd itself     a process holds the directory, or --kubeconfig ─► GET /capstan/backup     else ─► DIR/store
+ */
+import { existsSync, mkdirSync } from 'node:fs';
+import { BackupError } from '#backup/errors.ts';
+import { decodeSnapshot, takeSnapshot, type Snapshot } from '#backup/snapshot.ts';
+import { createKubeconfigTransport } from '#client/kubeconfig.ts';
+import { runningPid } from '#deploy/daemon.ts';
+import { UserError } from '#deploy/data-dir.ts';
+import { createLogger } from '#stdx/log.ts';
+import { acquireProcessLock } from '#stdx/process-lock.ts';
+import { openEmbedded, openEtcd, type StoreFlags } from '../store/open.ts';
+import { BACKUP_PATH } from './endpoint.ts';
+import type { Place } from './place.ts';
+
+interface Source {
+  /** 'the API server', for messages. */
+  readonly name: string;
+  /** A new one at each call. */
+  snapshot(): Promise<Snapshot>;
+  close(): Promise<void>;
+}
+
+export type SourceFlags = Omit<StoreFlags, 'dataDir'> & { readonly kubeconfig?: string | undefined };
+
+/** Throws a UserError. */
+export async function openSource(flags: SourceFlags, place: Place): Promise<Source> {
+  const log = createLogger({ level: 'warn' });
+  if (flags.etcdServers) {
+    const side = await openEtcd({ flags, log });
+    return { name: side.name, snapshot: () => takeSnapshot(side.store), close: () => side.close() };
+  }
+  const { dir } = place;
+  if (!dir || flags.kubeconfig !== undefined || runningPid(dir) !== undefined)
+    return apiServer(place.kubeconfig);
+  if (!existsSync(dir.path)) throw new UserError(`There is no cluster in ${dir.path}.`);
+  mkdirSync(dir.run, { recursive: true, mode: 0o700 });
+  const lock = acquireProcessLock(dir.lock);
+  try {
+    const side = await openEmbedded(dir.store, { flags, log, mayCreate: false });
+    return {
+      name: side.name,
+      snapshot: () => takeSnapshot(side.store),
+      async close() {
+        await side.close();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function apiServer(kubeconfig: string): Source {
+  const transport = createKubeconfigTransport({ path: kubeconfig });
+  return {
+    name: `the API server of ${kubeconfig}`,
+    async snapshot() {
+      const response = await transport.request({ method: 'GET', path: BACKUP_PATH });
+      if (response.status !== 200) {
+        const text = (await response.bytes()).toString();
+        throw new BackupError('refused', `the API server answered ${response.status}: ${messageOf(text)}`);
+      }
+      return decodeSnapshot(response.stream());
+    },
+    close: () => transport.close(),
+  };
+}
+
+/** Of a Status. */
+function messageOf(text: string): string {
+  try {
+    return (JSON.parse(text) as { message?: string }).message ?? text;
+  } catch {
+    return text.slice(0, 200);
+  }
+}
