@@ -3,7 +3,7 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { errorMessage } from '#stdx/log.ts';
@@ -30,17 +30,26 @@ interface FindOptions {
   readonly given?: string | undefined;
   /** Directory of a fetched etcd. */
   readonly kept: string;
+  /** Where it is not found, or is older than recommended. */
   readonly mayFetch: boolean;
+  /** Directories that are searched. Default: PATH and the system's. */
+  readonly places?: readonly string[] | undefined;
   readonly print?: ((line: string) => void) | undefined;
 }
 
 /** Throws a UserError that explains how to get one. */
-export async function findEtcd({ given, kept, mayFetch, print }: FindOptions): Promise<FoundEtcd> {
+export async function findEtcd({
+  given,
+  kept,
+  mayFetch,
+  places = [...(process.env['PATH'] ?? '').split(delimiter), ...SYSTEM_PLACES],
+  print,
+}: FindOptions): Promise<FoundEtcd> {
   if (given !== undefined) return described(given, '--etcd-binary');
   const fetched = join(kept, 'etcd', 'usr/bin/etcd');
-  const places = [...(process.env['PATH'] ?? '').split(delimiter), ...SYSTEM_PLACES];
   const program = [fetched, ...places.map((place) => join(place, 'etcd'))].find((path) => existsSync(path));
-  if (program) return described(program, program);
+  const found = program === undefined ? undefined : await described(program, program);
+  if (found && (found.remark === undefined || !mayFetch)) return found;
   if (!mayFetch)
     throw new UserError(
       'etcd was not found: install it (Debian: apt-get install --no-install-recommends etcd-server), name it with --etcd-binary FILE, or let it be fetched as a package of Debian into a directory of its own with --fetch-etcd.',
@@ -73,13 +82,15 @@ async function described(program: string, what: string): Promise<FoundEtcd> {
   };
 }
 
-/** Nothing of the system's package lists, cache or files is touched. */
+/** Nothing of the system's package lists, cache or files is touched. Killed at any point, it begins anew. */
 async function fetchEtcd(dir: string): Promise<void> {
   if (!existsSync(KEYRING))
     throw new UserError(
       `etcd cannot be fetched: ${KEYRING} is missing, so this is no Debian; name an etcd with --etcd-binary FILE.`,
     );
   const lists = join(dir, 'apt');
+  const unpacked = join(dir, 'unpacked');
+  for (const old of [lists, unpacked]) await rm(old, { recursive: true, force: true });
   for (const made of ['lists/partial', 'archives/partial'])
     await mkdir(join(lists, made), { recursive: true });
   const sources = join(lists, 'sources.list');
@@ -96,7 +107,10 @@ async function fetchEtcd(dir: string): Promise<void> {
     await run('apt-get', [...settings, 'download', 'etcd-server'], { cwd: lists, timeout: FETCH_TIMEOUT_MS });
     const archive = (await readdir(lists)).find((name) => name.endsWith('.deb'));
     if (archive === undefined) throw new Error('apt-get brought no package');
-    await run('dpkg', ['-x', join(lists, archive), dir], { timeout: FETCH_TIMEOUT_MS });
+    await run('dpkg', ['-x', join(lists, archive), unpacked], { timeout: FETCH_TIMEOUT_MS });
+    await rm(join(dir, 'usr'), { recursive: true, force: true });
+    await rename(join(unpacked, 'usr'), join(dir, 'usr'));
+    for (const done of [lists, unpacked]) await rm(done, { recursive: true, force: true });
   } catch (error) {
     throw new UserError(
       `etcd could not be fetched: ${errorMessage(error)}. Install it by hand, or name it with --etcd-binary FILE.`,
