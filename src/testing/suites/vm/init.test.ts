@@ -149,13 +149,14 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
     assert.equal(await endedGracefully(), before + 1);
   });
 
-  for (const cut of [1, 2])
-    it(`loses nothing that it acknowledged in power cut ${cut}, and starts again by itself`, async () => {
-      await cluster.cutWhileWriting(`cut-${cut}`, 20 * cut);
-      await cluster.everythingWorks();
-      await cluster.nothingIsLost();
-      await cluster.nothingOfEarlierBoots(await socket());
-    });
+  it('loses nothing that it acknowledged in a power cut, and starts again by itself', async () => {
+    await cluster.cutWhileWriting('cut', 20);
+    const begin = performance.now();
+    await cluster.everythingWorks();
+    report('from the login after a power cut to a working Deployment', begin);
+    await cluster.nothingIsLost();
+    await cluster.nothingOfEarlierBoots(await socket());
+  });
 
   it('runs each service as a unit of its own, from --separate-units on', async () => {
     await vm.must(`${INIT.replace(' init ', ' init phase kubelet-start ')} --separate-units 2>&1`, 300_000);
