@@ -9,6 +9,10 @@ import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerStatus, Pod, PodSpec, PodStatus } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import { createClient } from '#client/create.ts';
+import { createDirectTransport } from '#client/direct.ts';
+import { TransportError } from '#client/transport-error.ts';
 import { configMaps, events, nodes, pods, secrets, serviceAccounts } from '#client/refs.ts';
 import { decodeStaticPod } from '#cmd/node/decode-static-pod.ts';
 import { startControllerManager } from '#cmd/controller-manager/compose.ts';
@@ -41,16 +45,22 @@ describe('node agent with real containers', { skip }, () => {
   let runtime: Containerd;
   let cluster: TestApi;
   let agent: NodeAgent;
+  const clients: Client[] = [];
+
+  const AS_NODE = { name: `system:node:${NODE}`, groups: ['system:nodes', 'system:authenticated'] };
 
   async function startAgent(): Promise<NodeAgent> {
+    const made = newAgent(cluster.clientAs(AS_NODE));
+    await made.start();
+    return made;
+  }
+
+  function newAgent(api: Client): NodeAgent {
     // Any serving certificate of the cluster for 127.0.0.1 will do.
     const serving = cluster.pki.apiServer;
-    const made = createNodeAgent({
+    return createNodeAgent({
       context: {
-        api: cluster.clientAs({
-          name: `system:node:${NODE}`,
-          groups: ['system:nodes', 'system:authenticated'],
-        }),
+        api,
         clock: realClock,
         log: process.env['TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger,
         identity: 'test',
@@ -76,8 +86,6 @@ describe('node agent with real containers', { skip }, () => {
         clients: ['kube-apiserver-kubelet-client'],
       },
     });
-    await made.start();
-    return made;
   }
 
   before(async () => {
@@ -103,6 +111,7 @@ describe('node agent with real containers', { skip }, () => {
 
   after(async () => {
     await agent?.stop();
+    await Promise.all(clients.map((client) => client.close()));
     await runtime?.stop();
     const problems = await destroyContainerd({ dir: join(dir, 'containerd') });
     await unmountBelow(dir);
@@ -1080,6 +1089,66 @@ describe('node agent with real containers', { skip }, () => {
       });
       return items.length === 0;
     });
+  });
+
+  test('without an API server static pods run, and others are left alone until it answers', async () => {
+    await create('known', { containers: [{ command: ['sh', '-c', RUN_ON] }] });
+    const known = await until('known', (status) => conditionOf(status, 'Ready') === 'True');
+    await agent.stop();
+    let answers = false;
+    const direct = createDirectTransport(cluster.server.handler, { user: AS_NODE });
+    const api = createClient(
+      {
+        request: (request) =>
+          answers
+            ? direct.request(request)
+            : Promise.reject(new TransportError('refused', 'connect ECONNREFUSED')),
+        close: () => direct.close(),
+      },
+      { userAgent: 'test', clock: realClock },
+    );
+    clients.push(api);
+    agent = newAgent(api);
+    const started = agent.start();
+    const file = join(dir, 'manifests', 'alone.json');
+    const container = { name: 'c', image: 'busybox', imagePullPolicy: 'IfNotPresent' };
+    await writeFile(
+      file,
+      JSON.stringify({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'alone' },
+        spec: {
+          terminationGracePeriodSeconds: 1,
+          containers: [{ ...container, command: ['sh', '-c', RUN_ON] }],
+        },
+      }),
+    );
+    const name = `alone-${NODE}`;
+    const containers = async (pod: string): Promise<readonly string[]> =>
+      (
+        await runtime.cri.listContainers({
+          filter: {
+            state: { state: 'CONTAINER_RUNNING' },
+            labelSelector: { 'io.kubernetes.pod.name': pod },
+          },
+        })
+      ).containers.map(({ id }) => `containerd://${id}`);
+    await eventually('the static pod runs', async () => (await containers(name)).length === 1);
+    assert.equal(await get(name), undefined, 'nobody could tell the API');
+    assert.deepEqual(await containers('known'), [first(known).containerID]);
+
+    answers = true;
+    await started;
+    const shown = await until(name, (status) => conditionOf(status, 'Ready') === 'True');
+    assert.deepEqual(await containers(name), [first(shown).containerID]);
+    assert.equal(
+      first(await until('known', (status) => conditionOf(status, 'Ready') === 'True')).containerID,
+      first(known).containerID,
+    );
+    await rm(file);
+    await eventually('the mirror goes', async () => (await get(name)) === undefined);
+    await remove('known');
   });
 
   test('a new agent adopts what runs; pods deleted meanwhile are removed; lost sandboxes are made again', async () => {

@@ -290,6 +290,7 @@ class Agent implements NodeAgent {
     const version = await cri.version({});
     this.#runtimeVersion = `${version.runtimeName}://${version.runtimeVersion.replace(/^v/, '')}`;
     await this.#server.start();
+    await this.#startWithoutApi();
     await this.#registration.start();
     const { api } = context;
     this.#pods = api.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
@@ -307,19 +308,29 @@ class Agent implements NodeAgent {
     );
     const observe = (node: Node): void => this.#registration.observe(node);
     this.#unsubscribe.push(this.#nodes.subscribe({ added: observe, updated: observe, deleted: () => {} }));
-    await this.#staticPods?.start();
     this.#synced = true;
-    this.#pleg.start();
+    this.#staticPods?.mirrors.wake();
+    // Pods that are in the runtime alone are orphans from now on.
+    this.#pleg.expectChange();
     this.#garbage.start();
-    this.#logs.start();
-    this.#nodeAllocatable.start();
-    this.#storageLimits.start();
     this.#log.info('node agent started', {
       node: nodeName,
       port: this.port,
       pods: this.#workers.size,
       runtime: this.#runtimeVersion,
     });
+  }
+
+  /** As upstream: static pods run while no API server answers. Containers of other pods run on untouched until the API names their pods. */
+  async #startWithoutApi(): Promise<void> {
+    // What static pods are admitted by.
+    await this.#measure(undefined);
+    if (this.#stopped) return;
+    await this.#staticPods?.start();
+    this.#pleg.start();
+    this.#logs.start();
+    this.#nodeAllocatable.start();
+    this.#storageLimits.start();
   }
 
   /** Containers keep running. */
@@ -347,7 +358,6 @@ class Agent implements NodeAgent {
 
   /** As upstream's syncloop: the runtime has not been listed for too long. */
   #syncProblem(): string | undefined {
-    if (!this.#synced) return 'the pods of this node are not known yet';
     const silentMs = this.#options.context.clock.monotonic() - this.#pleg.lastSuccessMs;
     return silentMs > SYNC_SILENT_MS ? 'the container runtime has not been listed for 2 minutes' : undefined;
   }
@@ -383,7 +393,8 @@ class Agent implements NodeAgent {
       path,
       decode,
       nodeName,
-      node: () => this.#nodes?.get(nodeName) ?? this.#registration.node,
+      // Not before the mirrors of an earlier start are known.
+      node: () => (this.#synced ? (this.#nodes?.get(nodeName) ?? this.#registration.node) : undefined),
       added: (pod) => this.#startStatic(pod),
       removed: (pod) => this.#endStatic(pod),
     });
