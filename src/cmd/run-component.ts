@@ -48,12 +48,16 @@ export interface RunContext extends ComponentContext {
   openKubeconfig(file: string): Transport;
   /** The program was asked to stop: `create` should return early. */
   readonly stopping: AbortSignal;
+  /** False, for one that starts alone: no API server did, a moment ago. */
+  readonly apiAnswers: boolean;
 }
 
 interface RunOptions {
   /** Of the command; in the log and as the user agent. */
   readonly name: string;
   readonly flags: ComponentFlags;
+  /** It has work while no API server answers: it is asked once, and not waited for. */
+  readonly startsAlone?: boolean | undefined;
   create(context: RunContext): Component | Promise<Component>;
   readonly endpoints?: Endpoints;
 }
@@ -82,7 +86,13 @@ const PROBE_TIMEOUT_MS = 5_000;
 const STOP_TIMEOUT_MS = 60_000;
 
 /** Resolves after the component was stopped by a signal; throws a UserError, or the component's failure, when it ends otherwise. */
-export async function runComponent({ name, flags, create, endpoints }: RunOptions): Promise<void> {
+export async function runComponent({
+  name,
+  flags,
+  startsAlone = false,
+  create,
+  endpoints,
+}: RunOptions): Promise<void> {
   const { apiTimeoutSeconds } = readFlags(COMPONENT_FLAGS, flags);
   const log = loggerFrom(flags, name);
   const connections: FollowedConnection[] = [];
@@ -114,13 +124,14 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
   };
   const transport = followed.open();
   try {
-    await waitForApi({
+    const wait = {
       transport,
       connection,
       log,
       stopping: stopping.signal,
       timeoutMs: apiTimeoutSeconds * 1000,
-    });
+    };
+    const apiAnswers = startsAlone ? await askApi(wait) : await waitForApi(wait).then(() => true);
     if (stopping.signal.aborted) return;
     const api = createClient(measured(transport, connection.options), {
       userAgent: `${name}/${KUBERNETES_VERSION}`,
@@ -137,6 +148,7 @@ export async function runComponent({ name, flags, create, endpoints }: RunOption
       openKubeconfig,
       metrics,
       stopping: stopping.signal,
+      apiAnswers,
     };
     const component = await unlessStopped(() => create(context), stopping.signal);
     if (!component) return;
@@ -308,6 +320,13 @@ interface Wait {
   readonly log: Logger;
   readonly stopping: AbortSignal;
   readonly timeoutMs: number;
+}
+
+async function askApi({ transport, connection, log }: Wait): Promise<boolean> {
+  const problem = await probe(transport, connection);
+  if (problem !== undefined)
+    log.warn('starting without the API server', { server: connection.options.server, problem });
+  return problem === undefined;
 }
 
 /** A refused connection may be temporary (the server is starting); a rejected certificate is not. */

@@ -15,6 +15,8 @@ import { isNodeDir } from './containerd-dir.ts';
 interface NodeRecord {
   readonly server: string;
   readonly nodeName: string;
+  /** That it had at its last start: it starts with it while no API server answers. */
+  readonly podCIDR?: string | undefined;
 }
 
 const RECORD = 'node.json';
@@ -65,8 +67,12 @@ export function writeNodeRecord(dir: string, record: NodeRecord): void {
 /** undefined where there is none, or it is damaged: it is only a hint. */
 export function readNodeRecord(dir: string): NodeRecord | undefined {
   try {
-    const { server, nodeName } = JSON.parse(readFileSync(join(dir, RECORD), 'utf8')) as Partial<NodeRecord>;
-    return typeof server === 'string' && typeof nodeName === 'string' ? { server, nodeName } : undefined;
+    const { server, nodeName, podCIDR } = JSON.parse(
+      readFileSync(join(dir, RECORD), 'utf8'),
+    ) as Partial<NodeRecord>;
+    return typeof server === 'string' && typeof nodeName === 'string'
+      ? { server, nodeName, podCIDR: typeof podCIDR === 'string' ? podCIDR : undefined }
+      : undefined;
   } catch {
     return undefined;
   }

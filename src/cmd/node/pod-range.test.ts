@@ -8,7 +8,7 @@ import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { nodeIdentity } from '../all-in-one/identities.ts';
-import { assignedPodRange, clusterRange, podNetworkMode } from './pod-range.ts';
+import { assignedPodRange, clusterRange, podNetworkMode, withConfirmedRange } from './pod-range.ts';
 
 let test: TestApi;
 before(async () => {
@@ -54,4 +54,31 @@ it('decides how the pods of other nodes are reached', () => {
   assert.throws(() => podNetworkMode({ podNetwork: 'wireguard' }), /wireguard is not supported/);
   assert.equal(clusterRange({}), '10.244.0.0/16');
   assert.equal(clusterRange({ podCidr: '10.9.0.0/24' }), '10.9.0.0/24');
+});
+
+it('of the last start is confirmed once the API answers: another one fails the node, which is started again', async () => {
+  const failures: string[] = [];
+  const confirmed = async (nodeName: string, podCIDR: string): Promise<readonly string[]> => {
+    const component = withConfirmedRange(
+      { name: 'kubelet', start: () => Promise.resolve(), stop: () => Promise.resolve() },
+      {
+        api: test.api,
+        clock: realClock,
+        log: silentLogger,
+        nodeName,
+        settings: {},
+        podCIDR,
+      },
+    );
+    component.onFailure?.((error) => failures.push(error.message));
+    await component.start();
+    await component.stop();
+    return failures;
+  };
+  const spec = { podCIDR: '10.98.7.0/24', podCIDRs: ['10.98.7.0/24'] };
+  await test.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'again' }, spec });
+  assert.deepEqual(await confirmed('again', '10.98.7.0/24'), []);
+  assert.deepEqual(await confirmed('again', '10.98.3.0/24'), [
+    'the pod range of node again is 10.98.7.0/24 by now, it started with 10.98.3.0/24',
+  ]);
 });

@@ -5,6 +5,7 @@ import { nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { newNode } from '#node/agent/node/node-registration.ts';
 import type { PodNetworkMode } from '#node/network/peers.ts';
+import type { Component } from '#runtime/component.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { readFlags } from '../flags/define.ts';
@@ -62,6 +63,42 @@ export async function assignedPodRange(options: Assigned): Promise<string> {
     lastLogMs = nowMs;
     log.info('waiting for the pod range of this node', { node: nodeName, problem });
   }
+}
+
+/**
+ * A node that started with the range of its last start, while no API server answered: fails when its Node has another one by now (it was deleted
+ * meanwhile), so that it is started again with that.
+ */
+export function withConfirmedRange(
+  component: Component,
+  { podCIDR, ...options }: Assigned & { readonly podCIDR: string },
+): Component {
+  const stop = new AbortController();
+  const failed = Promise.withResolvers<Error>();
+  const confirm = async (): Promise<void> => {
+    await component.start();
+    const range = await assignedPodRange({ ...options, stopping: stop.signal });
+    if (range !== podCIDR)
+      failed.resolve(
+        new Error(`the pod range of node ${options.nodeName} is ${range} by now, it started with ${podCIDR}`),
+      );
+  };
+  return {
+    name: component.name,
+    async start() {
+      await confirm().catch((error: unknown) => {
+        if (!stop.signal.aborted) throw error;
+      });
+    },
+    stop() {
+      stop.abort(new Error('node agent stopped'));
+      return component.stop();
+    },
+    onFailure(callback) {
+      component.onFailure?.(callback);
+      void failed.promise.then(callback);
+    },
+  };
 }
 
 async function askForRange({ api, nodeName, settings }: Assigned): Promise<string | undefined> {

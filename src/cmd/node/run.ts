@@ -23,9 +23,9 @@ import {
   withServingCertificate,
   withTrust,
 } from './certificates.ts';
-import { lockNodeDir, writeNodeRecord } from './node-dir.ts';
+import { lockNodeDir, readNodeRecord, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
-import { assignedPodRange, clusterRange, podNetworkMode } from './pod-range.ts';
+import { assignedPodRange, clusterRange, podNetworkMode, withConfirmedRange } from './pod-range.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { readFlags, shownFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
@@ -115,18 +115,25 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
   const clientCaPem =
     flags.clientCaFile === undefined ? undefined : await readFlagFile('--client-ca-file', flags.clientCaFile);
   const containerdDir = containerdDirOf({ node: dir });
+  const before = readNodeRecord(dir);
+  const knownRange = flags.podCidr ?? (before?.nodeName === nodeName ? before.podCIDR : undefined);
   let node: RealNode | undefined;
   await runComponent({
     name: 'kubelet',
     flags,
+    startsAlone: knownRange !== undefined,
     create: async (context) => {
       const { ca, server } = context.connection.options;
-      writeNodeRecord(dir, { server, nodeName });
+      writeNodeRecord(dir, { server, nodeName, podCIDR: knownRange });
       if (!ca)
         throw new UserError(
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
         );
-      const podCIDR = flags.podCidr ?? (await assignedPodRange({ ...context, nodeName, settings }));
+      const assigned = { ...context, nodeName, settings };
+      const podCIDR =
+        flags.podCidr ??
+        (context.apiAnswers || knownRange === undefined ? await assignedPodRange(assigned) : knownRange);
+      writeNodeRecord(dir, { server, nodeName, podCIDR });
       const address = flags.nodeIp ?? (await findHostAddress()) ?? computeGateway(podCIDR);
       const mode = podNetworkMode(flags);
       const podNetwork = mode && {
@@ -171,7 +178,10 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         nodeName,
         failed: () => made.renewFailed('client'),
       });
-      return withTrust(renewed, { ...around, nodeName, node: made });
+      const trusted = withTrust(renewed, { ...around, nodeName, node: made });
+      return flags.podCidr !== undefined || context.apiAnswers
+        ? trusted
+        : withConfirmedRange(trusted, { ...assigned, podCIDR });
     },
   });
   // At shutdown nothing outlives it: the pods get their grace period before systemd ends their scope.
