@@ -1,6 +1,7 @@
 /**
  * `capstan init` and `join --control-plane` with an external etcd of three members (etcd.external of ClusterConfiguration): each machine is a network
- * namespace, etcd a fourth. The files of its client reach the second control plane by `kubeadm-certs`.
+ * namespace, as is each member. The files of its client reach the second control plane by `kubeadm-certs`. That one has real containers, which run also
+ * while no API server answers, and are gone when it leaves.
  */
 import assert from 'node:assert/strict';
 import {
@@ -13,11 +14,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { containerdDir } from '#cmd/node/containerd-dir.ts';
 import { machineFile } from '#deploy/machine/record.ts';
 import { machinePaths } from '#deploy/machine/paths.ts';
+import { containerdLayout } from '#node/containerd/layout.ts';
 import { makeCertificates, memberFlags, type MemberAddress } from '#storage/drivers/etcd/test-etcd.ts';
+import { BUSYBOX, buildBusyboxImage } from './busybox.ts';
 import { runCommand, until, type CommandResult } from './cluster.ts';
 import { etcdProgram } from './etcd-members.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from './lan.ts';
@@ -27,6 +31,28 @@ const REQUEST = resolve(import.meta.dirname, 'api-request.ts');
 const BALANCER = 'https://127.0.0.1:7445';
 const TIMEOUT_MS = 240_000;
 const COMMON = ['--runtime=simulated', '--ignore-preflight-errors=NumCPU,Mem'];
+/** The second control plane has real containers where the machine can. */
+const REAL = existsSync('/usr/bin/containerd') && existsSync('/bin/busybox');
+const POD = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'alone', namespace: 'default' },
+  spec: {
+    nodeName: 'm2',
+    terminationGracePeriodSeconds: 1,
+    automountServiceAccountToken: false,
+    volumes: [{ name: 'memory', emptyDir: { medium: 'Memory' } }],
+    containers: [
+      {
+        name: 'main',
+        image: BUSYBOX,
+        imagePullPolicy: 'Never',
+        command: ['sh', '-c', 'trap "exit 0" TERM; while true; do sleep 0.1; done'],
+        volumeMounts: [{ name: 'memory', mountPath: '/memory' }],
+      },
+    ],
+  },
+};
 const CLIENT_DIR = '/etc/kubernetes/external-etcd';
 const CONFIG_MAPS = '/api/v1/namespaces/default/configmaps';
 const skip = !etcdProgram ? 'no etcd 3.5' : !canHaveNamespaces() && 'needs root and ip netns';
@@ -35,6 +61,17 @@ interface Machine {
   readonly name: string;
   readonly rootfs: string;
   readonly lan: LanMachine;
+}
+
+/** Of its processes whose command line has these words. */
+function pidsOf({ lan }: Machine, words: string): number[] {
+  return lan.pids().filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').includes(words);
+    } catch {
+      return false; // ended in the meantime
+    }
+  });
 }
 
 describe('an external etcd', { skip, timeout: 2 * TIMEOUT_MS }, () => {
@@ -76,11 +113,10 @@ describe('an external etcd', { skip, timeout: 2 * TIMEOUT_MS }, () => {
     member.machine.start([etcdProgram!, ...memberFlags(member, { dir: base, members })]);
   }
 
+  // ip netns exec would hide cgroups, which containers need.
   const inside = ({ lan: { name } }: Machine, words: readonly string[]): string[] => [
-    'ip',
-    'netns',
-    'exec',
-    name,
+    'nsenter',
+    `--net=/run/netns/${name}`,
     process.execPath,
     '--disable-warning=ExperimentalWarning',
     ...words,
@@ -158,7 +194,8 @@ etcd:
   });
 
   it('is joined by a second control plane, which gets its files encrypted', async () => {
-    const words = ['join', ...joinWords, '--control-plane', ...COMMON, '--node-name=m2'];
+    const real = ['--runtime=cri', '--ignore-preflight-errors=all'];
+    const words = ['join', ...joinWords, '--control-plane', ...(REAL ? real : COMMON), '--node-name=m2'];
     assert.match(await ok(m2, words), /External etcd mode: Skipping/);
     assert.equal(
       readFileSync(join(m2.rootfs, CLIENT_DIR, 'leaf.key'), 'utf8'),
@@ -182,8 +219,101 @@ etcd:
     startMember(lost!);
   });
 
+  async function loadImage(): Promise<void> {
+    const image = await buildBusyboxImage();
+    const load = ['image', 'load', '--data-dir', machinePaths({ rootfs: m2.rootfs }).node, image.path];
+    const { code, stderr } = await runCommand(inside(m2, [MAIN, ...load]), { timeoutMs: TIMEOUT_MS });
+    rmSync(dirname(image.path), { recursive: true });
+    assert.equal(code, 0, stderr);
+  }
+
+  it(
+    'a node agent that starts while no API server answers runs its static pods',
+    { skip: !REAL },
+    async () => {
+      await loadImage();
+      const servers = [m1, m2].flatMap((machine) => pidsOf(machine, 'main.ts apiserver'));
+      assert.equal(servers.length, 2);
+      const [agent = 0] = pidsOf(m2, 'together balancer');
+      const ran = join(base, 'ran');
+      mkdirSync(ran);
+      for (const pid of servers) process.kill(pid, 'SIGSTOP');
+      try {
+        process.kill(agent, 'SIGKILL');
+        const [container] = POD.spec.containers;
+        const manifest = {
+          ...POD,
+          metadata: { name: 'static' },
+          spec: {
+            terminationGracePeriodSeconds: 1,
+            volumes: [{ name: 'out', hostPath: { path: ran } }],
+            containers: [
+              {
+                ...container,
+                command: ['sh', '-c', 'touch /out/here; exec sleep 100000'],
+                volumeMounts: [{ name: 'out', mountPath: '/out' }],
+              },
+            ],
+          },
+        };
+        const { manifests } = machinePaths({ rootfs: m2.rootfs });
+        writeFileSync(join(manifests, 'static.json'), JSON.stringify(manifest));
+        await until('the static pod', () => existsSync(join(ran, 'here')), TIMEOUT_MS);
+      } finally {
+        for (const pid of servers) process.kill(pid, 'SIGCONT');
+      }
+      await until(
+        'its mirror',
+        async () =>
+          /"phase":"Running"/.test(await api(m1, 'GET', '/api/v1/namespaces/default/pods/static-m2')),
+        TIMEOUT_MS,
+      );
+    },
+  );
+
+  /** Mounts, interfaces, addresses, rules, network namespaces and cgroups that there are of the second machine. */
+  function tracesOf({ rootfs, lan: { run: inMachine } }: Machine): string[] {
+    const { runDir, cgroupRoot } = containerdLayout({
+      dir: containerdDir(machinePaths({ rootfs })),
+    });
+    const lines = (text: string): string[] => text.split('\n').filter((line) => line.trim() !== '');
+    return [
+      ...lines(readFileSync('/proc/self/mounts', 'utf8')).filter(
+        (line) => line.includes(rootfs) || line.includes(runDir),
+      ),
+      ...lines(inMachine('ip', '-o', 'link')).filter((line) => !/ (lo|eth0)[@:]/.test(line)),
+      ...lines(inMachine('ip', '-o', 'address')).filter((line) => !/ (lo|eth0) /.test(line)),
+      ...lines(inMachine('ip', 'route')).filter((line) => !/eth0/.test(line)),
+      ...lines(inMachine('nft', 'list', 'tables')),
+      ...[runDir, join('/sys/fs/cgroup', cgroupRoot)].filter((path) => existsSync(path)),
+    ];
+  }
+
+  it(
+    'a control plane with real containers leaves nothing of them when it leaves',
+    { skip: !REAL },
+    async () => {
+      assert.match(await api(m1, 'POST', '/api/v1/namespaces/default/pods', JSON.stringify(POD)), /^201/);
+      await until(
+        'the pod',
+        async () => /"phase":"Running"/.test(await api(m1, 'GET', '/api/v1/namespaces/default/pods/alone')),
+        TIMEOUT_MS,
+      );
+      const traces = tracesOf(m2).join('\n');
+      for (const one of [/tmpfs.*memory/, /veth/, /cap-[0-9a-f]{8}/, /table inet capstan-/])
+        assert.match(traces, one);
+      const { code, stderr } = await run(m2, ['leave', '--yes']);
+      assert.equal(code, 1);
+      assert.match(stderr, /would not be recreated, since they have no controller: default\/alone/);
+      assert.match(await ok(m2, ['leave', '--force']), /This machine has left the cluster/);
+      assert.deepEqual(tracesOf(m2), []);
+      assert.deepEqual(m2.lan.pids(), []);
+      assert.match(await api(m1, 'GET', '/api/v1/namespaces/default/pods/alone'), /^404/);
+    },
+  );
+
   it('is not touched by a control plane that leaves, nor by the last one', async () => {
-    assert.match(await ok(m2, ['leave', '--yes']), /This machine has left the cluster/);
+    if (!REAL) await ok(m2, ['leave', '--yes']);
     assert.match(await api(m1, 'GET', '/api/v1/nodes/m2'), /^404/);
     assert.match(await api(m1, 'GET', `${CONFIG_MAPS}/first`), /^200/);
     await ok(m1, ['reset', '--force']);
