@@ -73,6 +73,16 @@ describe('init', { skip }, () => {
     assert.match(stderr, /phase control-plane\/scheduler: capstan scheduler has no flag --nonsense/);
   });
 
+  test('separate units are refused where systemd does not run the machine', async () => {
+    const { code, stderr } = await machine.capstan(words('--separate-units'));
+    assert.equal(code, 1);
+    assert.equal(
+      stderr,
+      "capstan: --separate-units needs systemd as this machine's init: without it one supervisor runs all services.\n",
+    );
+    assert.equal(existsSync(machine.paths.kubernetes) || existsSync(machine.paths.capstan), false);
+  });
+
   test('killed at each phase, and completed by the next run', async () => {
     for (const text of KILLED_AT) assert.ok(await machine.killedAt(text, words()), `killed at ${text}`);
     const { code, stdout, stderr } = await machine.capstan(words());

@@ -22,6 +22,44 @@ function manifest(name: string, image = 'busybox', more = ''): string {
   return `apiVersion: v1\nkind: Pod\nmetadata: {name: ${name}}\nspec:\n  containers: [{name: c, image: ${image}}]\n${more}`;
 }
 
+/** In the form of kubeadm's phase control-plane. */
+const KUBEADM_SCHEDULER = `apiVersion: v1
+kind: Pod
+metadata:
+  labels: {component: kube-scheduler, tier: control-plane}
+  name: kube-scheduler
+  namespace: kube-system
+spec:
+  containers:
+  - command: [kube-scheduler, --kubeconfig=/etc/kubernetes/scheduler.conf, --leader-elect=true]
+    image: registry.k8s.io/kube-scheduler:v1.36.0
+    imagePullPolicy: IfNotPresent
+    livenessProbe:
+      failureThreshold: 8
+      httpGet: {host: 127.0.0.1, path: /livez, port: probe-port, scheme: HTTPS}
+      initialDelaySeconds: 10
+      periodSeconds: 10
+      timeoutSeconds: 15
+    name: kube-scheduler
+    ports: [{containerPort: 10259, name: probe-port, protocol: TCP}]
+    resources: {requests: {cpu: 100m}}
+    startupProbe:
+      failureThreshold: 24
+      httpGet: {host: 127.0.0.1, path: /livez, port: probe-port, scheme: HTTPS}
+      initialDelaySeconds: 10
+      periodSeconds: 10
+      timeoutSeconds: 15
+    volumeMounts: [{mountPath: /etc/kubernetes/scheduler.conf, name: kubeconfig, readOnly: true}]
+  hostNetwork: true
+  priority: 2000001000
+  priorityClassName: system-node-critical
+  securityContext: {seccompProfile: {type: RuntimeDefault}}
+  volumes:
+  - hostPath: {path: /etc/kubernetes/scheduler.conf, type: FileOrCreate}
+    name: kubeconfig
+status: {}
+`;
+
 async function eventually(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = Date.now() + TIMEOUT_MS;
   while (!(await holds())) {
@@ -53,6 +91,18 @@ describe('manifests', () => {
     assert.equal(pod?.spec?.restartPolicy, 'Always');
     assert.equal(pod?.spec?.containers[0]?.imagePullPolicy, 'Always');
     assert.deepEqual(pod?.spec?.tolerations?.at(-1), { operator: 'Exists', effect: 'NoExecute' });
+  });
+
+  it('may be a component of a control plane as kubeadm writes it', async () => {
+    await writeFile(join(dir, 'kube-scheduler.yaml'), KUBEADM_SCHEDULER);
+    const { pods: found, problems } = await readManifests(dir, OPTIONS);
+    assert.deepEqual(problems, []);
+    const [pod] = found;
+    assert.equal(pod?.metadata?.name, 'kube-scheduler-n1');
+    assert.equal(pod?.metadata?.namespace, 'kube-system');
+    assert.equal(pod?.spec?.priorityClassName, 'system-node-critical');
+    assert.equal(pod?.spec?.hostNetwork, true);
+    assert.equal(pod?.spec?.containers[0]?.startupProbe?.failureThreshold, 24);
   });
 
   it('a change makes another UID, the same content the same', async () => {
