@@ -4,7 +4,7 @@
  *   EndpointSlice default/kubernetes ─┐                        ┌─ checks: /readyz of each, every second
  *   last good list on disk ───────────┼─► servers ─► pool ◄────┤
  *   seeds (never forgotten) ──────────┘                ▲       └─ dials that are refused
- *   127.0.0.1:7445, [::1]:7445 ──connection──► relay ──┘
+ *   127.0.0.1:7445, [::1]:7445 ──connection──► relay ──┘       bytes without an answer ─► silence ─► probe, ejection
  *
  * The slice is watched through the balancer itself. Design: docs/designs/0002-several-machines.md.
  */
@@ -24,6 +24,7 @@ import { BalancerMetrics } from './metrics.ts';
 import { ServerPool, type PoolServer } from './pool.ts';
 import { Relay, RELAY_SOCKET } from './relay.ts';
 import { Seeds, type Resolve } from './seeds.ts';
+import { SilenceDetector } from './silence.ts';
 import { StatusListener } from './status-listener.ts';
 
 export interface BalancerOptions {
@@ -50,6 +51,14 @@ export interface BalancerOptions {
 /** Further ones are closed at once and counted. */
 const MAX_CONNECTIONS = 4_096;
 const BACKLOG = 1_024;
+/** Servers asked for comparison when one is suspected to be silent. */
+const COMPARED_SERVERS = 2;
+
+/** What the balancer has for each server. */
+interface Watched {
+  readonly checker: Checker;
+  readonly silence: SilenceDetector;
+}
 
 export interface Balancer extends Component {
   /** The machine has credentials now. */
@@ -71,7 +80,7 @@ class LocalBalancer implements Balancer {
   readonly #metrics = new BalancerMetrics();
   readonly #pool: ServerPool;
   readonly #seeds: Seeds;
-  readonly #checkers = new Map<string, Checker>();
+  readonly #watched = new Map<string, Watched>();
   readonly #clients = new Set<Socket>();
   readonly #status: StatusListener | undefined;
   #listeners: readonly Server[] = [];
@@ -142,7 +151,7 @@ class LocalBalancer implements Balancer {
     this.#stopped = true;
     this.#unsubscribe?.();
     this.#seeds.close();
-    for (const checker of this.#checkers.values()) checker.close();
+    for (const watched of this.#watched.values()) close(watched);
     const closed = this.#listeners.map((listener) => new Promise((resolve) => listener.close(resolve)));
     for (const client of this.#clients) client.destroy();
     await Promise.all([...closed, this.#status?.stop()]);
@@ -184,14 +193,19 @@ class LocalBalancer implements Balancer {
       client,
       clock,
       candidates: this.#pool.candidates(),
-      dialFailed: ({ key }, problem) => {
+      dialing: ({ key }, connection) => {
+        this.#pool.attach(key, connection);
+        this.#watched.get(key)?.silence.sent();
+      },
+      dialFailed: ({ key }, { relay: connection, problem }) => {
+        this.#pool.detach(key, connection);
+        if (problem === undefined) return;
         this.#metrics.dialFailures.add(label('server', key));
         this.#pool.failed(key, problem);
       },
-      connected: ({ key }, connection) => {
-        this.#metrics.connections.add(label('server', key));
-        this.#pool.attach(key, connection);
-      },
+      connected: ({ key }) => this.#metrics.connections.add(label('server', key)),
+      sent: ({ key }) => this.#watched.get(key)?.silence.sent(),
+      received: ({ key }) => this.#watched.get(key)?.silence.received(),
       closed: ({ key }, connection) => {
         this.#metrics.sent.add(label('server', key), connection.sentBytes);
         this.#metrics.received.add(label('server', key), connection.receivedBytes);
@@ -204,19 +218,45 @@ class LocalBalancer implements Balancer {
 
   #added({ key, address }: PoolServer): void {
     const { clock, trust } = this.#options;
+    const silence = new SilenceDetector({
+      clock,
+      isWatched: () => this.#pool.isReady(key),
+      probe: () => this.#probe(key),
+      hasOtherAnswered: (askedMs) => this.#others(key).some(({ checker }) => checker.answeredMs >= askedMs),
+      silent: () => this.#pool.failed(key, 'no answer, while another API server answers'),
+    });
     const checker = new Checker({
       address,
       clock,
       trust,
-      passed: () => this.#pool.passed(key),
+      asked: () => silence.sent(),
+      passed: () => {
+        silence.received();
+        this.#pool.passed(key);
+      },
       failed: (problem) => this.#pool.failed(key, problem),
     });
-    this.#checkers.set(key, checker);
+    this.#watched.set(key, { checker, silence });
+    checker.now();
+  }
+
+  #probe(key: string): void {
+    this.#watched.get(key)?.checker.probe();
+    for (const { checker } of this.#others(key).slice(0, COMPARED_SERVERS)) checker.now();
+  }
+
+  /** The other servers that are ready, the one that answered last first. */
+  #others(key: string): Watched[] {
+    return [...this.#watched]
+      .filter(([other]) => other !== key && this.#pool.isReady(other))
+      .map(([, watched]) => watched)
+      .toSorted((one, other) => other.checker.answeredMs - one.checker.answeredMs);
   }
 
   #removed({ key }: PoolServer): void {
-    this.#checkers.get(key)?.close();
-    this.#checkers.delete(key);
+    const watched = this.#watched.get(key);
+    if (watched) close(watched);
+    this.#watched.delete(key);
     this.#metrics.gone(key);
     this.#log.info('API server removed', { server: key });
   }
@@ -264,6 +304,11 @@ class LocalBalancer implements Balancer {
       });
     this.#pool.setServers(all.slice(0, MAX_SERVERS));
   }
+}
+
+function close({ checker, silence }: Watched): void {
+  checker.close();
+  silence.close();
 }
 
 function listServers({ endpoints = [], ports = [] }: EndpointSlice): Address[] {

@@ -5,6 +5,8 @@
  *   check ──200, 401, 403──► passed ──CHECK_EVERY_MS──► check        401, 403: it serves, but does not allow the check
  *    │──any other response, refused, TLS refused, late──► failed ──CHECK_EVERY_MS──► check
  *    '──connection lost while idle──► check at once on a new one
+ *
+ * probe() asks once more on a connection of its own while a check is late; see silence.ts.
  */
 import * as https from 'node:https';
 import type { Socket } from 'node:net';
@@ -14,7 +16,7 @@ import { errorMessage } from '#stdx/log.ts';
 import type { Address } from './address.ts';
 
 const CHECK_EVERY_MS = 1_000;
-/** Also the longest that connections stay with a server that is stopped, together with CHECK_EVERY_MS. */
+/** With CHECK_EVERY_MS, the longest that connections stay with a server that is stopped; as a rule silence.ts is sooner. */
 const CHECK_TIMEOUT_MS = 1_500;
 /** Of a response body; the rest is not read. */
 const MAX_ANSWER_BYTES = 16 * 1024;
@@ -32,6 +34,8 @@ interface CheckerOptions {
   readonly clock: Clock;
   /** Read before each connection, so that a renewed authority is used. */
   readonly trust: () => CheckTrust;
+  /** A check or a probe begins. */
+  asked(): void;
   passed(): void;
   failed(problem: string): void;
 }
@@ -44,14 +48,20 @@ export class Checker {
   #timer: Timer | undefined;
   #asking = false;
   #again = false;
+  #probing: https.Agent | undefined;
+  #answeredMs = -Infinity;
   #closed = false;
 
   constructor(options: CheckerOptions) {
     this.#options = options;
-    this.now();
   }
 
-  /** Checks without waiting for the next turn. */
+  /** When the newest question was asked that has passed (monotonic). */
+  get answeredMs(): number {
+    return this.#answeredMs;
+  }
+
+  /** Checks without waiting for the next turn. The first call begins the checks. */
   now(): void {
     if (this.#closed) return;
     if (this.#asking) {
@@ -60,9 +70,30 @@ export class Checker {
     }
     this.#timer?.cancel();
     this.#asking = true;
-    this.#ask().then(
+    this.#options.asked();
+    this.#ask(this.#agentFor(this.#options.trust())).then(
       () => this.#done(() => this.#options.passed()),
       (error: unknown) => this.#done(() => this.#options.failed(errorMessage(error))),
+    );
+  }
+
+  /** Asks on a connection of its own; one at a time. No answer says nothing: the check in progress has its own timeout. */
+  probe(): void {
+    if (this.#closed || this.#probing) return;
+    const agent = newAgent(this.#options.trust());
+    this.#probing = agent;
+    this.#options.asked();
+    const report = (tell: () => void): void => {
+      this.#probing = undefined;
+      agent.destroy();
+      if (!this.#closed) tell();
+    };
+    this.#ask(agent).then(
+      () => report(() => this.#options.passed()),
+      (error: unknown) =>
+        report(() => {
+          if (!(error instanceof NoAnswer)) this.#options.failed(errorMessage(error));
+        }),
     );
   }
 
@@ -70,6 +101,7 @@ export class Checker {
     this.#closed = true;
     this.#timer?.cancel();
     this.#agent?.destroy();
+    this.#probing?.destroy();
   }
 
   #done(report: () => void): void {
@@ -81,9 +113,9 @@ export class Checker {
     this.#timer = this.#options.clock.after(waitMs, () => this.now());
   }
 
-  async #ask(): Promise<void> {
+  async #ask(agent: https.Agent): Promise<void> {
     const { address, clock } = this.#options;
-    const agent = this.#agentFor(this.#options.trust());
+    const askedMs = clock.monotonic();
     const late = Promise.withResolvers<never>();
     const request = https.request({
       agent,
@@ -92,15 +124,16 @@ export class Checker {
       path: '/readyz',
       headers: { accept: 'text/plain', 'user-agent': 'capstan-balancer' },
     });
-    request.on('socket', (socket: Socket) => this.#followSocket(socket));
+    if (agent === this.#agent) request.on('socket', (socket: Socket) => this.#followSocket(socket));
     const timer = clock.after(CHECK_TIMEOUT_MS, () => {
-      const error = new Error(`no answer within ${CHECK_TIMEOUT_MS} ms`);
+      const error = new NoAnswer(`no answer within ${CHECK_TIMEOUT_MS} ms`);
       late.reject(error);
       request.destroy(error);
     });
     try {
       const status = await Promise.race([answered(request), late.promise]);
       if (!SERVING.has(status)) throw new Error(`/readyz answers ${status}`);
+      this.#answeredMs = Math.max(this.#answeredMs, askedMs);
     } finally {
       timer.cancel();
     }
@@ -124,6 +157,8 @@ export class Checker {
     return this.#agent;
   }
 }
+
+class NoAnswer extends Error {}
 
 const followed = new WeakSet<Socket>();
 

@@ -17,7 +17,7 @@ import type { ServerProcessSettings } from './testing/server-process.ts';
 
 /** Of a server that dies; the figure of the design is 1 s. */
 const DEAD_PAUSE_MS = 3_000;
-/** Of a server that stops answering: one interval and one timeout of the checks, and what a busy machine adds. */
+/** Of a server that stops answering: the figure of the design is 1 s. Here the timeout of the check is allowed, for a machine that is busy. */
 const SILENT_PAUSE_MS = 8_000;
 
 const cleanups: (() => unknown)[] = [];

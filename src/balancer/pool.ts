@@ -66,6 +66,12 @@ export class ServerPool {
     return this.#listed().some(({ health }) => health === 'ready');
   }
 
+  /** Listed and ready: it gets connections. */
+  isReady(key: string): boolean {
+    const server = this.#servers.get(key);
+    return server !== undefined && server.isListed && server.health === 'ready';
+  }
+
   /** Servers that are no longer named keep their connections, but get no more. */
   setServers(addresses: readonly Address[]): void {
     const local = this.#options.localAddresses();

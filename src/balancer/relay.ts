@@ -2,7 +2,7 @@
  * Relays one client's connection to an API server: tries the candidates in turn, then copies bytes both ways with the backpressure of pipes.
  *
  *   client ──► dial candidate 1 ──refused, late──► candidate 2 … ──none──► closed
- *                     └──connected──► bytes both ways ──either side closes──► closed     cut(): both at once
+ *                     └──connected──► bytes both ways ──either side closes──► closed     cut(): both at once; a dial: on to the next
  */
 import { connect, type Socket } from 'node:net';
 import type { Clock } from '#stdx/clock.ts';
@@ -19,8 +19,18 @@ interface RelayOptions {
   readonly client: Socket;
   readonly clock: Clock;
   readonly candidates: readonly PoolServer[];
-  dialFailed(server: PoolServer, problem: string): void;
-  connected(server: PoolServer, relay: Cuttable): void;
+  /** The relay is the server's connection from now until dialFailed or closed. */
+  dialing(server: PoolServer, relay: Cuttable): void;
+  /** problem: undefined when the client left. */
+  dialFailed(
+    server: PoolServer,
+    failed: { readonly relay: Cuttable; readonly problem: string | undefined },
+  ): void;
+  connected(server: PoolServer): void;
+  /** Bytes went to it. */
+  sent(server: PoolServer): void;
+  /** Bytes came from it. */
+  received(server: PoolServer): void;
   closed(
     server: PoolServer,
     relay: Cuttable & { readonly sentBytes: number; readonly receivedBytes: number },
@@ -35,6 +45,7 @@ export const RELAY_SOCKET = { allowHalfOpen: true, highWaterMark: BUFFER_BYTES }
 export class Relay implements Cuttable {
   readonly #options: RelayOptions;
   #server: Socket | undefined;
+  #dialed: Socket | undefined;
   sentBytes = 0;
   receivedBytes = 0;
 
@@ -47,24 +58,26 @@ export class Relay implements Cuttable {
     client.on('error', () => client.destroy());
   }
 
-  cut(): void {
+  cut(reason: string): void {
+    if (this.#dialed) return void this.#dialed.destroy(new Error(reason));
     this.#options.client.destroy();
     this.#server?.destroy();
   }
 
   async run(): Promise<void> {
-    const { client, candidates, dialFailed, unserved } = this.#options;
+    const { client, candidates, dialing, dialFailed, unserved } = this.#options;
     for (const server of candidates) {
       if (client.destroyed) return;
       try {
+        dialing(server, this);
         this.#server = await this.#dial(server);
       } catch (error) {
-        if (client.destroyed) return;
-        dialFailed(server, (error as Error).message);
+        dialFailed(server, { relay: this, problem: client.destroyed ? undefined : (error as Error).message });
         continue;
       }
       return this.#pass(server, this.#server);
     }
+    if (client.destroyed) return;
     unserved();
     client.destroy();
   }
@@ -73,6 +86,7 @@ export class Relay implements Cuttable {
     const { client, clock } = this.#options;
     return new Promise((resolve, reject) => {
       const socket = connect({ host: address.host, port: address.port, ...RELAY_SOCKET });
+      this.#dialed = socket;
       const late = clock.after(DIAL_TIMEOUT_MS, () =>
         socket.destroy(new Error(`no connection within ${DIAL_TIMEOUT_MS} ms`)),
       );
@@ -84,6 +98,7 @@ export class Relay implements Cuttable {
         resolve(socket);
       });
       const settled = (): void => {
+        if (this.#dialed === socket) this.#dialed = undefined;
         late.cancel();
         client.off('close', leave);
       };
@@ -93,11 +108,10 @@ export class Relay implements Cuttable {
   }
 
   #pass(server: PoolServer, socket: Socket): void {
-    const { client, connected, closed } = this.#options;
+    const { client, connected, closed, sent, received } = this.#options;
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    if (client.destroyed) return void socket.destroy();
-    connected(server, this);
+    connected(server);
     socket.on('error', () => socket.destroy());
     socket.once('close', () => {
       this.sentBytes = socket.bytesWritten;
@@ -106,8 +120,11 @@ export class Relay implements Cuttable {
       closed(server, this);
     });
     client.once('close', () => socket.destroy());
+    if (client.destroyed) socket.destroy();
     this.#boundHalfOpen(client, socket);
     this.#boundHalfOpen(socket, client);
+    client.on('data', () => sent(server));
+    socket.on('data', () => received(server));
     client.pipe(socket);
     socket.pipe(client);
   }
