@@ -5,7 +5,6 @@
  *   informers ──change──► dirty ──GATHER_MS──► model ─► content ─► difference ─► nft ──ok──► current
  *                                                                                 '──failed──► full rewrite with backoff
  */
-import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { EndpointSlice, Node, Service, ServiceCIDR } from '#api/types.ts';
 import { endpointSlices, nodes, serviceCIDRs, services } from '#client/refs.ts';
@@ -13,6 +12,7 @@ import type { Informer } from '#client/client.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
+import { switchOnForwarding } from '#stdx/ip-forwarding.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
 import { ConntrackCleaner, udpServices } from './conntrack.ts';
@@ -358,14 +358,9 @@ async function differs({ render }: FamilyTable, wanted: TableContent): Promise<b
 }
 
 async function prepareKernel(family: Family): Promise<void> {
-  if (family === 'IPv4') {
-    await setSysctl('/proc/sys/net/ipv4/ip_forward', '1');
-    // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
-    return setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
-  }
-  if (!existsSync('/proc/sys/net/ipv6'))
-    throw new Error('the pods have an IPv6 range, but IPv6 is off in the kernel of this machine');
-  await setSysctl('/proc/sys/net/ipv6/conf/all/forwarding', '1');
+  await switchOnForwarding(family);
+  // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
+  if (family === 'IPv4') await setSysctl('/proc/sys/net/ipv4/conf/all/route_localnet', '1');
 }
 
 function zoneOf(node: Node | undefined): string | undefined {

@@ -145,8 +145,8 @@ export class Cluster {
       if (this.#settings.runtime === 'cri')
         await this.#step('pod network', () =>
           ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), {
-            podCIDR: network.nodePodCIDR,
-            serviceCIDR: this.#settings.serviceCIDR,
+            podCIDRs: [network.nodePodCIDR],
+            serviceCIDRs: [this.#settings.serviceCIDR],
           }),
         );
       await this.#step('API server', async () => {

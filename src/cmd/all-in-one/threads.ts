@@ -83,10 +83,10 @@ function nodeData({ dir, settings, pki, network }: ThreadsOptions): NodeThreadDa
     simulatedNodes: 0,
     real: {
       nodeName: hostname().toLowerCase(),
-      address: network.node,
+      addresses: [network.node],
       gateway: network.gateway,
-      podCIDR: network.nodePodCIDR,
-      clusterCIDR: settings.podCIDR,
+      podCIDRs: [network.nodePodCIDR],
+      clusterCIDRs: [settings.podCIDR],
       clusterDNS: [network.dns],
       dir: dir.node,
       containerdDir: containerdDir(dir),

@@ -345,9 +345,9 @@ export async function keptServing(
   flags: Flags,
   {
     nodeName,
-    address,
+    addresses,
     nowMs,
-  }: { readonly nodeName: string; readonly address: string; readonly nowMs: number },
+  }: { readonly nodeName: string; readonly addresses: readonly string[]; readonly nowMs: number },
 ): Promise<KeyPair> {
   const dir = certDirOf(flags);
   const [certificateFile, keyFile] = [join(dir, 'kubelet.crt'), join(dir, 'kubelet.key')];
@@ -364,7 +364,7 @@ export async function keptServing(
   const made = issueCertificate(authority, {
     subject: { commonName: `${nodeName}@${Math.floor(nowMs / 1000)}` },
     usages: ['serverAuth'],
-    altNames: { dnsNames: [nodeName], ipAddresses: [address] },
+    altNames: { dnsNames: [nodeName], ipAddresses: addresses },
     nowMs,
     lifetimeMs: SELF_SIGNED_LIFETIME_MS,
   });

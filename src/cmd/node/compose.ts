@@ -20,13 +20,13 @@ import { KUBERNETES_VERSION } from '../version.ts';
 /** Structured-cloneable. */
 export interface RealNodeData {
   readonly nodeName: string;
-  /** The node's InternalIP; the kubelet API is served there. */
-  readonly address: string;
+  /** The node's InternalIPs; the kubelet API is served at the first. */
+  readonly addresses: readonly string[];
   /** The bridge's address: where pods reach this machine. */
   readonly gateway: string;
-  readonly podCIDR: string;
-  /** Range of all pods of the cluster. */
-  readonly clusterCIDR: string;
+  readonly podCIDRs: readonly string[];
+  /** Ranges of all pods of the cluster. */
+  readonly clusterCIDRs: readonly string[];
   /** Routes to the pods of other nodes. Without it they are somebody else's. */
   readonly podNetwork?: Pick<PodNetworkOptions, 'mode' | 'vxlanId' | 'mtu'> | undefined;
   readonly clusterDNS: readonly string[];
@@ -73,9 +73,9 @@ export async function createRealNode({
 }: RealNodeOptions): Promise<RealNode> {
   const {
     nodeName,
-    address,
-    podCIDR,
-    clusterCIDR,
+    addresses,
+    podCIDRs,
+    clusterCIDRs,
     podNetwork,
     clusterDNS,
     dir,
@@ -86,8 +86,8 @@ export async function createRealNode({
   const { clock, log } = context;
   const containerd = createContainerd({
     dir: containerdDir,
-    podCIDRs: [podCIDR],
-    clusterCIDRs: [clusterCIDR],
+    podCIDRs,
+    clusterCIDRs,
     podMtu: podNetwork?.mtu,
     clock,
     log,
@@ -105,13 +105,13 @@ export async function createRealNode({
     imageDir: containerd.layout.root,
     registryDir: containerd.layout.registryDir,
     imageMounts: containerd.imageMounts,
-    podCIDR,
+    podCIDRs,
     clusterDNS,
     clusterDomain: CLUSTER_DOMAIN,
     ...limits,
     ...agent,
     decodePod,
-    address,
+    addresses,
     kubeletVersion: KUBERNETES_VERSION,
     clientCertificate,
     shown: data.shown,
@@ -121,7 +121,7 @@ export async function createRealNode({
   const firewall = watchFirewall({
     ...context,
     nodeName,
-    network: { bridge: containerd.layout.bridge, podCIDR },
+    network: { bridge: containerd.layout.bridge, podCIDRs },
   });
   const routes =
     podNetwork &&
@@ -130,8 +130,8 @@ export async function createRealNode({
       ...podNetwork,
       names: containerd.layout,
       nodeName,
-      podCIDR,
-      nodeAddress: address,
+      podCIDRs,
+      nodeAddress: addresses[0] ?? '',
     });
   const followed =
     'pkiDir' in data.serving
@@ -194,7 +194,7 @@ function withCompanion(component: Component, companion: Component): Component {
 }
 
 async function servingCertificate(
-  { serving, caPem, nodeName, address, gateway }: RealNodeData,
+  { serving, caPem, nodeName, addresses: [address = ''], gateway }: RealNodeData,
   nowMs: number,
 ): Promise<KeyPair> {
   if ('keyPem' in serving) return serving;

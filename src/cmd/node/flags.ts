@@ -35,8 +35,8 @@ export const MACHINE_FLAGS = {
   nodes: flag.number({ min: 1, max: 10_000, help: 'simulated: number of nodes', default: 1, own: true }),
   'data-dir': flag.dir({ help: "cri: directory of containerd and of the pods' files", own: true }),
   'pod-cidr': flag.text({
-    placeholder: '<range>',
-    help: "cri: IP range of this node's pods",
+    placeholder: '<ranges>',
+    help: "cri: IP range of this node's pods, or one of each family with a comma between",
     defaultText: "the Node's spec.podCIDRs, which the node IPAM controller assigns",
   }),
   'pod-network': flag.choice(['auto', 'direct', 'vxlan', 'wireguard', 'none'], {
@@ -53,14 +53,14 @@ export const MACHINE_FLAGS = {
     own: true,
   }),
   'cluster-cidr': flag.text({
-    placeholder: '<range>',
-    help: 'cri: IP range of all pods of the cluster, between which addresses are not translated',
+    placeholder: '<ranges>',
+    help: 'cri: IP range of all pods of the cluster, or one of each family with a comma between; between them addresses are not translated',
     defaultText: 'that of --pod-cidr, else 10.244.0.0/16',
     own: true,
   }),
   'node-ip': flag.text({
-    placeholder: '<address>',
-    help: 'cri: IP address of the node, where the API server reaches it',
+    placeholder: '<addresses>',
+    help: 'cri: IP address of the node, where the API server reaches it, or one of each family with a comma between',
     defaultText: 'the address of the default route',
   }),
   'cluster-dns': flag.list({

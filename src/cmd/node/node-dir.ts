@@ -15,7 +15,7 @@ import { isNodeDir } from './containerd-dir.ts';
 interface NodeRecord {
   readonly server: string;
   readonly nodeName: string;
-  /** That it had at its last start: it starts with it while no API server answers. */
+  /** Those that it had at its last start, with a comma between: it starts with them while no API server answers. */
   readonly podCIDR?: string | undefined;
 }
 

@@ -8,7 +8,13 @@ import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { nodeIdentity } from '../all-in-one/identities.ts';
-import { assignedPodRange, clusterRange, podNetworkMode, withConfirmedRange } from './pod-range.ts';
+import {
+  assignedPodRanges,
+  clusterRanges,
+  nodeAddresses,
+  podNetworkMode,
+  withConfirmedRange,
+} from './pod-range.ts';
 
 let test: TestApi;
 before(async () => {
@@ -18,7 +24,7 @@ after(() => test.stop());
 
 it('is what the node IPAM controller assigns to the Node, which is registered for that', async () => {
   const assigned = ['one', 'two'].map((nodeName) =>
-    assignedPodRange({
+    assignedPodRanges({
       api: test.clientAs(nodeIdentity(nodeName)),
       clock: realClock,
       log: silentLogger,
@@ -32,13 +38,16 @@ it('is what the node IPAM controller assigns to the Node, which is registered fo
     }),
   );
   const controllers = createControllerManager(
-    [nodeIPAMController({ clusterCIDR: '10.99.0.0/16', nodeCIDRMaskSize: 24 })],
+    [nodeIPAMController({ clusterCIDR: '10.99.0.0/16,fd99::/56' })],
     { api: test.api, clock: realClock, log: silentLogger, identity: 'test' },
   );
   await controllers.start();
   try {
     const ranges = await Promise.all(assigned);
-    assert.deepEqual(ranges.toSorted(), ['10.99.0.0/24', '10.99.1.0/24']);
+    assert.deepEqual(ranges.map((range) => range.join()).toSorted(), [
+      '10.99.0.0/24,fd99::/64',
+      '10.99.1.0/24,fd99:0:0:1::/64',
+    ]);
     const node = await test.api.get(nodes, { name: 'one' });
     assert.equal(node.metadata?.labels?.['tier'], 'edge', 'it is registered as the agent would');
     assert.deepEqual(node.spec?.taints?.filter(({ key }) => key === 'dedicated').length, 1);
@@ -52,8 +61,22 @@ it('decides how the pods of other nodes are reached', () => {
   assert.equal(podNetworkMode({ podCidr: '10.244.1.0/24' }), undefined);
   assert.equal(podNetworkMode({ podCidr: '10.244.1.0/24', podNetwork: 'vxlan' }), 'vxlan');
   assert.throws(() => podNetworkMode({ podNetwork: 'wireguard' }), /wireguard is not supported/);
-  assert.equal(clusterRange({}), '10.244.0.0/16');
-  assert.equal(clusterRange({ podCidr: '10.9.0.0/24' }), '10.9.0.0/24');
+  assert.deepEqual(clusterRanges({}), ['10.244.0.0/16']);
+  assert.deepEqual(clusterRanges({ podCidr: '10.9.0.0/24,fd00::/64' }), ['10.9.0.0/24', 'fd00::/64']);
+  assert.deepEqual(clusterRanges({ clusterCidr: 'fd00::/48' }), ['fd00::/48']);
+});
+
+it('has one address, or one of each family, the primary one first', () => {
+  assert.equal(nodeAddresses({}), undefined);
+  assert.deepEqual(nodeAddresses({ nodeIp: '192.0.2.1' }), ['192.0.2.1']);
+  assert.deepEqual(nodeAddresses({ nodeIp: '2001:DB8:0::1, 192.0.2.1' }), ['2001:db8::1', '192.0.2.1']);
+  for (const [nodeIp, problem] of [
+    ['192.0.2', /must be a valid IP address/],
+    ['192.0.2.1,192.0.2.2', /one of each IP family/],
+    ['127.0.0.1', /not an address that others can reach/],
+    ['fe80::1', /not an address that others can reach/],
+  ] as const)
+    assert.throws(() => nodeAddresses({ nodeIp }), problem);
 });
 
 it('of the last start is confirmed once the API answers: another one fails the node, which is started again', async () => {
@@ -67,7 +90,7 @@ it('of the last start is confirmed once the API answers: another one fails the n
         log: silentLogger,
         nodeName,
         settings: {},
-        podCIDR,
+        podCIDRs: [podCIDR],
       },
     );
     component.onFailure?.((error) => failures.push(error.message));

@@ -1,14 +1,18 @@
-/** The node's pod range: --pod-cidr, else the one that the node IPAM controller writes into the registered Node. Also the network between nodes. */
+/** The node's pod ranges: --pod-cidr, else those that the node IPAM controller writes into the registered Node. Also the network between nodes. */
+import { isIPv6 } from 'node:net';
 import { UserError } from '#deploy/data-dir.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { formatIP, parseIP, validateLegacyIP } from '#machinery/ip.ts';
+import { isGlobalUnicast } from '#node/host-address.ts';
 import { newNode } from '#node/agent/node/node-registration.ts';
 import type { PodNetworkMode } from '#node/network/peers.ts';
 import type { Component } from '#runtime/component.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { readFlags } from '../flags/define.ts';
+import { parseRanges } from '../flags/ranges.ts';
 import { MACHINE_FLAGS, type NodeFlags } from './flags.ts';
 import type { NodeSettings } from './settings.ts';
 
@@ -27,9 +31,34 @@ export function podNetworkMode(flags: NodeFlags): PodNetworkMode | undefined {
   return mode === 'none' ? undefined : mode;
 }
 
-/** Of all pods of the cluster. */
-export function clusterRange(flags: NodeFlags): string {
-  return flags.clusterCidr ?? flags.podCidr ?? DEFAULT_CLUSTER_CIDR;
+/** Of all pods of the cluster. Throws a UserError. */
+export function clusterRanges(flags: NodeFlags): readonly string[] {
+  if (flags.clusterCidr !== undefined) return parseRanges('--cluster-cidr', flags.clusterCidr);
+  return givenRanges(flags) ?? [DEFAULT_CLUSTER_CIDR];
+}
+
+/** Of --pod-cidr. Throws a UserError. */
+export function givenRanges({ podCidr }: NodeFlags): readonly string[] | undefined {
+  return podCidr === undefined ? undefined : parseRanges('--pod-cidr', podCidr);
+}
+
+/** Of --node-ip: one, or one of each family, the primary one first. Throws a UserError. */
+export function nodeAddresses({ nodeIp }: NodeFlags): readonly string[] | undefined {
+  if (nodeIp === undefined) return undefined;
+  const addresses = nodeIp.split(',').map((text) => {
+    const address = text.trim();
+    const [problem] = validateLegacyIP(address);
+    if (problem !== undefined) throw new UserError(`--node-ip is "${nodeIp}"; "${address}" ${problem}.`);
+    if (!isGlobalUnicast(address))
+      throw new UserError(`--node-ip is "${nodeIp}"; ${address} is not an address that others can reach.`);
+    return formatIP(parseIP(address)!);
+  });
+  const families = new Set(addresses.map((address) => isIPv6(address)));
+  if (addresses.length > 2 || families.size !== addresses.length)
+    throw new UserError(
+      `--node-ip is "${nodeIp}"; it should be one address, or one of each IP family with a comma between.`,
+    );
+  return addresses;
 }
 
 interface Assigned {
@@ -43,14 +72,14 @@ interface Assigned {
 }
 
 /** Throws a UserError when no range was assigned after WAIT_MS, and the reason of `stopping`. */
-export async function assignedPodRange(options: Assigned): Promise<string> {
+export async function assignedPodRanges(options: Assigned): Promise<readonly string[]> {
   const { clock, log, nodeName, stopping } = options;
   const deadline = clock.monotonic() + WAIT_MS;
   for (let lastLogMs = -Infinity; ; await clock.sleep(ASK_EVERY_MS, stopping)) {
     let problem = 'no controller assigned one';
     try {
-      const range = await askForRange(options);
-      if (range !== undefined) return range;
+      const ranges = await askForRanges(options);
+      if (ranges.length > 0) return ranges;
     } catch (error) {
       problem = errorMessage(error);
     }
@@ -71,16 +100,18 @@ export async function assignedPodRange(options: Assigned): Promise<string> {
  */
 export function withConfirmedRange(
   component: Component,
-  { podCIDR, ...options }: Assigned & { readonly podCIDR: string },
+  { podCIDRs, ...options }: Assigned & { readonly podCIDRs: readonly string[] },
 ): Component {
   const stop = new AbortController();
   const failed = Promise.withResolvers<Error>();
   const confirm = async (): Promise<void> => {
     await component.start();
-    const range = await assignedPodRange({ ...options, stopping: stop.signal });
-    if (range !== podCIDR)
+    const ranges = await assignedPodRanges({ ...options, stopping: stop.signal });
+    if (ranges.join() !== podCIDRs.join())
       failed.resolve(
-        new Error(`the pod range of node ${options.nodeName} is ${range} by now, it started with ${podCIDR}`),
+        new Error(
+          `the pod range of node ${options.nodeName} is ${ranges.join()} by now, it started with ${podCIDRs.join()}`,
+        ),
       );
   };
   return {
@@ -101,15 +132,11 @@ export function withConfirmedRange(
   };
 }
 
-async function askForRange({ api, nodeName, settings }: Assigned): Promise<string | undefined> {
+async function askForRanges({ api, nodeName, settings }: Assigned): Promise<readonly string[]> {
   const node = await api.get(nodes, { name: nodeName }).catch((error: unknown) => {
     if (!isStatusError(error, 'NotFound')) throw error;
     const { labels = {}, taints = [] } = settings.agent ?? {};
-    return api.create(nodes, newNode({ nodeName, podCIDR: undefined, labels, taints }));
+    return api.create(nodes, newNode({ nodeName, podCIDRs: undefined, labels, taints }));
   });
-  const ranges = node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : []);
-  const range = ranges.find((one) => !one.includes(':'));
-  if (ranges.length > 0 && range === undefined)
-    throw new UserError(`the range of node ${nodeName} is ${ranges.join()}: pods need an IPv4 range`);
-  return range;
+  return node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : []);
 }

@@ -25,7 +25,14 @@ import {
 } from './certificates.ts';
 import { lockNodeDir, readNodeRecord, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
-import { assignedPodRange, clusterRange, podNetworkMode, withConfirmedRange } from './pod-range.ts';
+import {
+  assignedPodRanges,
+  clusterRanges,
+  givenRanges,
+  nodeAddresses,
+  podNetworkMode,
+  withConfirmedRange,
+} from './pod-range.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
 import { readFlags, shownFlags } from '../flags/define.ts';
 import { runComponent } from '../run-component.ts';
@@ -69,6 +76,8 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   requireRoot();
   refuseClusterDir(dir);
   podNetworkMode(flags);
+  clusterRanges(flags);
+  nodeAddresses(flags);
   const nodeName = (givenName(flags) ?? hostname()).toLowerCase();
   const settings = nodeSettingsFrom(flags);
   await requireKernelDefaults(flags);
@@ -116,45 +125,50 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
     flags.clientCaFile === undefined ? undefined : await readFlagFile('--client-ca-file', flags.clientCaFile);
   const containerdDir = containerdDirOf({ node: dir });
   const before = readNodeRecord(dir);
-  const knownRange = flags.podCidr ?? (before?.nodeName === nodeName ? before.podCIDR : undefined);
+  const knownRanges =
+    givenRanges(flags) ?? (before?.nodeName === nodeName ? before.podCIDR?.split(',') : undefined);
   let node: RealNode | undefined;
   await runComponent({
     name: 'kubelet',
     flags,
-    startsAlone: knownRange !== undefined,
+    startsAlone: knownRanges !== undefined,
     create: async (context) => {
       const { ca, server } = context.connection.options;
-      writeNodeRecord(dir, { server, nodeName, podCIDR: knownRange });
+      writeNodeRecord(dir, { server, nodeName, podCIDR: knownRanges?.join() });
       if (!ca)
         throw new UserError(
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
         );
       const assigned = { ...context, nodeName, settings };
-      const podCIDR =
-        flags.podCidr ??
-        (context.apiAnswers || knownRange === undefined ? await assignedPodRange(assigned) : knownRange);
-      writeNodeRecord(dir, { server, nodeName, podCIDR });
-      const address = flags.nodeIp ?? (await findHostAddress()) ?? computeGateway(podCIDR);
+      const podCIDRs =
+        givenRanges(flags) ??
+        (context.apiAnswers || knownRanges === undefined ? await assignedPodRanges(assigned) : knownRanges);
+      writeNodeRecord(dir, { server, nodeName, podCIDR: podCIDRs.join() });
+      const addresses = nodeAddresses(flags) ?? [
+        (await findHostAddress()) ?? computeGateway(podCIDRs[0] ?? ''),
+      ];
+      const [address = ''] = addresses;
       const mode = podNetworkMode(flags);
       const podNetwork = mode && {
         mode,
         vxlanId,
         mtu: await podMtu(address, { tunnels: mode !== 'direct' }),
       };
-      const gateway = await ensureBridge(containerdLayout({ dir: containerdDir }), {
-        podCIDR,
+      const [gateway = ''] = await ensureBridge(containerdLayout({ dir: containerdDir }), {
+        podCIDRs,
         mtu: podNetwork?.mtu,
       });
-      const serving = given ?? (await keptServing(flags, { nodeName, address, nowMs: context.clock.now() }));
+      const serving =
+        given ?? (await keptServing(flags, { nodeName, addresses, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,
         clientCertificate: () => readClientCertificate(context),
         data: {
           nodeName,
-          address,
+          addresses,
           gateway,
-          podCIDR,
-          clusterCIDR: clusterRange(flags),
+          podCIDRs,
+          clusterCIDRs: clusterRanges(flags),
           podNetwork,
           clusterDNS,
           dir,
@@ -169,7 +183,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         },
       });
       node = made;
-      const names = { nodeName, dnsNames: [nodeName], ipAddresses: [address] };
+      const names = { nodeName, dnsNames: [nodeName], ipAddresses: addresses };
       const used: UsedCertificate[] = [];
       const around = { flags, context, used };
       const component = given ? made.component : withServingCertificate(made, { ...around, names });
@@ -181,7 +195,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
       const trusted = withTrust(renewed, { ...around, nodeName, node: made });
       return flags.podCidr !== undefined || context.apiAnswers
         ? trusted
-        : withConfirmedRange(trusted, { ...assigned, podCIDR });
+        : withConfirmedRange(trusted, { ...assigned, podCIDRs });
     },
   });
   // At shutdown nothing outlives it: the pods get their grace period before systemd ends their scope.

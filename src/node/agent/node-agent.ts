@@ -72,12 +72,13 @@ export interface NodeAgentOptions {
   readonly registryDir?: string | undefined;
   /** Absent: image volumes are refused. */
   readonly imageMounts?: ImageMounts;
-  readonly podCIDR?: string | undefined;
+  /** At most one of each family. */
+  readonly podCIDRs?: readonly string[] | undefined;
   /** Empty: pods use the machine's resolv.conf. */
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
-  /** InternalIP, and the address of the kubelet API. */
-  readonly address: string;
+  /** InternalIPs, at most one of each family: the first is the address of the kubelet API, and its family is that of a pod's first address. */
+  readonly addresses: readonly string[];
   /** Default 10250; any free port when that is in use. */
   readonly port?: number;
   readonly tls: KubeletTls;
@@ -206,7 +207,7 @@ class Agent implements NodeAgent {
       }),
       statuses: new StatusWriter({ api, clock, log, mirrorOf: (pod) => this.#staticPods?.mirrors.of(pod) }),
       cgroups: this.#metrics.measuredCgroups(createCgroups({ log, podPidsLimit: options.podPidsLimit })),
-      hostIPs: [options.address],
+      hostIPs: options.addresses,
       machineMemoryBytes: memoryBytes(),
       terminations: this.#metrics.terminations,
       metrics: this.#metrics,
@@ -230,7 +231,7 @@ class Agent implements NodeAgent {
       clock,
       log,
       nodeName,
-      podCIDR: options.podCIDR,
+      podCIDRs: options.podCIDRs,
       labels: options.labels ?? {},
       taints: options.taints ?? [],
       measure: (before) => this.#measure(before),
@@ -258,7 +259,7 @@ class Agent implements NodeAgent {
     this.#server = new KubeletServer({
       ...this.#podDependencies,
       tls: options.tls,
-      address: options.address,
+      address: options.addresses[0] ?? '',
       port: options.port ?? 10250,
       nodeName,
       version: options.kubeletVersion,
@@ -569,7 +570,7 @@ class Agent implements NodeAgent {
     const {
       cri,
       nodeName,
-      address,
+      addresses,
       imageDir,
       kubeletVersion,
       maximumPods = MAXIMUM_PODS,
@@ -587,7 +588,7 @@ class Agent implements NodeAgent {
       before,
       nowMs: context.clock.now(),
       nodeName,
-      address,
+      addresses,
       kubeletPort: this.#server.port,
       capacity: total,
       allocatable: this.#allocatable,

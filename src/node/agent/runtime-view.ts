@@ -2,6 +2,7 @@
  * The container runtime's state of our pods, read from its labels: the only record of running containers, so that a new agent adopts them.
  * Read only. Times are milliseconds since the epoch, 0 = has not happened.
  */
+import { isIPv6 } from 'node:net';
 import type { CriClient } from '../cri/client.ts';
 import { isCriError } from '../cri/errors.ts';
 import type * as cri from '../cri/types.ts';
@@ -205,6 +206,13 @@ export function latestContainer(
   return runtime.containers.find(
     (container) => container.name === name && (sandboxId === undefined || container.sandboxId === sandboxId),
   );
+}
+
+/** Of the pod's sandbox: one of each family, that of the node's first address first, as upstream. Without a network of its own none. */
+export function podAddresses(runtime: PodRuntime, [primary = '']: readonly string[]): readonly string[] {
+  const ips = activeSandbox(runtime)?.ips ?? [];
+  const families = isIPv6(primary) ? [true, false] : [false, true];
+  return families.flatMap((six) => ips.find((ip) => isIPv6(ip) === six) ?? []);
 }
 
 /** The sandbox that the pod lives in; undefined while there is none that is ready. */

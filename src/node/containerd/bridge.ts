@@ -2,43 +2,52 @@
  * Creates the pods' bridge before the first pod. The CNI plugin would create it with the first sandbox; the API server and the DNS server listen on its
  * address and need it earlier. The plugin adopts it.
  */
+import { isIPv6 } from 'node:net';
+import { formatIP, parseCIDR } from '#machinery/ip.ts';
+import { assert } from '#stdx/assert.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
 import { run } from './run.ts';
 import { keepFromNetworkd } from './systemd.ts';
 
-/** The bridge's address: the first of the range, as CNI's host-local chooses the gateway. IPv4. */
+/** The bridge's address in one family: the first of the range, as CNI's host-local chooses the gateway. */
 export function computeGateway(podCIDR: string): string {
-  const [base = ''] = podCIDR.split('/');
-  const octets = base.split('.').map(Number);
-  return [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
+  const block = parseCIDR(podCIDR);
+  assert(block !== undefined, `${podCIDR} is a range of addresses`);
+  return formatIP({ family: block.address.family, bits: block.network + 1n });
 }
 
 interface BridgeRanges {
-  readonly podCIDR: string;
-  /** Cluster addresses, which this machine is to reach whatever other routes it has. */
-  readonly serviceCIDR?: string;
+  /** One of each family that pods have. */
+  readonly podCIDRs: readonly string[];
+  /** Of cluster addresses, which this machine is to reach whatever other routes it has. */
+  readonly serviceCIDRs?: readonly string[];
   readonly mtu?: number | undefined;
 }
 
-/** Idempotent. Returns the gateway address. Throws ContainerdError 'network'. */
+/** Idempotent. Returns the gateway addresses. Throws ContainerdError 'network'. */
 export async function ensureBridge(
   layout: Pick<ContainerdLayout, 'id' | 'bridge'>,
-  { podCIDR, serviceCIDR, mtu }: BridgeRanges,
-): Promise<string> {
-  const gateway = computeGateway(podCIDR);
-  const prefix = podCIDR.split('/')[1] ?? '24';
+  { podCIDRs, serviceCIDRs = [], mtu }: BridgeRanges,
+): Promise<readonly string[]> {
   await keepFromNetworkd(layout);
   await ip(['link', 'add', layout.bridge, 'type', 'bridge'], 'File exists');
+  for (const podCIDR of podCIDRs) await addGateway(layout.bridge, podCIDR);
+  await ip(['link', 'set', layout.bridge, ...(mtu === undefined ? [] : ['mtu', String(mtu)]), 'up']);
+  // Without a default route the kernel would refuse cluster addresses before the service rules see the packet.
+  for (const range of serviceCIDRs) await ip(['route', 'replace', range, 'dev', layout.bridge]);
+  return podCIDRs.map(computeGateway);
+}
+
+async function addGateway(bridge: string, podCIDR: string): Promise<void> {
+  const gateway = computeGateway(podCIDR);
+  // No other machine is on this bridge: an IPv6 address need not wait for duplicates to be found.
+  const kind = isIPv6(gateway) ? ['dev', bridge, 'nodad'] : ['broadcast', '+', 'dev', bridge];
   await ip(
-    ['address', 'add', `${gateway}/${prefix}`, 'broadcast', '+', 'dev', layout.bridge],
+    ['address', 'add', `${gateway}/${podCIDR.split('/')[1] ?? ''}`, ...kind],
     'File exists',
     'Address already assigned',
   );
-  await ip(['link', 'set', layout.bridge, ...(mtu === undefined ? [] : ['mtu', String(mtu)]), 'up']);
-  // Without a default route the kernel would refuse cluster addresses before the service rules see the packet.
-  if (serviceCIDR !== undefined) await ip(['route', 'replace', serviceCIDR, 'dev', layout.bridge]);
-  return gateway;
 }
 
 async function ip(words: readonly string[], ...fine: readonly string[]): Promise<void> {

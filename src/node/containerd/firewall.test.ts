@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { describeBlocking, filterChains, isBlocking, type FirewallChain } from './firewall.ts';
 
-const names = { bridge: 'cap-0a1b2c3d', podCIDR: '10.244.0.0/24' };
+const names = { bridge: 'cap-0a1b2c3d', podCIDRs: ['10.244.0.0/24'] };
 const input: FirewallChain = { family: 'inet', table: 'filter', chain: 'input', hook: 'input' };
 
 function table(...body: readonly string[]): string {
@@ -47,7 +47,10 @@ describe('a firewall', () => {
         chain('capstan-1', 'forward'),
       ],
     };
-    assert.deepEqual(filterChains(JSON.stringify(json)), [{ ...input, chain: 'c' }]);
+    assert.deepEqual(filterChains(JSON.stringify(json), names), [{ ...input, chain: 'c' }]);
+    const listed = JSON.stringify({ nftables: [chain('filter', 'input')] }).replace('"inet"', '"ip6"');
+    assert.deepEqual(filterChains(listed, names), [], 'pods have no IPv6');
+    assert.equal(filterChains(listed, { podCIDRs: ['fd00::/64'] }).length, 1);
   });
 
   it('is reported with the rule that opens it', () => {

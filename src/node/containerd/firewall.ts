@@ -14,7 +14,7 @@ export interface FirewallChain {
 
 export interface PodNetworkNames {
   readonly bridge: string;
-  readonly podCIDR: string;
+  readonly podCIDRs: readonly string[];
 }
 
 interface ListedChain {
@@ -25,7 +25,6 @@ interface ListedChain {
   readonly policy?: string;
 }
 
-const FAMILIES = new Set(['inet', 'ip']);
 const OWN_TABLE = /^capstan-/;
 /** A rule without any condition that ends a chain: firewalld and others reject instead of having a policy. */
 const REFUSES_ALL = /^(counter (packets \d+ bytes \d+ )?)?(drop|reject( with .*)?)$/;
@@ -35,7 +34,7 @@ export async function findBlockingChains(names: PodNetworkNames): Promise<Firewa
   const { code, stdout } = await run(['nft', '-j', 'list', 'chains']);
   if (code !== 0) return [];
   const blocking: FirewallChain[] = [];
-  for (const chain of filterChains(stdout)) {
+  for (const chain of filterChains(stdout, names)) {
     const listed = await run(['nft', 'list', 'table', chain.family, chain.table]);
     if (listed.code === 0 && isBlocking(chain, { text: listed.stdout, ...names })) blocking.push(chain);
   }
@@ -43,11 +42,12 @@ export async function findBlockingChains(names: PodNetworkNames): Promise<Firewa
 }
 
 /** Chains at the hooks that pods' packets pass, of tables that are not ours. */
-export function filterChains(json: string): FirewallChain[] {
+export function filterChains(json: string, { podCIDRs }: Pick<PodNetworkNames, 'podCIDRs'>): FirewallChain[] {
+  const families = new Set(['inet', ...podCIDRs.map((range) => (range.includes(':') ? 'ip6' : 'ip'))]);
   const { nftables } = JSON.parse(json) as { readonly nftables: readonly { readonly chain?: ListedChain }[] };
   return nftables.flatMap(({ chain }) => {
     if (!chain || (chain.hook !== 'input' && chain.hook !== 'forward')) return [];
-    if (!FAMILIES.has(chain.family) || OWN_TABLE.test(chain.table)) return [];
+    if (!families.has(chain.family) || OWN_TABLE.test(chain.table)) return [];
     return [{ family: chain.family, table: chain.table, chain: chain.name, hook: chain.hook }];
   });
 }
@@ -55,10 +55,10 @@ export function filterChains(json: string): FirewallChain[] {
 /** text: the table as nft lists it. */
 export function isBlocking(
   { chain }: FirewallChain,
-  { text, bridge, podCIDR }: PodNetworkNames & { readonly text: string },
+  { text, bridge, podCIDRs }: PodNetworkNames & { readonly text: string },
 ): boolean {
-  if (text.includes(bridge) || text.includes(podCIDR) || text.includes(podCIDR.split('/')[0] ?? podCIDR))
-    return false;
+  const named = [bridge, ...podCIDRs.map((range) => range.split('/')[0] ?? range)];
+  if (named.some((name) => text.includes(name))) return false;
   const lines = text.split('\n').map((line) => line.trim());
   const first = lines.indexOf(`chain ${chain} {`);
   if (first < 0) return false;

@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIPv6 } from 'node:net';
 import { join } from 'node:path';
+import { switchOnForwarding } from '#stdx/ip-forwarding.ts';
 import type { Logger } from '#stdx/log.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
@@ -150,20 +151,10 @@ function overlaps(one: Cidr, other: Cidr): boolean {
  * would bypass its address translation; false when the kernel cannot do that.
  */
 async function prepareKernel(podCIDRs: readonly string[], log: Logger): Promise<boolean> {
-  const sysctls: [string, string][] = podCIDRs.map((cidr) =>
-    cidr.includes(':')
-      ? ['/proc/sys/net/ipv6/conf/all/forwarding', '1']
-      : ['/proc/sys/net/ipv4/ip_forward', '1'],
-  );
-  for (const [path, value] of sysctls) {
-    await setSysctl(path, value).catch((error: unknown) => {
-      throw new ContainerdError(
-        'network',
-        `cannot switch on forwarding (${path}): ${(error as Error).message}`,
-        error,
-      );
+  for (const cidr of podCIDRs)
+    await switchOnForwarding(cidr.includes(':') ? 'IPv6' : 'IPv4').catch((error: unknown) => {
+      throw new ContainerdError('network', (error as Error).message, error);
     });
-  }
   if (!existsSync('/proc/sys/net/bridge')) await run(['modprobe', 'br_netfilter']);
   if (!existsSync('/proc/sys/net/bridge')) {
     log.warn(

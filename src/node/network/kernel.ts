@@ -2,17 +2,19 @@
  * Kernel state of the pod network: the VXLAN device, routes, and route lookups. Our routes are identified by their protocol number and a metric of the
  * node (two nodes may share a machine), so that no other route is changed or removed.
  */
+import { existsSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { ContainerdError } from '../containerd/errors.ts';
 import type { ContainerdLayout } from '../containerd/layout.ts';
 import { run } from '../containerd/run.ts';
-import { computeEndpoint, deriveMac, VXLAN_OVERHEAD_BYTES, type Route } from './peers.ts';
+import { computeEndpoint, deriveMac, vxlanOverheadBytes, type Route } from './peers.ts';
 
 /** The number that `ip route` shows for our routes. */
 const ROUTE_PROTOCOL = 201;
 const VXLAN_PORT = 4789;
 const DEFAULT_MTU = 1_500;
-/** IPv6, which other things on the bridge may use, needs so much. */
+/** IPv6 needs so much. */
 const LEAST_MTU = 1_280;
 const MOST_MTU = 65_485;
 
@@ -40,13 +42,13 @@ export async function podMtu(
   const uplink = links.find(({ addr_info: addresses }) =>
     addresses?.some(({ local }) => local === nodeAddress),
   );
-  const usable = (uplink?.mtu ?? DEFAULT_MTU) - (tunnels ? VXLAN_OVERHEAD_BYTES : 0);
+  const usable = (uplink?.mtu ?? DEFAULT_MTU) - (tunnels ? vxlanOverheadBytes(nodeAddress) : 0);
   // The loopback's is larger than any device takes.
   return Math.min(Math.max(usable, LEAST_MTU), MOST_MTU);
 }
 
 interface OverlayOptions {
-  readonly podCIDR: string;
+  readonly podCIDRs: readonly string[];
   readonly nodeAddress: string;
   readonly vxlanId: number;
   readonly mtu: number;
@@ -54,19 +56,23 @@ interface OverlayOptions {
 
 /** Idempotent; a device that differs is recreated. Throws ContainerdError 'network'. */
 export async function ensureOverlay({ overlay }: NetworkNames, options: OverlayOptions): Promise<void> {
-  const { podCIDR, nodeAddress, vxlanId, mtu } = options;
-  const endpoint = computeEndpoint(podCIDR);
+  const { podCIDRs, nodeAddress, vxlanId, mtu } = options;
   if (!(await isAsWanted(overlay, options))) {
     await ip(['link', 'delete', overlay], 'Cannot find device');
     await ip(
-      `link add ${overlay} address ${deriveMac(endpoint)} type vxlan id ${vxlanId} local ${nodeAddress} dstport ${VXLAN_PORT} nolearning`.split(
+      `link add ${overlay} address ${deriveMac(podCIDRs)} type vxlan id ${vxlanId} local ${nodeAddress} dstport ${VXLAN_PORT} nolearning`.split(
         ' ',
       ),
     );
   }
   await ip(['link', 'set', overlay, 'mtu', String(mtu), 'up']);
   // What is translated on its way into the tunnel gets this address, so that answers come back through it.
-  await ip(['address', 'replace', `${endpoint}/32`, 'dev', overlay]);
+  for (const endpoint of podCIDRs.map(computeEndpoint))
+    await ip(
+      isIPv6(endpoint)
+        ? ['address', 'replace', `${endpoint}/128`, 'dev', overlay, 'nodad']
+        : ['address', 'replace', `${endpoint}/32`, 'dev', overlay],
+    );
 }
 
 interface LinkDetails {
@@ -75,6 +81,7 @@ interface LinkDetails {
     readonly info_data?: {
       readonly id?: number;
       readonly local?: string;
+      readonly local6?: string;
       readonly port?: number;
       readonly learning?: boolean;
     };
@@ -83,14 +90,14 @@ interface LinkDetails {
 
 async function isAsWanted(
   overlay: string,
-  { podCIDR, nodeAddress, vxlanId }: OverlayOptions,
+  { podCIDRs, nodeAddress, vxlanId }: OverlayOptions,
 ): Promise<boolean> {
   const link = await linkOf(overlay);
   const data = link?.linkinfo?.info_data;
   return (
-    link?.address === deriveMac(computeEndpoint(podCIDR)) &&
+    link?.address === deriveMac(podCIDRs) &&
     data?.id === vxlanId &&
-    data.local === nodeAddress &&
+    (data.local ?? data.local6) === nodeAddress &&
     data.port === VXLAN_PORT &&
     data.learning === false
   );
@@ -143,12 +150,15 @@ interface KernelForward {
 /** Makes the kernel have these routes and no other of ours. Returns how much was changed. Throws ContainerdError 'network'. */
 export async function applyRoutes(names: NetworkNames, routes: readonly Route[]): Promise<number> {
   const overlayIsThere = (await linkOf(names.overlay)) !== undefined;
-  const [kernel, neighbours, forwards] = await Promise.all([
+  const [kernel, kernel6, neighbours, forwards] = await Promise.all([
     show<KernelRoute>(['ip', '-json', 'route', 'show', 'proto', String(ROUTE_PROTOCOL)]),
+    existsSync('/proc/net/ipv6_route')
+      ? show<KernelRoute>(['ip', '-6', '-json', 'route', 'show', 'proto', String(ROUTE_PROTOCOL)])
+      : [],
     overlayIsThere ? show<KernelNeighbour>(['ip', '-json', 'neigh', 'show', 'dev', names.overlay]) : [],
     overlayIsThere ? show<KernelForward>(['bridge', '-json', 'fdb', 'show', 'dev', names.overlay]) : [],
   ]);
-  const own = kernel.filter(({ metric }) => metric === routeMetric(names));
+  const own = [...kernel, ...kernel6].filter(({ metric }) => metric === routeMetric(names));
   const tunnels = routes.filter((route) => route.tunnel);
   const commands = [
     ...neighbourCommands(names, { neighbours, tunnels }),
@@ -168,16 +178,19 @@ function routeCommands(
   const text = ({ podCIDR, via, dev }: Route): string => `${podCIDR} ${via} ${dev}`;
   const there = new Set(own.map(({ dst, gateway, dev }) => `${dst} ${gateway} ${dev}`));
   const wanted = new Set(routes.map(({ podCIDR }) => podCIDR));
+  const changed = routes.filter((route) => !there.has(text(route)));
+  // The kernel refuses a changed device in an IPv6 route through the gateway's own range: the old route goes first.
+  const replaced = new Set(
+    changed.map(({ podCIDR }) => podCIDR).filter((podCIDR) => isIPv6(podCIDR.split('/')[0] ?? '')),
+  );
   return [
     ...own
-      .filter(({ dst }) => !wanted.has(dst ?? ''))
+      .filter(({ dst }) => !wanted.has(dst ?? '') || replaced.has(dst ?? ''))
       .map(({ dst }) => `route delete ${dst} proto ${ROUTE_PROTOCOL} metric ${metric}`),
-    ...routes
-      .filter((route) => !there.has(text(route)))
-      .map(
-        ({ podCIDR, via, dev, tunnel }) =>
-          `route replace ${podCIDR} via ${via} dev ${dev}${tunnel ? ' onlink' : ''} proto ${ROUTE_PROTOCOL} metric ${metric}`,
-      ),
+    ...changed.map(
+      ({ podCIDR, via, dev, tunnel }) =>
+        `route replace ${podCIDR} via ${via} dev ${dev}${tunnel ? ' onlink' : ''} proto ${ROUTE_PROTOCOL} metric ${metric}`,
+    ),
   ];
 }
 
@@ -207,14 +220,15 @@ function fdbCommands(
 ): string[] {
   const text = (mac: string | undefined, dst: string | undefined): string => `${mac} ${dst}`;
   const there = new Set(forwards.map(({ mac, dst }) => text(mac, dst)));
-  const wanted = new Set(tunnels.map(({ tunnel }) => text(tunnel?.mac, tunnel?.address)));
+  // Routes of both families lead to one endpoint.
+  const wanted = new Map(tunnels.map(({ tunnel }) => [text(tunnel?.mac, tunnel?.address), tunnel]));
   return [
     ...forwards
       .filter(({ mac, dst }) => dst !== undefined && !wanted.has(text(mac, dst)))
       .map(({ mac, dst }) => `fdb delete ${mac} dev ${overlay} dst ${dst}`),
-    ...tunnels
-      .filter(({ tunnel }) => !there.has(text(tunnel?.mac, tunnel?.address)))
-      .map(({ tunnel }) => `fdb append ${tunnel?.mac} dev ${overlay} dst ${tunnel?.address} self permanent`),
+    ...[...wanted]
+      .filter(([key]) => !there.has(key))
+      .map(([, tunnel]) => `fdb append ${tunnel?.mac} dev ${overlay} dst ${tunnel?.address} self permanent`),
   ];
 }
 

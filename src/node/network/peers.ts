@@ -1,19 +1,23 @@
 /**
- * Computes from the Nodes the kernel state by which this machine's pods reach those of other nodes: a route for each other node's range, directly to the
- * node on the same segment, else through VXLAN. IPv4. Pure; pod-network.ts acts.
+ * Computes from the Nodes the kernel state by which this machine's pods reach those of other nodes: for each range of each other node a route, directly to
+ * the node's address of that family where it is on the same segment, else through VXLAN. Pure; pod-network.ts acts.
  *
- * Each VXLAN endpoint has the first address of its node's range, and a MAC address derived from it, so nothing is learned or announced.
+ * One VXLAN device carries both families, over the family of this node's first address. Each endpoint has the first address of each of its node's ranges,
+ * and a MAC address derived from the first range, so nothing is learned or announced.
  */
-import { isIPv4 } from 'node:net';
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import type { Node } from '#api/types.ts';
+import { formatCIDR, formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
 
 /** auto: direct on a shared segment, else VXLAN. */
 export type PodNetworkMode = 'auto' | 'direct' | 'vxlan';
 
-interface Peer {
+export interface Peer {
   readonly nodeName: string;
-  readonly address: string;
-  readonly podCIDR: string;
+  /** At most one of each family. */
+  readonly addresses: readonly string[];
+  readonly podCIDRs: readonly string[];
 }
 
 export interface Route {
@@ -24,31 +28,40 @@ export interface Route {
   readonly tunnel?: { readonly mac: string; readonly address: string };
 }
 
-/** Of an Ethernet frame in VXLAN in UDP in IPv4. */
-export const VXLAN_OVERHEAD_BYTES = 50;
+/** Of an Ethernet frame in VXLAN in UDP, between these addresses. */
+export function vxlanOverheadBytes(nodeAddress: string): number {
+  return isIPv6(nodeAddress) ? 70 : 50;
+}
 
-/** The other nodes that have a range and an address, both IPv4. */
+/** The other nodes that have a range and an address. */
 export function computePeers(
   nodes: readonly Node[],
   { nodeName, ownAddresses }: { readonly nodeName: string; readonly ownAddresses: ReadonlySet<string> },
 ): Peer[] {
-  return nodes.flatMap((node) => {
-    const name = node.metadata?.name ?? '';
-    const ranges = node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : []);
-    const podCIDR = ranges.find((range) => isIPv4Range(range));
-    const address = node.status?.addresses?.find(
-      (one) => one.type === 'InternalIP' && isIPv4(one.address),
-    )?.address;
+  return nodes.flatMap(({ metadata, spec, status }) => {
+    const name = metadata?.name ?? '';
+    const podCIDRs = (spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : [])).flatMap((range) => {
+      const block = parseCIDR(range);
+      return block ? [formatCIDR(block)] : [];
+    });
+    const internal = (status?.addresses ?? []).flatMap(({ type, address }) => {
+      const parsed = type === 'InternalIP' ? parseIP(address) : undefined;
+      return parsed ? [formatIP(parsed)] : [];
+    });
+    const addresses = [false, true].flatMap((six) => internal.find((ip) => isIPv6(ip) === six) ?? []);
     // Another node of this very machine is reached through its own bridge.
-    if (name === nodeName || podCIDR === undefined || address === undefined || ownAddresses.has(address))
-      return [];
-    return [{ nodeName: name, address, podCIDR }];
+    if (name === nodeName || podCIDRs.length === 0 || addresses.length === 0) return [];
+    return addresses.some((ip) => ownAddresses.has(ip)) ? [] : [{ nodeName: name, addresses, podCIDRs }];
   });
 }
 
 interface Segment {
   readonly mode: PodNetworkMode;
   readonly overlay: string;
+  /** This node's first: tunnels lead to addresses of its family. */
+  readonly nodeAddress: string;
+  /** This node's: ranges of other families have no pods here. */
+  readonly podCIDRs: readonly string[];
   /** The device by which this address is on the same segment; undefined: it is behind a router. */
   readonly onLink: (address: string) => string | undefined;
 }
@@ -56,7 +69,7 @@ interface Segment {
 /** Of two nodes with one range the first by name has it: the allocator does not let that happen. */
 export function routesTo(
   peers: readonly Peer[],
-  { mode, overlay, onLink }: Segment,
+  segment: Segment,
 ): {
   readonly routes: readonly Route[];
   /** Nodes that cannot be reached, one sentence each. */
@@ -64,36 +77,57 @@ export function routesTo(
 } {
   const routes = new Map<string, Route>();
   const problems: string[] = [];
-  for (const { nodeName, address, podCIDR } of peers.toSorted((a, b) => (a.nodeName < b.nodeName ? -1 : 1))) {
-    if (routes.has(podCIDR)) {
-      problems.push(`the pod range ${podCIDR} of node ${nodeName} is another node's too`);
-      continue;
+  for (const peer of peers.toSorted((a, b) => (a.nodeName < b.nodeName ? -1 : 1)))
+    for (const podCIDR of peer.podCIDRs) {
+      if (!segment.podCIDRs.some((own) => isIPv6Range(own) === isIPv6Range(podCIDR))) continue;
+      const found = routes.has(podCIDR)
+        ? `the pod range ${podCIDR} of node ${peer.nodeName} is another node's too`
+        : routeTo(podCIDR, { peer, segment });
+      if (typeof found === 'string') problems.push(found);
+      else routes.set(podCIDR, found);
     }
-    const dev = mode === 'vxlan' ? undefined : onLink(address);
-    if (dev !== undefined) routes.set(podCIDR, { podCIDR, via: address, dev });
-    else if (mode === 'direct')
-      problems.push(
-        `node ${nodeName} (${address}) is not on this segment: --pod-network direct has no route to its pods`,
-      );
-    else {
-      const via = computeEndpoint(podCIDR);
-      routes.set(podCIDR, { podCIDR, via, dev: overlay, tunnel: { mac: deriveMac(via), address } });
-    }
-  }
   return { routes: [...routes.values()], problems };
 }
 
-/** The VXLAN endpoint of a node: the first address of its range, which no pod gets. */
+/** A text is why there is none. */
+function routeTo(
+  podCIDR: string,
+  { peer, segment }: { readonly peer: Peer; readonly segment: Segment },
+): Route | string {
+  const { nodeName, addresses, podCIDRs } = peer;
+  const { mode, overlay, onLink, nodeAddress } = segment;
+  const near = addresses.find((ip) => isIPv6(ip) === isIPv6Range(podCIDR));
+  const dev = mode === 'vxlan' || near === undefined ? undefined : onLink(near);
+  if (near !== undefined && dev !== undefined) return { podCIDR, via: near, dev };
+  if (mode === 'direct')
+    return near === undefined
+      ? `node ${nodeName} has no address of the family of its pod range ${podCIDR}: --pod-network direct has no route to its pods`
+      : `node ${nodeName} (${near}) is not on this segment: --pod-network direct has no route to its pods`;
+  const address = addresses.find((ip) => isIPv6(ip) === isIPv6(nodeAddress));
+  if (address === undefined)
+    return `node ${nodeName} has no address of the family of ${nodeAddress}, which tunnels of this node begin at`;
+  return {
+    podCIDR,
+    via: computeEndpoint(podCIDR),
+    dev: overlay,
+    tunnel: { mac: deriveMac(podCIDRs), address },
+  };
+}
+
+/** The VXLAN endpoint of a node in one family: the first address of its range, which no pod gets. */
 export function computeEndpoint(podCIDR: string): string {
   return podCIDR.split('/')[0] ?? '';
 }
 
-/** Locally administered, one for each IPv4 address. */
-export function deriveMac(address: string): string {
-  const octets = address.split('.').map((octet) => Number(octet).toString(16).padStart(2, '0'));
-  return ['0a', '58', ...octets].join(':');
+/** Of a node's VXLAN device: locally administered, one for each first range. */
+export function deriveMac([podCIDR = '']: readonly string[]): string {
+  const endpoint = computeEndpoint(podCIDR);
+  const tail = isIPv6(endpoint)
+    ? [...createHash('sha256').update(endpoint).digest().subarray(0, 5)]
+    : [0x58, ...endpoint.split('.').map(Number)];
+  return [0x0a, ...tail].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
 }
 
-function isIPv4Range(range: string): boolean {
-  return isIPv4(range.split('/')[0] ?? '');
+function isIPv6Range(range: string): boolean {
+  return isIPv6(computeEndpoint(range));
 }

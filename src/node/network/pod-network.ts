@@ -18,8 +18,9 @@ import { computePeers, routesTo, type PodNetworkMode } from './peers.ts';
 export interface PodNetworkOptions extends ComponentContext {
   readonly names: NetworkNames;
   readonly nodeName: string;
-  /** This node's range. */
-  readonly podCIDR: string;
+  /** This node's ranges, one of each family that pods have. */
+  readonly podCIDRs: readonly string[];
+  /** The first of the node's. */
   readonly nodeAddress: string;
   readonly mode: PodNetworkMode;
   /** The same on every node of the cluster. */
@@ -106,16 +107,19 @@ class PodNetwork implements Component {
     if (mode !== 'direct') await ensureOverlay(names, rest);
     const peers = computePeers(all, { nodeName, ownAddresses: ownAddresses() });
     const devices =
-      mode === 'vxlan' ? new Map<string, string>() : await onLinkDevices(peers.map(({ address }) => address));
+      mode === 'vxlan'
+        ? new Map<string, string>()
+        : await onLinkDevices(peers.flatMap(({ addresses }) => addresses));
     const { routes, problems } = routesTo(peers, {
       mode,
       overlay: names.overlay,
+      ...rest,
       onLink: (address) => devices.get(address),
     });
     const changes = await applyRoutes(names, routes);
     if (changes > 0)
       log.info('routes to the pods of other nodes changed', {
-        nodes: routes.length,
+        routes: routes.length,
         tunnels: routes.filter(({ tunnel }) => tunnel).length,
       });
     this.#say(problems.join('; '));

@@ -23,7 +23,7 @@ test('a firewall is reported once, when it appears and when it is gone', async (
     clock,
     log: silentLogger,
     nodeName: 'one',
-    network: { bridge: 'cap-1', podCIDR: '10.244.0.0/24' },
+    network: { bridge: 'cap-1', podCIDRs: ['10.244.0.0/24'] },
     events: { event: (_node, { message }) => void told.push(message) },
     find: async () => {
       looked += 1;

@@ -19,7 +19,7 @@ interface NodeRegistrationOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly nodeName: string;
-  readonly podCIDR: string | undefined;
+  readonly podCIDRs: readonly string[] | undefined;
   /** Labels and taints of a new Node, beside those of every node. */
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
@@ -119,14 +119,14 @@ export class NodeRegistration {
 
   /** The Node exists (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
   async #reconcile(node: Node): Promise<Node> {
-    const { api, nodeName, podCIDR } = this.#options;
+    const { api, nodeName, podCIDRs = [] } = this.#options;
     const usual = usualLabels(nodeName);
     const labels = Object.entries(usual).some(([key, value]) => node.metadata?.labels?.[key] !== value);
-    const range = podCIDR !== undefined && !node.spec?.podCIDR;
+    const range = podCIDRs.length > 0 && !node.spec?.podCIDR;
     if (!labels && !range) return node;
     const patch = {
       metadata: { labels: usual },
-      ...(range ? { spec: { podCIDR, podCIDRs: [podCIDR] } } : {}),
+      ...(range ? { spec: { podCIDR: podCIDRs[0], podCIDRs } } : {}),
     };
     return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
   }
@@ -215,10 +215,10 @@ function usualLabels(nodeName: string): Record<string, string> {
 /** The initial Node. */
 export function newNode({
   nodeName,
-  podCIDR,
+  podCIDRs: [podCIDR, ...others] = [],
   labels,
   taints,
-}: Pick<NodeRegistrationOptions, 'nodeName' | 'podCIDR' | 'labels' | 'taints'>): Node {
+}: Pick<NodeRegistrationOptions, 'nodeName' | 'podCIDRs' | 'labels' | 'taints'>): Node {
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -228,7 +228,7 @@ export function newNode({
       annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
     },
     spec: {
-      ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR] }),
+      ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR, ...others] }),
       ...(taints.length > 0 ? { taints: [...taints] } : {}),
     },
   };

@@ -8,7 +8,7 @@ interface NodeFacts {
   readonly before: NodeStatus | undefined;
   readonly nowMs: number;
   readonly nodeName: string;
-  readonly address: string;
+  readonly addresses: readonly string[];
   readonly kubeletPort: number;
   /** Of the machine's own resources. */
   readonly capacity: Readonly<Record<string, string>>;
@@ -53,7 +53,7 @@ export function nodeStatus(facts: NodeFacts): NodeStatus {
     allocatable: { ...extended, ...facts.allocatable },
     conditions: conditions(facts),
     addresses: [
-      { type: 'InternalIP', address: facts.address },
+      ...facts.addresses.map((address) => ({ type: 'InternalIP', address })),
       { type: 'Hostname', address: facts.nodeName },
     ],
     daemonEndpoints: { kubeletEndpoint: { Port: facts.kubeletPort } },

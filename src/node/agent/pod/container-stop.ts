@@ -6,7 +6,7 @@ import { errorMessage } from '#stdx/log.ts';
 import type { CriClient } from '../../cri/client.ts';
 import { isSidecar } from '#component-helpers/containers.ts';
 import { isCriError } from '../../cri/errors.ts';
-import { activeSandbox, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
+import { podAddresses, type PodRuntime, type RuntimeContainer } from '../runtime-view.ts';
 import { runHook } from './hooks.ts';
 import { formatFieldPath } from './pod-text.ts';
 import { findContainer } from './restart-policy.ts';
@@ -53,7 +53,7 @@ export async function stopContainer(
   const preStop = spec?.lifecycle?.preStop;
   if (preStop && spec && graceSeconds > 0 && container.phase === 'running') {
     const limit = AbortSignal.timeout(graceSeconds * 1000);
-    const podIP = activeSandbox(runtime)?.ips[0] ?? dependencies.hostIPs[0] ?? '';
+    const podIP = podAddresses(runtime, dependencies.hostIPs)[0] ?? dependencies.hostIPs[0] ?? '';
     const hook = runHook(preStop, {
       cri,
       clock,

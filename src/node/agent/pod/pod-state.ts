@@ -3,7 +3,7 @@
  * the newest; it performs no action.
  */
 import type { Pod, PodStatus } from '#api/types.ts';
-import { activeSandbox, type PodRuntime } from '../runtime-view.ts';
+import { podAddresses, type PodRuntime } from '../runtime-view.ts';
 import type { PodResize } from './resize.ts';
 import { isFinished } from './status.ts';
 
@@ -109,6 +109,6 @@ export class PodState {
   }
 
   podIPs(runtime: PodRuntime): readonly string[] {
-    return this.#pod.spec?.hostNetwork ? this.#hostIPs : (activeSandbox(runtime)?.ips ?? []);
+    return this.#pod.spec?.hostNetwork ? this.#hostIPs : podAddresses(runtime, this.#hostIPs);
   }
 }

@@ -1,7 +1,7 @@
 /** Computes a pod's status from the runtime, the probes and the worker. Pure; phase and conditions as upstream derives them. */
 import type { ContainerStatus, Pod, PodCondition, PodStatus } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
-import { activeSandbox } from '../runtime-view.ts';
+import { activeSandbox, podAddresses } from '../runtime-view.ts';
 import { podResources } from '../config/resources.ts';
 import { podQOS } from '#component-helpers/pod-qos.ts';
 import { isTerminalPhase } from '#component-helpers/pod-status.ts';
@@ -75,7 +75,7 @@ export function rejectedStatus(
 
 function podIPsOf({ pod, runtime, hostIPs }: PodFacts): readonly string[] {
   if (pod.spec?.hostNetwork) return runtime.sandboxes.length > 0 || pod.status?.podIP ? hostIPs : [];
-  const ips = activeSandbox(runtime)?.ips ?? [];
+  const ips = podAddresses(runtime, hostIPs);
   return ips.length > 0 ? ips : (pod.status?.podIPs ?? []).flatMap(({ ip }) => (ip ? [ip] : []));
 }
 

@@ -15,7 +15,7 @@ import { createPodNetwork, type PodNetworkOptions } from '../pod-network.ts';
 
 export type AgentOptions = Pick<
   PodNetworkOptions,
-  'names' | 'nodeName' | 'podCIDR' | 'nodeAddress' | 'mode' | 'vxlanId'
+  'names' | 'nodeName' | 'podCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId'
 >;
 
 export type AgentCommand =
