@@ -8,6 +8,7 @@ import * as dnsPacket from 'dns-packet';
 import type { EndpointSlice, Namespace, Service } from '#api/types.ts';
 import { endpointSlices, namespaces, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
+import { formatIP, parseIP } from '#machinery/ip.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
@@ -361,7 +362,7 @@ function viewOf(informers: Informers): ClusterView {
 }
 
 function addressesOfService({ spec }: Service): readonly string[] {
-  return [...(spec?.clusterIPs ?? []), ...(spec?.externalIPs ?? [])];
+  return [...(spec?.clusterIPs ?? []), ...(spec?.externalIPs ?? [])].map(canonical);
 }
 
 function serviceOfSlice({ metadata }: EndpointSlice): readonly string[] {
@@ -369,7 +370,13 @@ function serviceOfSlice({ metadata }: EndpointSlice): readonly string[] {
 }
 
 function addressesOfSlice({ endpoints }: EndpointSlice): readonly string[] {
-  return (endpoints ?? []).flatMap((endpoint) => endpoint.addresses);
+  return (endpoints ?? []).flatMap((endpoint) => endpoint.addresses.map(canonical));
+}
+
+/** A reverse question has no abbreviations. */
+function canonical(address: string): string {
+  const parsed = parseIP(address);
+  return parsed ? formatIP(parsed) : address;
 }
 
 /** The machine's resolvers; none when it has no /etc/resolv.conf. */

@@ -57,8 +57,26 @@ const all: Record<string, { readonly service: Service; readonly slices: readonly
     }),
     slices: [],
   },
+  six: {
+    service: service('six', { clusterIP: 'None', ipFamilies: ['IPv6', 'IPv4'] }),
+    slices: [
+      {
+        ...slice('six', [
+          { addresses: ['fd00::5'], hostname: 'six-0', conditions: ready },
+          { addresses: ['fd00::6'], conditions: ready },
+        ]),
+        addressType: 'IPv6',
+      },
+      slice('six', [{ addresses: ['10.244.0.15'], hostname: 'six-0', conditions: ready }]),
+    ],
+  },
   away: { service: service('away', { type: 'ExternalName', externalName: 'www.example.com.' }), slices: [] },
 };
+
+/** Of fd00::LAST, which has four digits. */
+function sixArpa(last: string): string {
+  return `${[...`fd00${'0'.repeat(24)}${last}`].toReversed().join('.')}.ip6.arpa`;
+}
 
 const view: ClusterView = {
   service: (namespace, name) => (namespace === 'default' ? all[name]?.service : undefined),
@@ -140,6 +158,16 @@ const cases: readonly (readonly [name: string, type: string, expected: string[] 
   ['ns.dns.cluster.local', 'A', 'nothing'],
   ['example.com', 'A', 'elsewhere'],
   ['notcluster.local', 'A', 'elsewhere'],
+  [sixArpa('0030'), 'PTR', ['PTR dual.default.svc.cluster.local']],
+  [sixArpa('0030'), 'AAAA', 'nothing'],
+  [sixArpa('0005'), 'PTR', ['PTR six-0.six.default.svc.cluster.local']],
+  [sixArpa('0006'), 'PTR', ['PTR fd00--6.six.default.svc.cluster.local']],
+  [sixArpa('0031'), 'PTR', 'elsewhere'],
+  ['0.d.f.ip6.arpa', 'PTR', 'elsewhere'],
+  ['six.default.svc.cluster.local', 'A', ['A 10.244.0.15']],
+  ['six.default.svc.cluster.local', 'AAAA', ['AAAA fd00::5', 'AAAA fd00::6']],
+  ['six-0.six.default.svc.cluster.local', 'AAAA', ['AAAA fd00::5']],
+  ['fd00--6.six.default.svc.cluster.local', 'AAAA', ['AAAA fd00::6']],
   ['1.0.0.127.in-addr.arpa', 'PTR', 'elsewhere'],
   ['in-addr.arpa', 'NS', 'elsewhere'],
 ];

@@ -7,10 +7,11 @@
  *   <endpoint>.<svc>.<ns>.svc.<domain>      A: one endpoint, by its hostname or its dashed address (also of services that are not headless, as CoreDNS)
  *   <a-b-c-d>.<ns>.pod.<domain>             A: the address itself, for namespaces that exist
  *   dns-version.<domain>                    TXT
- *   d.c.b.a.in-addr.arpa                    PTR of services and endpoints
+ *   d.c.b.a.in-addr.arpa, ….ip6.arpa         PTR of services and endpoints
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import type { EndpointSlice, Service } from '#api/types.ts';
+import { formatIP, parseIP } from '#machinery/ip.ts';
 
 export interface ClusterView {
   service(namespace: string, name: string): Service | undefined;
@@ -99,7 +100,7 @@ export function answer(
   options: { readonly view: ClusterView; readonly domain: string },
 ): Answer {
   const { name } = question;
-  if (name.endsWith('.in-addr.arpa')) return reverse(question, options);
+  if (name.endsWith('.in-addr.arpa') || name.endsWith('.ip6.arpa')) return reverse(question, options);
   if (name !== options.domain && !name.endsWith(`.${options.domain}`)) return { kind: 'elsewhere' };
   const labels = name === options.domain ? [] : name.slice(0, -(options.domain.length + 1)).split('.');
   if (labels.length === 0) return apex(question, options.domain);
@@ -307,13 +308,30 @@ function endpointLabel(hostname: string | undefined, ip: string): string {
   return hostname || ip.replaceAll(/[.:]/g, '-');
 }
 
+/** '4.3.2.1.in-addr.arpa' is 1.2.3.4; of IPv6 there are 32 hexadecimal digits. Undefined: no whole address. */
+function reversedAddress(name: string): string | undefined {
+  const isIPv4Name = name.endsWith('.in-addr.arpa');
+  const labels = name
+    .slice(0, isIPv4Name ? -'.in-addr.arpa'.length : -'.ip6.arpa'.length)
+    .split('.')
+    .toReversed();
+  if (isIPv4Name) return labels.length === 4 ? labels.join('.') : undefined;
+  if (labels.length !== 32 || !labels.every((digit) => /^[0-9a-f]$/.test(digit))) return undefined;
+  return formatIP({ family: 6, bits: BigInt(`0x${labels.join('')}`) });
+}
+
+/** ip is canonical. */
+function isSame(address: string, ip: string): boolean {
+  const parsed = address === ip ? undefined : parseIP(address);
+  return address === ip || (parsed !== undefined && formatIP(parsed) === ip);
+}
+
 function reverse(
   question: Question,
   { view, domain }: { readonly view: ClusterView; readonly domain: string },
 ): Answer {
-  const octets = question.name.slice(0, -'.in-addr.arpa'.length).split('.').toReversed();
-  if (octets.length !== 4) return { kind: 'elsewhere' };
-  const ip = octets.join('.');
+  const ip = reversedAddress(question.name);
+  if (ip === undefined) return { kind: 'elsewhere' };
   const names = view
     .servicesByIP(ip)
     .map((service) => `${service.metadata?.name}.${service.metadata?.namespace}.svc.${domain}`);
@@ -321,7 +339,7 @@ function reverse(
     const service = slice.metadata?.labels?.['kubernetes.io/service-name'];
     if (!service || !isHeadless(view.service(slice.metadata?.namespace ?? '', service) ?? {})) continue;
     for (const endpoint of slice.endpoints ?? [])
-      if (endpoint.addresses.includes(ip))
+      if (endpoint.addresses.some((address) => isSame(address, ip)))
         names.push(
           `${endpointLabel(endpoint.hostname, ip)}.${service}.${slice.metadata?.namespace}.svc.${domain}`,
         );
