@@ -53,6 +53,9 @@ interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
   readonly clusterCIDR: string;
   /** Prefix length of a node's pod CIDR. Default 24 (IPv4) and 64 (IPv6). */
   readonly nodeCIDRMaskSize?: number;
+  /** Of a family that there is a CIDR of; not beside nodeCIDRMaskSize. */
+  readonly nodeCIDRMaskSizeIPv4?: number;
+  readonly nodeCIDRMaskSizeIPv6?: number;
   /** The CA bundle with which pods verify the API server, PEM. */
   readonly rootCA: RootCA;
   /** The key that signs tokens in secrets, PEM. Without it, no token secrets are filled. */

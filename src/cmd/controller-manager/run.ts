@@ -2,6 +2,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
+import { nodeIPAMController } from '#controllers/core/node-ipam-controller.ts';
 import { createClient } from '#client/create.ts';
 import type { HttpsOptions } from '#client/https.ts';
 import { verificationKey } from '#stdx/jwt.ts';
@@ -14,7 +15,7 @@ import { CONTROLLER_MANAGER_FLAGS, MANAGER_FLAGS, PORT_FLAGS, type ControllerMan
 import { electionFrom } from '../flags/common.ts';
 import { readFlags, collectSettings } from '../flags/define.ts';
 import { listenAt } from '../flags/endpoints.ts';
-import { requireIPv4Range } from '../proxy/run.ts';
+import { parseRanges } from '../flags/ranges.ts';
 import { runComponent, type RunContext } from '../run-component.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -22,9 +23,10 @@ import { KUBERNETES_VERSION } from '../version.ts';
 const NAME = 'kube-controller-manager';
 
 export async function runControllerManager(flags: ControllerManagerFlags): Promise<void> {
-  const { clusterCidr: clusterCIDR, serviceAccountPrivateKeyFile } = readFlags(MANAGER_FLAGS, flags);
-  requireIPv4Range('--cluster-cidr', clusterCIDR);
+  const { clusterCidr, serviceAccountPrivateKeyFile } = readFlags(MANAGER_FLAGS, flags);
+  const clusterCIDR = parseRanges('--cluster-cidr', clusterCidr).join();
   const settings = settingsFrom(flags);
+  requireNodeRanges(clusterCIDR, settings);
   const serviceAccountKeyPem =
     serviceAccountPrivateKeyFile === undefined
       ? undefined
@@ -68,6 +70,15 @@ function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings 
     leaderElect: electionFrom(flags, NAME),
     features: featuresOn(parseGates(flags.featureGates)),
   };
+}
+
+/** Each node's part of the ranges has to fit. Throws a UserError. */
+function requireNodeRanges(clusterCIDR: string, { controllers }: ControllerManagerSettings): void {
+  try {
+    nodeIPAMController({ ...controllers, clusterCIDR });
+  } catch (error) {
+    throw new UserError(`--cluster-cidr ${clusterCIDR}: ${errorMessage(error)}.`, error);
+  }
 }
 
 function signingKey(flag: string, path: string): string {

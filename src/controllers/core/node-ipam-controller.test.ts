@@ -60,3 +60,30 @@ describe('node-ipam-controller', () => {
     assert.equal((await world.until('ranges', () => rangesOf('d')))[0], freed);
   });
 });
+
+describe('prefix lengths of node ranges', () => {
+  const both = '10.1.0.0/16,fd00:1::/56';
+  it('are of each family, or one of a single family', () => {
+    for (const options of [
+      { clusterCIDR: both },
+      { clusterCIDR: both, nodeCIDRMaskSizeIPv4: 26, nodeCIDRMaskSizeIPv6: 60 },
+      { clusterCIDR: '10.1.0.0/16', nodeCIDRMaskSize: 26 },
+      { clusterCIDR: 'fd00:1::/56', nodeCIDRMaskSizeIPv6: 60 },
+    ])
+      assert.equal(nodeIPAMController(options).name, 'node-ipam-controller');
+  });
+
+  it('that do not fit the ranges are refused', () => {
+    for (const [options, problem] of [
+      [{ clusterCIDR: both, nodeCIDRMaskSize: 26 }, /not allowed with dual-stack clusters/],
+      [{ clusterCIDR: '10.1.0.0/16', nodeCIDRMaskSizeIPv6: 64 }, /for a single-stack IPv4 cluster/],
+      [{ clusterCIDR: 'fd00::/56', nodeCIDRMaskSizeIPv4: 24 }, /for a single-stack IPv6 cluster/],
+      [
+        { clusterCIDR: '10.1.0.0/16', nodeCIDRMaskSize: 24, nodeCIDRMaskSizeIPv4: 24 },
+        /if --node-cidr-mask-size is set/,
+      ],
+      [{ clusterCIDR: both, nodeCIDRMaskSizeIPv6: 48 }, /smaller than a node's share/],
+    ] as const)
+      assert.throws(() => nodeIPAMController(options), problem);
+  });
+});

@@ -15,7 +15,10 @@ interface NodeIPAMOptions {
   /** '10.244.0.0/16', or one per address family, separated by a comma. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's pod CIDR, with one range only. Default 24 (IPv4) and 64 (IPv6). */
-  readonly nodeCIDRMaskSize?: number;
+  readonly nodeCIDRMaskSize?: number | undefined;
+  /** Of a family that there is a range of; not beside nodeCIDRMaskSize. */
+  readonly nodeCIDRMaskSizeIPv4?: number | undefined;
+  readonly nodeCIDRMaskSizeIPv6?: number | undefined;
 }
 
 /** Allocated CIDRs and their nodes. One for each run of the controller. */
@@ -39,9 +42,34 @@ export function nodeIPAMController(options: NodeIPAMOptions): ControllerDefiniti
   });
 }
 
-function makeSets({ clusterCIDR, nodeCIDRMaskSize }: NodeIPAMOptions): CIDRSet[] {
+function makeSets(options: NodeIPAMOptions): CIDRSet[] {
+  const { clusterCIDR, nodeCIDRMaskSize, nodeCIDRMaskSizeIPv4, nodeCIDRMaskSizeIPv6 } = options;
   const cidrs = clusterCIDR.split(',').map((cidr) => cidr.trim());
-  return cidrs.map((cidr) => new CIDRSet(cidr, cidrs.length === 1 ? nodeCIDRMaskSize : undefined));
+  const problem = maskProblem(options, cidrs);
+  if (problem !== undefined) throw new Error(problem);
+  return cidrs.map(
+    (cidr) =>
+      new CIDRSet(
+        cidr,
+        nodeCIDRMaskSize ?? (cidr.includes(':') ? nodeCIDRMaskSizeIPv6 : nodeCIDRMaskSizeIPv4),
+      ),
+  );
+}
+
+/** Upstream's rules and texts. */
+function maskProblem(
+  { nodeCIDRMaskSize: any, nodeCIDRMaskSizeIPv4: four, nodeCIDRMaskSizeIPv6: six }: NodeIPAMOptions,
+  cidrs: readonly string[],
+): string | undefined {
+  const usage = 'usage of --node-cidr-mask-size';
+  if (cidrs.length > 1)
+    return any === undefined ? undefined : `${usage} is not allowed with dual-stack clusters`;
+  if (any !== undefined && (four !== undefined || six !== undefined))
+    return `${usage}-ipv4 and --node-cidr-mask-size-ipv6 is not allowed if --node-cidr-mask-size is set. For dual-stack clusters please unset it and use IPFamily specific flags`;
+  const isIPv6 = cidrs[0]?.includes(':') === true;
+  if (four !== undefined && isIPv6) return `${usage}-ipv4 is not allowed for a single-stack IPv6 cluster`;
+  if (six !== undefined && !isIPv6) return `${usage}-ipv6 is not allowed for a single-stack IPv4 cluster`;
+  return undefined;
 }
 
 async function reconcile(context: ReconcileContext, options: NodeIPAMOptions): Promise<void> {
