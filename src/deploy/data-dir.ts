@@ -23,6 +23,7 @@ import {
 import { isIP } from 'node:net';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { parseCIDR } from '#machinery/ip.ts';
 import { replaceFile } from '#stdx/atomic-file.ts';
 
 export const DATA_FORMAT = 1;
@@ -42,6 +43,7 @@ export interface ClusterSettings {
   readonly runtime: RuntimeKind;
   readonly nodes: number;
   readonly podCIDR: string;
+  /** One range, or one of each family with a comma between. */
   readonly serviceCIDR: string;
   /** True where its API server has run with --storage memory only. */
   readonly keepsNothing?: boolean;
@@ -236,7 +238,8 @@ function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
   if (data.runtime !== 'cri' && data.runtime !== 'simulated') return '"runtime" should be cri or simulated';
   if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
   if (!isIPv4Range(data.podCIDR)) return '"podCIDR" should be an IPv4 range';
-  if (!isIPv4Range(data.serviceCIDR)) return '"serviceCIDR" should be an IPv4 range';
+  if (typeof data.serviceCIDR !== 'string' || !data.serviceCIDR.split(',').every(isRange))
+    return '"serviceCIDR" should be a range, or one of each family with a comma between';
   const { apiServerArgs = [] } = data;
   if (!Array.isArray(apiServerArgs) || apiServerArgs.some((arg) => typeof arg !== 'string'))
     return '"apiServerArgs" should be a list of texts';
@@ -249,6 +252,10 @@ function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
  */
 export function hasRun(dir: DataDir, settings: ClusterSettings | undefined): boolean {
   return existsSync(dir.kubeconfig) && settings?.keepsNothing !== true;
+}
+
+function isRange(text: string): boolean {
+  return parseCIDR(text) !== undefined;
 }
 
 /** 'a.b.c.d/n' */

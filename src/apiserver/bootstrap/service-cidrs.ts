@@ -12,9 +12,10 @@ import { deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { ServiceCIDR } from '#api/types.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
+import { isServiceCIDR } from '#machinery/service-cidr.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import type { ServiceAllocation } from '../registry/core/services/allocation.ts';
-import { AddressRange, isAllocatable } from '../registry/core/services/ranges.ts';
+import { AddressRange } from '../registry/core/services/ranges.ts';
 import { IP_ADDRESSES, SERVICE_CIDRS } from '../registry/core/services/resources.ts';
 
 const DEFAULT_SERVICE_CIDR_NAME = 'kubernetes';
@@ -126,7 +127,7 @@ export class ServiceCIDRs {
     const usable = this.#all()
       .filter(({ metadata }) => !metadata?.deletionTimestamp)
       .flatMap(({ spec }) => spec?.cidrs ?? [])
-      .filter(isAllocatable);
+      .filter(isServiceCIDR);
     if (usable.length === 0)
       log.warn('no ServiceCIDR is ready: Services get no addresses', { cidrs: own.join(',') });
     // The configured ranges are first where they are among them.
@@ -172,7 +173,7 @@ export class ServiceCIDRs {
         name,
         ({ metadata }) => void (metadata!.finalizers = [...(metadata!.finalizers ?? []), FINALIZER]),
       );
-    const unusable = (object.spec?.cidrs ?? []).filter((cidr) => !isAllocatable(cidr));
+    const unusable = (object.spec?.cidrs ?? []).filter((cidr) => !isServiceCIDR(cidr));
     if (unusable.length > 0)
       await this.#setReady(
         name,
@@ -255,5 +256,5 @@ export class ServiceCIDRs {
 }
 
 function rangesOf(cidrs: readonly string[] = []): AddressRange[] {
-  return cidrs.filter(isAllocatable).map((cidr) => new AddressRange(cidr));
+  return cidrs.filter(isServiceCIDR).map((cidr) => new AddressRange(cidr));
 }

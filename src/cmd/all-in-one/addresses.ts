@@ -1,6 +1,7 @@
 /** The addresses of an all-in-one cluster, by its settings and those of the machine. Pure. */
 import { computeGateway } from '#node/containerd/bridge.ts';
 import type { ClusterSettings } from '#deploy/data-dir.ts';
+import { serviceAddress } from '#deploy/machine/service-address.ts';
 import { advertiseAddress, isLoopback, isUnspecified } from '../apiserver/addresses.ts';
 
 export interface Addresses {
@@ -24,7 +25,6 @@ export function addressesOf(
   const [podBase = ''] = settings.podCIDR.split('/');
   const nodePodCIDR = `${podBase}/24`;
   const gateway = computeGateway(nodePodCIDR);
-  const [serviceBase = ''] = settings.serviceCIDR.split('/');
   const real = runtime === 'cri';
   const advertised = advertiseAddress({
     bindAddress,
@@ -38,12 +38,7 @@ export function addressesOf(
     gateway,
     advertise: advertised ?? (real ? gateway : '127.0.0.1'),
     node: isLoopback(bindAddress) || isUnspecified(bindAddress) ? (hostAddress ?? gateway) : bindAddress,
-    service: hostOf(serviceBase, 1),
-    dns: hostOf(serviceBase, 10),
+    service: serviceAddress(settings.serviceCIDR, 1),
+    dns: serviceAddress(settings.serviceCIDR, 10),
   };
-}
-
-function hostOf(base: string, host: number): string {
-  const octets = base.split('.').map(Number);
-  return [...octets.slice(0, 3), (octets[3] ?? 0) + host].join('.');
 }

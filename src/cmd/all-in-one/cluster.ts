@@ -146,7 +146,7 @@ export class Cluster {
         await this.#step('pod network', () =>
           ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), {
             podCIDRs: [network.nodePodCIDR],
-            serviceCIDRs: [this.#settings.serviceCIDR],
+            serviceCIDRs: this.#settings.serviceCIDR.split(','),
           }),
         );
       await this.#step('API server', async () => {

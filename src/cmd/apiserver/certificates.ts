@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { renewCertificates, type KnownPki, type PublishOptions } from '#deploy/cluster-certificates.ts';
 import type { DataDir } from '#deploy/data-dir.ts';
 import { CertificateRenewal, type CertificateState } from '#deploy/pki/renewal.ts';
+import { serviceAddress } from '#deploy/machine/service-address.ts';
 import { ensurePki, type Pki } from '#deploy/pki/pki.ts';
 import { realClock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -14,9 +15,7 @@ export function pkiOptions(
   dir: DataDir,
   { serviceCIDR, bindAddress, advertiseAddress: advertised, extraSANs }: Plan,
 ): Parameters<typeof ensurePki>[0] {
-  const [base = ''] = serviceCIDR.split('/');
-  const octets = base.split('.').map(Number);
-  const serviceIP = [...octets.slice(0, 3), (octets[3] ?? 0) + 1].join('.');
+  const [serviceIP = '', ...others] = serviceCIDR.split(',').map((range) => serviceAddress(range, 1));
   return {
     dir: dir.pki,
     nowMs: Date.now(),
@@ -27,7 +26,7 @@ export function pkiOptions(
         advertised: [advertised],
         machine: machineAddresses(),
       }),
-      extraSANs,
+      extraSANs: [...extraSANs, ...others],
     },
   };
 }

@@ -61,8 +61,8 @@ export const SERVER_FLAGS = {
     own: true,
   }),
   'service-cluster-ip-range': flag.text({
-    placeholder: '<range>',
-    help: 'cluster IP range of services',
+    placeholder: '<ranges>',
+    help: 'cluster IP range of services, or one of each family with a comma between; the first is of the default family',
     defaultText: '10.96.0.0/16',
     decidedByUp: 'address ranges are chosen when the cluster is made',
   }),

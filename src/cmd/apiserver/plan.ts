@@ -1,5 +1,7 @@
 /** Listening and advertised addresses and the store of an API server: flags over the data directory's settings. */
 import { mkdirSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
+import { isServiceCIDR } from '#machinery/service-cidr.ts';
 import type { StorageDriver } from '#storage/drivers/index.ts';
 import {
   DATA_FORMAT,
@@ -14,12 +16,13 @@ import { readFlags } from '../flags/define.ts';
 import { SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
 import {
   advertiseAddress,
+  isLoopback,
   machineAddresses,
   requireAddress,
   requireAdvertisable,
   requireSubjectNames,
 } from './addresses.ts';
-import { requireIPv4Range } from '../proxy/run.ts';
+import { parseRanges } from '../flags/ranges.ts';
 
 export interface Plan {
   readonly bindAddress: string;
@@ -45,14 +48,16 @@ export function planFrom(
 ): Plan {
   const flags = readFlags(SERVER_FLAGS, givenFlags);
   const bindAddress = flags.bindAddress ?? stored?.bindAddress ?? (dir ? '127.0.0.1' : '0.0.0.0');
-  const serviceCIDR = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
+  const givenRanges = flags.serviceClusterIpRange ?? stored?.serviceCIDR ?? DEFAULT_NETWORKS.serviceCIDR;
   requireAddress('--bind-address', bindAddress);
   const given = flags.advertiseAddress ?? stored?.advertiseAddress;
   if (given !== undefined) requireAdvertisable('--advertise-address', given);
   const extraSANs = flags.apiserverCertExtraSans ?? stored?.certExtraSANs ?? [];
   requireSubjectNames('--apiserver-cert-extra-sans', extraSANs);
-  requireIPv4Range('--service-cluster-ip-range', serviceCIDR);
-  if (stored && serviceCIDR !== stored.serviceCIDR)
+  const ranges = parseServiceRanges(givenRanges);
+  const serviceCIDR = ranges.join();
+  // A cluster of one family may get the second one.
+  if (stored && serviceCIDR !== stored.serviceCIDR && ranges[0] !== stored.serviceCIDR)
     throw new UserError(
       `--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`,
     );
@@ -63,16 +68,37 @@ export function planFrom(
       `--storage ${driver} needs --data-dir DIR or --storage-dir DIR to keep its files in; --storage memory keeps nothing.`,
     );
   if (storeDir !== undefined) makeDir(storeDir);
+  const advertised =
+    advertiseAddress({ bindAddress, given, hostAddress, machine: machineAddresses() }) ?? '127.0.0.1';
+  requireFamily(advertised, ranges);
   return {
     bindAddress,
     port: flags.securePort ?? stored?.httpsPort ?? 6443,
     serviceCIDR,
     driver,
     storeDir,
-    advertiseAddress:
-      advertiseAddress({ bindAddress, given, hostAddress, machine: machineAddresses() }) ?? '127.0.0.1',
+    advertiseAddress: advertised,
     extraSANs,
   };
+}
+
+/** Throws a UserError. */
+function parseServiceRanges(text: string): readonly string[] {
+  const ranges = parseRanges('--service-cluster-ip-range', text);
+  const wrong = ranges.find((range) => !isServiceCIDR(range));
+  if (wrong !== undefined)
+    throw new UserError(
+      `--service-cluster-ip-range is "${text}"; the prefix of ${wrong} should have 8 to 30 bits, of an IPv6 range 64 to 126.`,
+    );
+  return ranges;
+}
+
+/** The Service kubernetes, whose endpoint this is, has an address of the first range. */
+function requireFamily(advertised: string, [first = '']: readonly string[]): void {
+  if (isLoopback(advertised) || isIPv6(advertised) === first.includes(':')) return;
+  throw new UserError(
+    `The API server's address for pods is ${advertised}; it should be of the family of the first range of --service-cluster-ip-range, ${first}: give one with --advertise-address.`,
+  );
 }
 
 function makeDir(path: string): void {
@@ -99,7 +125,8 @@ function newSettings({ bindAddress, port, serviceCIDR }: Plan): ClusterSettings 
 
 /** Settings of a new directory, or its own; ephemeral is cleared once it has had a store. */
 export function settingsAfter(plan: Plan, stored: ClusterSettings | undefined): ClusterSettings {
-  const { keepsNothing = stored === undefined, ...settings } = stored ?? newSettings(plan);
+  const { keepsNothing = stored === undefined, ...known } = stored ?? newSettings(plan);
+  const settings = { ...known, serviceCIDR: plan.serviceCIDR };
   return keepsNothing && plan.driver === 'memory' ? { ...settings, keepsNothing } : settings;
 }
 

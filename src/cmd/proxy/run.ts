@@ -3,7 +3,7 @@ import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { formatTime } from '#machinery/time.ts';
-import { describeDiskError, isIPv4Range, shortHash, UserError } from '#deploy/data-dir.ts';
+import { describeDiskError, shortHash, UserError } from '#deploy/data-dir.ts';
 import { missingPrograms } from '#deploy/packages/debian.ts';
 import { createServiceProxy, type ProxyHealth, type RunningProxy } from '#proxy/service-proxy.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
@@ -127,9 +127,4 @@ function rulesLock(clusterId: string): string {
 /** Removes a stale lock of an ended proxy. */
 export function removeRulesLock(clusterId: string): void {
   for (const path of [rulesLock(clusterId), `${rulesLock(clusterId)}.guard`]) rmSync(path, { force: true });
-}
-
-export function requireIPv4Range(flag: string, text: string): void {
-  if (!isIPv4Range(text))
-    throw new UserError(`${flag} is "${text}"; it should be an IPv4 range, for example 10.244.0.0/16.`);
 }

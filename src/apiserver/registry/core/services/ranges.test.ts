@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AddressRange, AddressRanges, isAllocatable } from './ranges.ts';
+import { isServiceCIDR } from '#machinery/service-cidr.ts';
+import { AddressRange, AddressRanges } from './ranges.ts';
 
 test('an IPv4 range has neither its network nor its broadcast address, an IPv6 range has its last one', () => {
   const four = new AddressRange('10.96.0.0/30'),
@@ -44,7 +45,7 @@ test('the widest IPv6 range keeps its lower part and holds any address to its en
 });
 
 test('which ranges are allocated from', () => {
-  const answer = (cidr: string): boolean => isAllocatable(cidr);
+  const answer = (cidr: string): boolean => isServiceCIDR(cidr);
   assert.deepEqual(['10.0.0.0/8', '10.0.0.0/30', 'fd00::/64', 'fd00::/126'].map(answer), Array(4).fill(true));
   assert.deepEqual(
     ['10.0.0.0/7', '10.0.0.0/31', 'fd00::/63', 'fd00::/127', '::ffff:10.0.0.0/112', '10.0.0.0', ''].map(

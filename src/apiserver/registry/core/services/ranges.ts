@@ -4,6 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
+import { isServiceCIDR, SERVICE_CIDR_PREFIXES } from '#machinery/service-cidr.ts';
 
 /** Upstream's split of a range: the first part, at least 16 and at most `most`, is used by itself only when the rest is full. */
 function reservedFor(
@@ -44,19 +45,6 @@ export function familyOf(address: string): Family {
 
 /** Addresses given without being asked for come from the first so many of a range: as many as random numbers reach. */
 const MOST_DYNAMIC = 2 ** 47;
-/** Of the prefix, in bits. Upstream's least for IPv6. */
-const PREFIXES = {
-  IPv4: { least: 8, most: 30, width: 32 },
-  IPv6: { least: 64, most: 126, width: 128 },
-} as const;
-
-/** Whether an AddressRange can be made of it. */
-export function isAllocatable(cidr: string): boolean {
-  const block = parseCIDR(cidr);
-  if (!block || block.address.mapped) return false;
-  const { least, most } = PREFIXES[familyOf(cidr)];
-  return block.prefixLength >= least && block.prefixLength <= most;
-}
 
 export class AddressRange {
   readonly cidr: string;
@@ -72,13 +60,13 @@ export class AddressRange {
 
   constructor(cidr: string) {
     const block = parseCIDR(cidr);
-    if (!block || !isAllocatable(cidr))
+    if (!block || !isServiceCIDR(cidr))
       throw new Error(
         `service CIDR must be IPv4 with a prefix of 8 to 30 bits or IPv6 with 64 to 126, not ${cidr}`,
       );
     this.cidr = cidr;
     this.family = familyOf(cidr);
-    const { width } = PREFIXES[this.family];
+    const { width } = SERVICE_CIDR_PREFIXES[this.family];
     this.#base = block.network + 1n;
     this.#size = (1n << BigInt(width - block.prefixLength)) - (this.family === 'IPv4' ? 2n : 1n);
     this.#dynamic = Math.min(Number(this.#size), MOST_DYNAMIC);
