@@ -84,7 +84,7 @@ export function isClaimFullyBound(claim: PersistentVolumeClaim): boolean {
   return Boolean(claim.spec?.volumeName) && hasAnnotation(claim, BIND_COMPLETED);
 }
 
-function isBlockMode(mode: string | undefined): boolean {
+export function isBlockMode(mode: string | undefined): boolean {
   return mode === 'Block';
 }
 

@@ -2,6 +2,7 @@
  * The Node authorizer: permissions of a kubelet (group system:nodes, name system:node:NAME). Objects of other nodes' pods are inaccessible; resources
  * not tied to a node follow the rules of role system:node. After upstream's plugin/pkg/auth/authorizer/node.
  */
+import { LOCAL_PATH_NODE } from '#component-helpers/local-path.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import type { AuthorizationAttributes, AuthorizationDecision } from '#machinery/authorization.ts';
@@ -69,7 +70,11 @@ export class NodeAuthorizer implements Authorizer {
           ? this.#updateClaimStatus(request)
           : this.#getRelated(request, 'persistentvolumeclaim');
       case 'persistentvolumes':
-        return this.#getIndividual(request) ?? this.#related(request, this.#usesVolume(request));
+        return (
+          this.#localPathVolume(request) ??
+          this.#getIndividual(request) ??
+          this.#related(request, this.#usesVolume(request))
+        );
       case 'resourceclaims.resource.k8s.io':
         return this.#getRelated(request, 'resourceclaim');
       case 'volumeattachments.storage.k8s.io':
@@ -145,6 +150,17 @@ export class NodeAuthorizer implements Authorizer {
     );
   }
 
+  /** A node follows the volumes that are directories of its own, and releases them; NodeRestriction limits what it writes. */
+  #localPathVolume(request: Request): AuthorizationDecision | undefined {
+    const { verb, subresource, name, labelSelector } = request.attributes;
+    if (subresource !== '') return undefined;
+    if (verb === 'list' || verb === 'watch')
+      return selects(request, { requirements: labelSelector, key: LOCAL_PATH_NODE }) ? ALLOW : undefined;
+    if (verb !== 'get' && verb !== 'patch') return undefined;
+    const volume = this.#internal.get({ group: '', resource: 'persistentvolumes' }, { name });
+    return volume?.metadata?.labels?.[LOCAL_PATH_NODE] === request.nodeName ? ALLOW : undefined;
+  }
+
   #ownsAttachment({ attributes, nodeName }: Request): boolean {
     const attachment: KubeObject | undefined = this.#internal.get(
       { group: 'storage.k8s.io', resource: 'volumeattachments' },
@@ -193,9 +209,19 @@ export class NodeAuthorizer implements Authorizer {
 }
 
 /** A field selector that restricts the request to this node's objects. */
-function selectsNode({ attributes, nodeName }: Request, field: string): boolean {
+function selectsNode(request: Request, field: string): boolean {
+  return selects(request, { requirements: request.attributes.fieldSelector, key: field });
+}
+
+function selects(
+  { nodeName }: Request,
+  {
+    requirements,
+    key: field,
+  }: { readonly requirements: AuthorizationAttributes['fieldSelector']; readonly key: string },
+): boolean {
   return (
-    attributes.fieldSelector?.some(
+    requirements?.some(
       ({ key, operator, values }) =>
         key === field &&
         ['=', '==', 'In'].includes(operator) &&

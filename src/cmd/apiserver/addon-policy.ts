@@ -200,6 +200,43 @@ const OBJECTS: readonly PolicyObject[] = [
     object: {
       apiVersion: `${RBAC}/v1`,
       kind: 'ClusterRole',
+      metadata: { name: 'capstan:controller:local-path-provisioner', labels },
+      rules: [
+        {
+          apiGroups: [''],
+          resources: ['persistentvolumes'],
+          verbs: ['create', 'delete', 'get', 'list', 'update', 'watch'],
+        },
+        {
+          apiGroups: [''],
+          resources: ['persistentvolumeclaims'],
+          verbs: ['get', 'list', 'update', 'watch'],
+        },
+        { apiGroups: [''], resources: ['nodes'], verbs: ['get', 'list', 'watch'] },
+        {
+          apiGroups: ['storage.k8s.io'],
+          resources: ['storageclasses'],
+          verbs: ['create', 'get', 'list', 'watch'],
+        },
+        { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },
+      ],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:controller:local-path-provisioner', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:controller:local-path-provisioner' },
+      subjects: [{ kind: 'ServiceAccount', name: 'local-path-provisioner', namespace: 'kube-system' }],
+    },
+  },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
       metadata: { name: 'capstan:login', labels },
       rules: [{ nonResourceURLs: ['/capstan/login'], verbs: ['post'] }],
     },

@@ -2,6 +2,7 @@
 import type { Client } from '#client/client.ts';
 import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
+import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
 import { controllers } from '#controllers/list.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import {
@@ -43,13 +44,16 @@ interface ControllerManagerSetup extends ComponentContext {
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, signer, apiFor, settings = {} } = setup;
-  const known = controllers({
-    clusterCIDR,
-    rootCA: caPem,
-    ...(signer === undefined ? {} : { clusterSigner: signer }),
-    serviceAccountKey: setup.serviceAccountKeyPem,
-    ...settings.controllers,
-  });
+  const known = [
+    ...controllers({
+      clusterCIDR,
+      rootCA: caPem,
+      ...(signer === undefined ? {} : { clusterSigner: signer }),
+      serviceAccountKey: setup.serviceAccountKeyPem,
+      ...settings.controllers,
+    }),
+    localPathProvisionerController,
+  ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
   const definitions = wanted.filter(
     ({ featureGate }) => featureGate === undefined || settings.features?.has(featureGate),

@@ -6,8 +6,9 @@
  * API ──pods of this node──► one PodWorker each ──decide, act──► runtime          runtime ──PLEG──► workers ──status──► API
  */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Node, Pod, Taint } from '#api/types.ts';
+import { LOCAL_PATH_DIRECTORY } from '#component-helpers/local-path.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { Informer } from '#client/client.ts';
 import { nodes, pods, services } from '#client/refs.ts';
@@ -55,6 +56,8 @@ import { StaticPods } from './static-pods/static-pods.ts';
 import type { DecodePod } from './static-pods/manifests.ts';
 import { StorageLimits } from './storage-limits.ts';
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
+import { ClaimedVolumes } from './volumes/claimed-volumes.ts';
+import { LocalPathVolumes } from './volumes/local-path-volumes.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
 import { ServiceAccountTokens } from './volumes/service-account-tokens.ts';
 
@@ -134,6 +137,7 @@ class Agent implements NodeAgent {
   readonly #metrics: AgentMetrics;
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
+  readonly #localPaths: LocalPathVolumes;
   readonly #logs: LogRotation;
   readonly #nodeAllocatable: NodeAllocatable;
   readonly #storageLimits: StorageLimits;
@@ -177,6 +181,19 @@ class Agent implements NodeAgent {
       onChange: (uid) => this.#workers.get(uid)?.wake(),
     });
     const tokens = new ServiceAccountTokens({ api, clock });
+    const claimed = new ClaimedVolumes({
+      api,
+      nodeName,
+      nodeLabels: () => this.#nodes?.get(nodeName)?.metadata.labels ?? {},
+    });
+    this.#localPaths = new LocalPathVolumes({
+      api,
+      clock,
+      log,
+      nodeName,
+      dir: join(resolve(dir), 'local-path'),
+      isUsed: (name) => claimed.isUsed(name),
+    });
     const images = new ImagePuller({ cri, clock, events: this.#events, registryDir: options.registryDir });
     this.#pleg = new Pleg({
       view: this.#view,
@@ -204,6 +221,8 @@ class Agent implements NodeAgent {
         objects: this.#objects,
         tokens,
         imageMounts: options.imageMounts,
+        claimed,
+        localPaths: this.#localPaths,
       }),
       statuses: new StatusWriter({ api, clock, log, mirrorOf: (pod) => this.#staticPods?.mirrors.of(pod) }),
       cgroups: this.#metrics.measuredCgroups(createCgroups({ log, podPidsLimit: options.podPidsLimit })),
@@ -234,6 +253,7 @@ class Agent implements NodeAgent {
       podCIDRs: options.podCIDRs,
       labels: options.labels ?? {},
       taints: options.taints ?? [],
+      annotations: { [LOCAL_PATH_DIRECTORY]: this.#localPaths.dir },
       measure: (before) => this.#measure(before),
     });
     this.#staticPods = this.#followStaticPods();
@@ -314,6 +334,7 @@ class Agent implements NodeAgent {
     // Pods that are in the runtime alone are orphans from now on.
     this.#pleg.expectChange();
     this.#garbage.start();
+    this.#localPaths.start();
     this.#log.info('node agent started', {
       node: nodeName,
       port: this.port,
@@ -346,6 +367,7 @@ class Agent implements NodeAgent {
     await this.#staticPods?.stop();
     await this.#pleg.stop();
     await this.#garbage.stop();
+    await this.#localPaths.stop();
     await this.#logs.stop();
     await this.#nodeAllocatable.stop();
     await this.#storageLimits.stop();

@@ -10,6 +10,7 @@ import type {
   PersistentVolumeClaim,
   Pod,
 } from '#api/types.ts';
+import { LOCAL_PATH_FINALIZER, LOCAL_PATH_NODE } from '#component-helpers/local-path.ts';
 import { readApiReference, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -30,6 +31,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   '/pods/eviction': checkEviction,
   '/nodes': checkNode,
   '/nodes/status': checkNode,
+  '/persistentvolumes': checkVolume,
   '/persistentvolumeclaims/status': checkClaimStatus,
   '/serviceaccounts/token': checkToken,
   'coordination.k8s.io/leases': checkLease,
@@ -231,6 +233,34 @@ function forbiddenLabels(keys: readonly string[]): string[] {
 
 function inDomain(domain: string, parent: string): boolean {
   return domain === parent || domain.endsWith(`.${parent}`);
+}
+
+/** A node releases a volume whose directory it has removed. */
+function checkVolume(attributes: AdmissionAttributes, nodeName: string): void {
+  const { operation, object, oldObject } = attributes;
+  if (operation !== 'UPDATE') throw forbid(attributes, `unexpected operation ${q(operation)}`);
+  const kept = oldObject?.metadata?.finalizers?.filter((name) => name !== LOCAL_PATH_FINALIZER) ?? [];
+  const isReleased =
+    oldObject?.metadata?.deletionTimestamp !== undefined &&
+    oldObject.metadata.labels?.[LOCAL_PATH_NODE] === nodeName &&
+    sameJson(object?.metadata?.finalizers ?? [], kept) &&
+    sameJson(withoutFinalizers(object), withoutFinalizers(oldObject));
+  if (!isReleased)
+    throw forbid(
+      attributes,
+      `node ${q(nodeName)} can only remove finalizer ${LOCAL_PATH_FINALIZER} of its own deleted volumes`,
+    );
+}
+
+function withoutFinalizers(object: KubeObject | undefined): unknown {
+  const {
+    finalizers: _,
+    managedFields: __,
+    resourceVersion: ___,
+    generation: ____,
+    ...metadata
+  } = object?.metadata ?? {};
+  return { ...object, metadata };
 }
 
 /** Only fields that a volume expansion reports may change. */

@@ -1,6 +1,13 @@
 /** Builds a container's CRI configuration from its spec and its prepared volumes, environment and devices. Pure. */
 import type { Container, Pod } from '#api/types.ts';
-import type { ContainerConfig, CriInput, LinuxContainerResources, Mount, Signal } from '../../cri/types.ts';
+import type {
+  ContainerConfig,
+  CriInput,
+  Device,
+  LinuxContainerResources,
+  Mount,
+  Signal,
+} from '../../cri/types.ts';
 import { ANNOTATIONS, LABELS } from '../labels.ts';
 import { containerHash } from '../pod/restart-policy.ts';
 import { expand } from './expand.ts';
@@ -17,6 +24,8 @@ interface ContainerOptions {
   readonly imageRef: string;
   readonly environment: readonly EnvironmentVariable[];
   readonly mounts: readonly CriInput<Mount>[];
+  /** Of volumes of mode Block. */
+  readonly devices?: readonly CriInput<Device>[] | undefined;
   readonly resources: CriInput<LinuxContainerResources>;
   readonly seccompDir: string;
   /** ID of the target container of an ephemeral container. */
@@ -43,6 +52,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
     workingDir: container.workingDir ?? '',
     envs: environment.map(({ name: key, value }) => ({ key, value: Buffer.from(value) })),
     mounts: options.mounts,
+    ...(options.devices?.length ? { devices: options.devices } : {}),
     labels: {
       [LABELS.containerName]: container.name,
       [LABELS.podName]: name,

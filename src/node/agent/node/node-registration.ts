@@ -23,6 +23,7 @@ interface NodeRegistrationOptions {
   /** Labels and taints of a new Node, beside those of every node. */
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
+  readonly annotations?: Readonly<Record<string, string>> | undefined;
   /** The status now, built on the one before. */
   readonly measure: (before: NodeStatus | undefined) => Promise<NodeStatus>;
 }
@@ -119,13 +120,16 @@ export class NodeRegistration {
 
   /** The Node exists (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
   async #reconcile(node: Node): Promise<Node> {
-    const { api, nodeName, podCIDRs = [] } = this.#options;
+    const { api, nodeName, podCIDRs = [], annotations = {} } = this.#options;
     const usual = usualLabels(nodeName);
     const labels = Object.entries(usual).some(([key, value]) => node.metadata?.labels?.[key] !== value);
     const range = podCIDRs.length > 0 && !node.spec?.podCIDR;
-    if (!labels && !range) return node;
+    const noted = Object.entries(annotations).every(
+      ([key, value]) => node.metadata?.annotations?.[key] === value,
+    );
+    if (!labels && !range && noted) return node;
     const patch = {
-      metadata: { labels: usual },
+      metadata: { labels: usual, ...(noted ? {} : { annotations }) },
       ...(range ? { spec: { podCIDR: podCIDRs[0], podCIDRs } } : {}),
     };
     return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
@@ -218,14 +222,18 @@ export function newNode({
   podCIDRs: [podCIDR, ...others] = [],
   labels,
   taints,
-}: Pick<NodeRegistrationOptions, 'nodeName' | 'podCIDRs' | 'labels' | 'taints'>): Node {
+  annotations = {},
+}: Pick<NodeRegistrationOptions, 'nodeName' | 'podCIDRs' | 'labels' | 'taints' | 'annotations'>): Node {
   return {
     apiVersion: 'v1',
     kind: 'Node',
     metadata: {
       name: nodeName,
       labels: { ...labels, ...usualLabels(nodeName) },
-      annotations: { 'volumes.kubernetes.io/controller-managed-attach-detach': 'true' },
+      annotations: {
+        'volumes.kubernetes.io/controller-managed-attach-detach': 'true',
+        ...annotations,
+      },
     },
     spec: {
       ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR, ...others] }),

@@ -7,7 +7,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { CriClient } from '../../cri/client.ts';
 import { isCriError } from '../../cri/errors.ts';
-import type { CriInput, Image, Mount, PodSandboxConfig } from '../../cri/types.ts';
+import type { CriInput, Device, Image, Mount, PodSandboxConfig } from '../../cri/types.ts';
 import { containerConfig } from '../config/container.ts';
 import type { Cgroups } from '../cgroups.ts';
 import { hostNetworkHostsFile, hostsFile, podHostname, type DnsOptions } from '../config/dns.ts';
@@ -268,6 +268,7 @@ async function prepareConfig(
     imageRef: image.id || container.image || '',
     environment: environment.variables,
     mounts,
+    devices: volumeDevices(request, container),
     seccompDir: dependencies.seccompDir,
     targetId: target?.id,
     imageUser,
@@ -311,7 +312,7 @@ async function volumeMounts(
       throw new ConfigError(
         `cannot find volume "${volumeMount.name}" to mount into container "${container.name}"`,
       );
-    const readonly = (volumeMount.readOnly ?? false) || isWrittenByNode(pod, volumeMount.name);
+    const readonly = (volumeMount.readOnly ?? false) || isReadOnly(pod, volumeMount.name);
     const subPath = volumeMount.subPathExpr
       ? expandStrictly(volumeMount.subPathExpr, values)
       : (volumeMount.subPath ?? '');
@@ -344,9 +345,22 @@ async function volumeMounts(
   return mounts;
 }
 
-/** Projected volumes and image volumes are mounted read-only. */
-function isWrittenByNode({ spec }: Pod, name: string): boolean {
+function volumeDevices(
+  { pod, volumes }: StartRequest,
+  container: Container | EphemeralContainer,
+): CriInput<Device>[] {
+  return (container.volumeDevices ?? []).map(({ name, devicePath }) => {
+    const hostPath = volumes.get(name);
+    if (hostPath === undefined)
+      throw new ConfigError(`cannot find volume "${name}" to pass into container "${container.name}"`);
+    return { containerPath: devicePath, hostPath, permissions: isReadOnly(pod, name) ? 'r' : 'mrw' };
+  });
+}
+
+/** Projected volumes and image volumes are, and those that the pod asks to be. */
+function isReadOnly({ spec }: Pod, name: string): boolean {
   const volume = spec?.volumes?.find((one) => one.name === name);
+  if (volume?.persistentVolumeClaim?.readOnly || volume?.nfs?.readOnly) return true;
   return (
     (volume?.configMap ?? volume?.secret ?? volume?.projected ?? volume?.downwardAPI ?? volume?.image) !==
     undefined

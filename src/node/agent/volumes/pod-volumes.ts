@@ -14,10 +14,13 @@ import type { ObjectReader } from '../config/environment.ts';
 import type { DownwardContext } from '../config/downward.ts';
 import { writeAtomically } from './atomic-writer.ts';
 import type { ImageMounts } from '../../images/mount.ts';
+import { ClaimError, type ClaimedVolumes } from './claimed-volumes.ts';
 import { VolumeError } from './errors.ts';
 import { prepareHostPath } from './host-path.ts';
 import { mountsBelow } from '../../containerd/teardown.ts';
 import { isOwnFileSystem, mount, unmountBelow } from './mounts.ts';
+import type { LocalPathVolumes } from './local-path-volumes.ts';
+import { mountNfs, mountPersistentVolume } from './persistent-volume-mounts.ts';
 import { buildPayload } from './payload.ts';
 import type { ServiceAccountTokens } from './service-account-tokens.ts';
 
@@ -29,6 +32,9 @@ interface PodVolumesOptions {
   readonly tokens: ServiceAccountTokens;
   /** Absent: volumes of images are refused. */
   readonly imageMounts?: ImageMounts | undefined;
+  /** Absent: volumes of claims are refused. */
+  readonly claimed?: ClaimedVolumes | undefined;
+  readonly localPaths?: LocalPathVolumes | undefined;
 }
 
 export interface PreparedVolumes {
@@ -43,9 +49,17 @@ export class VolumeSetupError extends Error {
   override readonly name = 'VolumeSetupError';
   readonly volume: string;
   constructor(volume: string, cause: unknown) {
-    super(`MountVolume.SetUp failed for volume "${volume}" : ${errorMessage(cause)}`, { cause });
+    super(setupMessage(volume, cause), { cause });
     this.volume = volume;
   }
+}
+
+/** A claim that cannot be used is not yet a volume that could be mounted. */
+function setupMessage(volume: string, cause: unknown): string {
+  if (!(cause instanceof ClaimError))
+    return `MountVolume.SetUp failed for volume "${volume}" : ${errorMessage(cause)}`;
+  if (!cause.message.startsWith('error processing PVC')) return cause.message;
+  return `Unable to attach or mount volumes: unmounted volumes=[${volume}], unattached volumes=[], failed to process volumes=[${volume}]: ${cause.message}`;
 }
 
 const EMPTY_DIR_MODE = 0o777;
@@ -79,7 +93,7 @@ export class PodVolumes {
         paths.set(volume.name, made.path);
         if (made.renewAtMs !== undefined) renewAtMs = Math.min(renewAtMs ?? Infinity, made.renewAtMs);
       } catch (error) {
-        throw new VolumeSetupError(volume.name, error);
+        throw error instanceof VolumeSetupError ? error : new VolumeSetupError(volume.name, error);
       }
     }
     return { paths, renewAtMs };
@@ -98,6 +112,9 @@ export class PodVolumes {
       return {
         path: await makeEmptyDir(this.emptyDirPath(uid, volume.name), { ...volume.emptyDir, fsGroup }),
       };
+    if (volume.nfs) return { path: await mountNfs(volume.nfs, { base, name: volume.name }) };
+    if (volume.persistentVolumeClaim ?? volume.ephemeral)
+      return { path: await this.#mountClaimed(pod, volume) };
     const { clock, objects, tokens } = this.#options;
     const kind = volume.configMap
       ? 'configmap'
@@ -120,6 +137,24 @@ export class PodVolumes {
     return { path, renewAtMs: payload?.renewAtMs };
   }
 
+  async #mountClaimed(pod: Pod, volume: Volume): Promise<string> {
+    const { claimed, localPaths } = this.#options;
+    if (!claimed) throw new VolumeError(`${kindOf(volume)} volumes are not supported by this node`);
+    const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {};
+    const persistent = await claimed.resolve(pod, volume);
+    try {
+      return await mountPersistentVolume(persistent, {
+        base: join(this.podDir(pod.metadata?.uid ?? ''), 'volumes'),
+        readOnly: volume.persistentVolumeClaim?.readOnly ?? false,
+        fsGroup,
+        fsGroupChangePolicy,
+        localPaths,
+      });
+    } catch (error) {
+      throw new VolumeSetupError(persistent.metadata.name, error);
+    }
+  }
+
   /** The files of a local image, read-only. Idempotent. Throws VolumeError and ImageError. */
   async mountImage(
     pod: Pod,
@@ -140,12 +175,16 @@ export class PodVolumes {
   /** Unmounts and removes everything of a pod. Idempotent. */
   async remove(uid: string): Promise<void> {
     const dir = this.podDir(uid);
-    if (!(await lstat(dir).catch(() => undefined))) return;
+    if (!(await lstat(dir).catch(() => undefined))) return this.#options.claimed?.forget(uid);
     const images = await readdir(this.#imagesDir(uid)).catch((): string[] => []);
     await unmountBelow(dir);
+    // What is still mounted is somebody's data: nothing below may be removed then.
+    const [left] = await mountsBelow([dir]);
+    if (left !== undefined) throw new Error(`${left} is still mounted`);
     for (const name of images)
       await this.#options.imageMounts?.unmountImage(join(this.#imagesDir(uid), name));
     await rm(dir, { recursive: true, force: true });
+    this.#options.claimed?.forget(uid);
   }
 
   /** Pods with files on disk. */

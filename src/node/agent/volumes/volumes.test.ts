@@ -330,11 +330,11 @@ describe('volumes of a pod', { skip }, () => {
     });
     const pod: Pod = {
       metadata: { uid: 'uid-2' },
-      spec: { containers: [], volumes: [{ name: 'x', nfs: { server: 's', path: '/' } }] },
+      spec: { containers: [], volumes: [{ name: 'x', csi: { driver: 'd' } }] },
     };
     await assert.rejects(
       volumes.prepare(pod, { pod, podIPs: [], hostIPs: [], nodeName: 'n', allocatable: {} }),
-      /^VolumeSetupError: MountVolume\.SetUp failed for volume "x" : nfs volumes are not supported by this node$/,
+      /^VolumeSetupError: MountVolume\.SetUp failed for volume "x" : csi volumes are not supported by this node$/,
     );
     await volumes.remove('uid-2');
   });
