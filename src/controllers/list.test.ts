@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import {
@@ -117,4 +118,87 @@ describe('all controllers together', () => {
     await world.api.delete(namespaces, { name: 'shop' });
     await world.until('namespace is gone', async () => !(await world.find(namespaces, { name: 'shop' })));
   });
+});
+
+/** Names as in kube-controller-manager --help of 1.36, and why a controller is not here. */
+const ABSENT: Readonly<Record<string, string>> = {
+  'cloud-node-lifecycle-controller': 'needs a cloud provider: upstream runs it in cloud-controller-manager',
+  'clusterrole-aggregation-controller': 'the API server aggregates roles when they are written',
+  'device-taint-eviction-controller': 'DRA has no allocator yet',
+  'horizontal-pod-autoscaler-controller':
+    'no autoscaling yet: unimplemented-controller says so on each object',
+  'kube-apiserver-serving-clustertrustbundle-publisher-controller':
+    'ClusterTrustBundle is off by default, and nodes refuse its projections',
+  'node-route-controller': 'needs a cloud provider; routes are the pod network of node agents',
+  'persistentvolume-attach-detach-controller':
+    'no volume that nodes support is attached: CSI volumes are refused',
+  'podcertificaterequest-cleaner-controller': 'nodes refuse pod certificates',
+  'podgroup-protection-controller': 'gang scheduling is off by default and not built',
+  'resourceclaim-controller': 'DRA has no allocator yet',
+  'resourcepoolstatusrequest-controller': 'alpha, off by default; DRA has no allocator yet',
+  'selinux-warning-controller': 'off by default; nodes do not label volumes for SELinux',
+  'service-cidr-controller': 'the API server follows ServiceCIDRs itself',
+  'service-lb-controller': 'needs a cloud provider: unimplemented-controller says so on each object',
+  'storageversion-garbage-collector-controller': 'its API is alpha and not served',
+  'ttl-controller': 'its annotation is read by kubelets that poll; node agents watch what they use',
+  'validatingadmissionpolicy-status-controller':
+    'expressions are checked by the API server when a policy is written',
+};
+const UPSTREAM = [
+  'bootstrap-signer-controller',
+  'certificatesigningrequest-approving-controller',
+  'certificatesigningrequest-cleaner-controller',
+  'certificatesigningrequest-signing-controller',
+  'cronjob-controller',
+  'daemonset-controller',
+  'deployment-controller',
+  'disruption-controller',
+  'endpoints-controller',
+  'endpointslice-controller',
+  'endpointslice-mirroring-controller',
+  'ephemeral-volume-controller',
+  'garbage-collector-controller',
+  'job-controller',
+  'legacy-serviceaccount-token-cleaner-controller',
+  'namespace-controller',
+  'node-ipam-controller',
+  'node-lifecycle-controller',
+  'persistentvolume-binder-controller',
+  'persistentvolume-expander-controller',
+  'persistentvolume-protection-controller',
+  'persistentvolumeclaim-protection-controller',
+  'pod-garbage-collector-controller',
+  'replicaset-controller',
+  'replicationcontroller-controller',
+  'resourcequota-controller',
+  'root-ca-certificate-publisher-controller',
+  'serviceaccount-controller',
+  'serviceaccount-token-controller',
+  'statefulset-controller',
+  'storage-version-migrator-controller',
+  'taint-eviction-controller',
+  'token-cleaner-controller',
+  'ttl-after-finished-controller',
+  'volumeattributesclass-protection-controller',
+];
+const OWN = [
+  'kubelet-serving-approving-controller',
+  'leased-endpointslice-controller',
+  'unimplemented-controller',
+];
+
+it("every controller of upstream's is here, or its absence has a reason", () => {
+  const { privateKey: serviceAccountKey } = generateKeyPairSync('ec', {
+    namedCurve: 'P-256',
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  });
+  const options = { clusterCIDR: '10.244.0.0/16', rootCA: 'PEM', serviceAccountKey };
+  const names = controllers(options).map(({ name }) => name);
+  assert.deepEqual(names.toSorted(), [...UPSTREAM, ...OWN].toSorted());
+  assert.deepEqual(
+    Object.keys(ABSENT).filter((name) => names.includes(name)),
+    [],
+    'a controller that is here has no reason to be absent',
+  );
 });
