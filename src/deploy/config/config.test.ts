@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { listNetworkingProblems } from './networking.ts';
 import {
   clusterEndpoint,
   defaultCluster,
@@ -114,6 +115,22 @@ describe('values', () => {
       document('ClusterConfiguration', 'networking: {podSubnet: 10.0.0.0}'),
       /networking.podSubnet has "10.0.0.0"/,
     ],
+    [
+      document('ClusterConfiguration', 'networking: {podSubnet: "10.0.0.0/16,10.1.0.0/16"}'),
+      /networking.podSubnet .* two CIDRs from each family/,
+    ],
+    [
+      document('ClusterConfiguration', 'networking: {podSubnet: "10.0.0.0/16,fd00::/40"}'),
+      /pod subnet mask \(40\) and node-mask \(64\) difference is greater than 16/,
+    ],
+    [
+      document('ClusterConfiguration', 'networking: {podSubnet: "fd00::/80"}'),
+      /pod subnet with mask 80 is smaller than the size of node subnet with mask 64/,
+    ],
+    [
+      document('ClusterConfiguration', 'networking: {serviceSubnet: "10.96.0.0/12,fd00::/48"}'),
+      /networking.serviceSubnet has "fd00::\/48"; its prefix should have/,
+    ],
     [document('ClusterConfiguration', 'kubernetesVersion: v1.30.0'), /this program is version 1.36/],
     [document('ClusterConfiguration', 'encryptionAlgorithm: DSA'), /should be one of ECDSA-P256/],
     [
@@ -223,4 +240,12 @@ test("a ConfigMap's ClusterConfiguration", () => {
     'a',
   );
   assert.throws(() => parseClusterConfiguration(document('InitConfiguration')), /no ClusterConfiguration/);
+});
+
+test('ranges of both families, and shares of them by arguments of the controller manager', () => {
+  const cluster = {
+    networking: { podSubnet: 'fd00:1::/40,10.244.0.0/16', serviceSubnet: 'fd00:2::/112,10.96.0.0/12' },
+    controllerManager: { extraArgs: [{ name: 'node-cidr-mask-size-ipv6', value: '56' }] },
+  };
+  assert.deepEqual(listNetworkingProblems(cluster), []);
 });

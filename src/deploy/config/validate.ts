@@ -7,6 +7,7 @@ import { goDurationMs } from '#machinery/go-duration.ts';
 import { KEY_ALGORITHMS, type KeyAlgorithm } from '#pki/keys.ts';
 import { UserError } from '../data-dir.ts';
 import { isDnsName, parseHostPort } from './endpoint.ts';
+import { listNetworkingProblems } from './networking.ts';
 import type { ConfigDocuments } from './read.ts';
 import { isBootstrapToken } from './token.ts';
 import type {
@@ -127,10 +128,7 @@ function checkCluster(cluster: ClusterConfiguration, report: Report): void {
   if (etcd?.external) checkExternal(etcd.external, report);
   if (etcd?.local?.dataDir !== undefined) checkAbsolute(etcd.local.dataDir, 'etcd.local.dataDir', report);
   checkArgs(etcd?.local?.extraArgs, 'etcd.local.extraArgs', report);
-  for (const name of ['serviceSubnet', 'podSubnet'] as const)
-    for (const range of (networking?.[name] || undefined)?.split(',') ?? [])
-      if (!isRange(range))
-        report(`networking.${name}`, `has ${JSON.stringify(range)}; it should be a range like 10.96.0.0/12`);
+  for (const { field, problem } of listNetworkingProblems(cluster)) report(`networking.${field}`, problem);
   if (networking?.dnsDomain && !isDnsName(networking.dnsDomain))
     report('networking.dnsDomain', `is ${JSON.stringify(networking.dnsDomain)}; it should be a DNS name`);
   if (cluster.certificatesDir) checkAbsolute(cluster.certificatesDir, 'certificatesDir', report);
@@ -215,12 +213,4 @@ function checkArgs(args: readonly Arg[] = [], path: string, report: Report): voi
 
 function checkAbsolute(path: string, field: string, report: Report): void {
   if (!isAbsolute(path)) report(field, `is ${JSON.stringify(path)}; it should be an absolute path`);
-}
-
-function isRange(text: string): boolean {
-  const [address = '', bits = '', ...rest] = text.split('/');
-  const family = isIP(address);
-  return (
-    rest.length === 0 && family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
-  );
 }

@@ -82,6 +82,13 @@ function addressesCheck({ init, cluster }: InitContext): Check {
   return {
     name: 'Addresses',
     run() {
+      const [first = ''] = serviceSubnet.split(',');
+      if (advertiseAddress.includes(':') !== first.includes(':'))
+        return {
+          errors: [
+            `the address ${advertiseAddress} of this machine is not of the family of the first serviceSubnet ${first}: give one that is with --apiserver-advertise-address (localAPIEndpoint.advertiseAddress)`,
+          ],
+        };
       const clash = Object.entries({ serviceSubnet, podSubnet }).find(([, ranges]) =>
         isInRanges(advertiseAddress, ranges),
       );
