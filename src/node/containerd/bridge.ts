@@ -46,7 +46,7 @@ async function addGateway(bridge: string, podCIDR: string): Promise<void> {
   await ip(
     ['address', 'add', `${gateway}/${podCIDR.split('/')[1] ?? ''}`, ...kind],
     'File exists',
-    'Address already assigned',
+    'already assigned',
   );
 }
 
