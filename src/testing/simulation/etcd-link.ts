@@ -1,6 +1,6 @@
 /** A member of etcd as the driver of one API server reaches it: the place of drivers/etcd/member.ts, over the simulated network instead of gRPC. */
 import { status } from '@grpc/grpc-js';
-import type { Timer } from '#stdx/clock.ts';
+import type { Clock, Timer } from '#stdx/clock.ts';
 import { classifyFailure, EtcdCallError } from '#storage/drivers/etcd/failures.ts';
 import type { CallOptions, EtcdMember, EtcdStream, Sent } from '#storage/drivers/etcd/member.ts';
 import type { EtcdMethod, StatusResponse } from '#storage/drivers/etcd/protocol.ts';
@@ -27,6 +27,8 @@ export class EtcdLink implements EtcdMember {
   readonly endpoint: string;
   avoided = false;
   readonly #options: EtcdLinkOptions;
+  /** Of the life in which it was made. */
+  readonly #clock: Clock;
   #connection: Connection | undefined;
   #connecting = false;
   #isSuspected = false;
@@ -36,6 +38,7 @@ export class EtcdLink implements EtcdMember {
 
   constructor(options: EtcdLinkOptions) {
     this.#options = options;
+    this.#clock = options.node.clock;
     this.endpoint = options.member.node.name;
     this.#connect();
   }
@@ -47,7 +50,7 @@ export class EtcdLink implements EtcdMember {
   }
 
   async whenConnected(timeoutMs: number): Promise<this> {
-    const { clock } = this.#options.node;
+    const clock = this.#clock;
     const untilMs = clock.monotonic() + timeoutMs;
     while (!this.connected) {
       if (this.#closed || clock.monotonic() >= untilMs) throw new Error('it is not connected in time');
@@ -57,7 +60,7 @@ export class EtcdLink implements EtcdMember {
   }
 
   async send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
-    const { clock } = this.#options.node;
+    const clock = this.#clock;
     let impatient: Timer;
     const wait = (): void => {
       impatient = clock.after(PATIENCE_MS, () => {
@@ -75,7 +78,7 @@ export class EtcdLink implements EtcdMember {
 
   #send<Response>({ method, request }: Sent, options: CallOptions): Promise<Response> {
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
-    const { node, member } = this.#options;
+    const { member } = this.#options;
     const connection = this.#connection;
     const fail = (error: RpcError): void => {
       over();
@@ -83,7 +86,7 @@ export class EtcdLink implements EtcdMember {
       reject(new EtcdCallError(classifyFailure(cause, { doing: options.doing, endpoint: this.endpoint })));
     };
     const unavailable = (details: string): void => fail({ code: status.UNAVAILABLE, details });
-    const deadline = node.clock.after(options.timeoutMs, () =>
+    const deadline = this.#clock.after(options.timeoutMs, () =>
       fail({ code: status.DEADLINE_EXCEEDED, details: `no answer within ${options.timeoutMs / 1000} s` }),
     );
     const forget = connection?.onBreak(unavailable);
@@ -100,7 +103,7 @@ export class EtcdLink implements EtcdMember {
           requiresLeader: !options.withoutLeader,
           succeed: (response) =>
             connection.send('client', () => {
-              this.#heardMs = node.clock.monotonic();
+              this.#heardMs = this.#clock.monotonic();
               over();
               resolve(response as Response);
             }),
@@ -113,7 +116,8 @@ export class EtcdLink implements EtcdMember {
   openStream(): EtcdStream {
     return new SimStream(this.#connection, {
       member: this.#options.member,
-      heard: () => (this.#heardMs = this.#options.node.clock.monotonic()),
+      clock: this.#clock,
+      heard: () => (this.#heardMs = this.#clock.monotonic()),
     });
   }
 
@@ -138,7 +142,7 @@ export class EtcdLink implements EtcdMember {
   suspect(): void {
     if (this.#closed || this.#isSuspected) return;
     this.#isSuspected = true;
-    const begunMs = this.#options.node.clock.monotonic();
+    const begunMs = this.#clock.monotonic();
     const over = (): void => void (this.#isSuspected = false);
     this.status(SUSPECT_MS).then(over, () => {
       over();
@@ -155,7 +159,7 @@ export class EtcdLink implements EtcdMember {
   }
 
   #probeLater(): void {
-    this.#probe = this.#options.node.clock.after(PROBE_MS, () => {
+    this.#probe = this.#clock.after(PROBE_MS, () => {
       this.status(PROBE_MS).then(
         () => (this.avoided = false),
         () => this.#closed || this.#probeLater(),
@@ -177,12 +181,12 @@ export class EtcdLink implements EtcdMember {
     if (this.#connecting || this.#closed) return;
     this.#connecting = true;
     const { node, member, network } = this.#options;
-    node.clock.after(network.world.between(CONNECT_MS.low, CONNECT_MS.high), () => {
+    this.#clock.after(network.world.between(CONNECT_MS.low, CONNECT_MS.high), () => {
       const isReachable =
         !member.node.paused && !network.isCut(node, member.node) && !network.isCut(member.node, node);
       this.#connecting = false;
       if (isReachable && !this.#closed) return this.#connected(network.connect(node, member.node));
-      node.clock.after(RECONNECT_MS, () => this.#connect());
+      this.#clock.after(RECONNECT_MS, () => this.#connect());
     });
   }
 
@@ -210,11 +214,15 @@ class SimStream implements EtcdStream {
 
   constructor(
     connection: Connection | undefined,
-    { member, heard }: { readonly member: SimEtcdMember; readonly heard: () => void },
+    {
+      member,
+      clock,
+      heard,
+    }: { readonly member: SimEtcdMember; readonly clock: Clock; readonly heard: () => void },
   ) {
     const broke = (why: string): void => this.#fail(new Error(why));
     if (!connection) {
-      queueMicrotask(() => broke('the connection is closed'));
+      clock.after(0, () => broke('the connection is closed'));
       return;
     }
     this.#forget = connection.onBreak(broke);

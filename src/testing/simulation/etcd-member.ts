@@ -17,6 +17,10 @@ const GIVE_UP_MS = 7_000;
 /** A member that has had no leader for so long says so to whoever requires one. */
 const NO_LEADER_MS = 1_000;
 const USUAL_LAG = { low: 0.05, high: 2 };
+/** Between two commits of what was applied to the disk, as etcd batches them. */
+const USUAL_COMMIT_MS = 100;
+const SLOW_LAG = { low: 20, high: 600 };
+const SLOW_COMMIT_MS = 5_000;
 /** Events that one answer of a watch carries at most. */
 const MAX_BATCH = 4;
 
@@ -65,11 +69,15 @@ const COMPACTED: RpcError = {
 
 export class SimEtcdMember {
   readonly node: SimNode;
-  lag: { readonly low: number; readonly high: number } = USUAL_LAG;
+  #lag: { readonly low: number; readonly high: number } = USUAL_LAG;
   /** Entries of the log. */
   applied = 0;
   revision: Revision = 1;
   floor: Revision = 0;
+  #commitMs = USUAL_COMMIT_MS;
+  /** What of it is on the disk. */
+  #committed = { applied: 0, revision: 1 as Revision, floor: 0 as Revision };
+  #committing = false;
   readonly #log: EtcdLog;
   #applying = false;
   #untilApplied: { readonly length: number; readonly callback: () => void }[] = [];
@@ -85,7 +93,7 @@ export class SimEtcdMember {
   catchUp(): void {
     if (this.#applying || this.applied >= this.#log.entries.length) return;
     this.#applying = true;
-    const { low, high } = this.lag;
+    const { low, high } = this.#lag;
     this.node.clock.after(this.node.world.between(low, high), () => {
       this.#applying = false;
       this.#apply(this.#log.entries[this.applied++]!);
@@ -96,10 +104,21 @@ export class SimEtcdMember {
   #apply(entry: LogEntry): void {
     if (entry.kind === 'compact' && !entry.problem) this.floor = entry.revision;
     if (entry.kind === 'txn') this.revision = Math.max(this.revision, entry.result.revision);
+    this.#commitLater();
     for (const stream of Array.from(this.#streams)) this.#feed(stream);
     const ready = this.#untilApplied.filter(({ length }) => length <= this.applied);
     this.#untilApplied = this.#untilApplied.filter(({ length }) => length > this.applied);
     for (const { callback } of ready) callback();
+  }
+
+  #commitLater(): void {
+    if (this.#committing) return;
+    this.#committing = true;
+    this.node.clock.after(this.#commitMs, () => {
+      this.#committing = false;
+      const { applied, revision, floor } = this;
+      this.#committed = { applied, revision, floor };
+    });
   }
 
   #whenApplied(length: number, callback: () => void): void {
@@ -107,13 +126,26 @@ export class SimEtcdMember {
     else this.#untilApplied.push({ length, callback });
   }
 
-  /** It is killed and starts again; what it has applied is on its disk. */
+  /** It is killed and starts again: what was not on its disk is applied anew from the log. */
   restart(): void {
     this.node.die();
+    Object.assign(this, this.#committed);
+    this.#committing = false;
     this.#streams.clear();
     this.#untilApplied = [];
     this.#applying = false;
     this.catchUp();
+  }
+
+  /** Its disk is slow: it applies late, and commits seldom. */
+  slowDown(): void {
+    this.#lag = SLOW_LAG;
+    this.#commitMs = SLOW_COMMIT_MS;
+  }
+
+  speedUp(): void {
+    this.#lag = USUAL_LAG;
+    this.#commitMs = USUAL_COMMIT_MS;
   }
 
   leaderLost(): void {

@@ -83,6 +83,11 @@ export class EtcdState {
     return { revision: this.revision, succeeded, responses };
   }
 
+  /** What the write of this revision replaced. */
+  previousOf(revision: Revision): Change['previous'] {
+    return this.changes[revision - 2]?.previous;
+  }
+
   /** In order, of the keys in the range. */
   changesIn(
     { key, rangeEnd }: Pick<RangeRequest, 'key' | 'rangeEnd'>,
@@ -115,7 +120,8 @@ export class EtcdState {
     const revision = ++this.revision;
     const current: Version = {
       key,
-      value: value ?? Buffer.alloc(0),
+      // The writer's own buffer stays with it.
+      value: value ? Buffer.from(value) : Buffer.alloc(0),
       modRevision: revision,
       createRevision: !value ? 0 : (previous?.createRevision ?? revision),
       version: !value ? 0 : (previous?.version ?? 0) + 1,

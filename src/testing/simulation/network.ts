@@ -43,10 +43,14 @@ export class Network {
     this.#cut.add(`${from.name}>${to.name}`);
   }
 
-  heal(): void {
-    this.#cut.clear();
-    this.delays = USUAL;
+  /** That way is open again. */
+  restore(from: SimNode, to: SimNode): void {
+    if (!this.#cut.delete(`${from.name}>${to.name}`)) return;
     for (const connection of Array.from(this.#connections)) connection.healed();
+  }
+
+  resetDelays(): void {
+    this.delays = USUAL;
   }
 
   /** Of one node, or between two. */
@@ -68,7 +72,7 @@ export class Connection {
   broken: string | undefined;
   readonly #options: ConnectionOptions;
   readonly #lives: readonly [number, number];
-  readonly #breaking = new Set<(why: string) => void>();
+  readonly #breaking = { client: new Set<(why: string) => void>(), server: new Set<(why: string) => void>() };
   /** What did not get through. */
   #waiting: (() => void)[] = [];
 
@@ -78,10 +82,10 @@ export class Connection {
     this.#lives = [options.ends[0].life, options.ends[1].life];
   }
 
-  /** Called once, at the client's end, when it breaks. */
-  onBreak(callback: (why: string) => void): () => void {
-    this.#breaking.add(callback);
-    return () => this.#breaking.delete(callback);
+  /** Called once, at that end, when it breaks. */
+  onBreak(callback: (why: string) => void, end: 'client' | 'server' = 'client'): () => void {
+    this.#breaking[end].add(callback);
+    return () => this.#breaking[end].delete(callback);
   }
 
   /** One message. */
@@ -106,8 +110,9 @@ export class Connection {
     this.broken = why;
     this.#waiting = [];
     this.#options.onBroken();
-    const [client] = this.ends;
-    for (const callback of this.#breaking) client.run(this.#lives[0], () => callback(why));
+    const [client, server] = this.ends;
+    for (const callback of this.#breaking.client) client.run(this.#lives[0], () => callback(why));
+    for (const callback of this.#breaking.server) server.run(this.#lives[1], () => callback(why));
   }
 
   healed(): void {

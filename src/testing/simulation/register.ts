@@ -9,6 +9,8 @@ import type { Model, Operation } from './linearizability.ts';
 export type KeyResult =
   /** It replaced this revision (0: it created the object) by another (0: it deleted the object). */
   | { readonly kind: 'wrote'; readonly replaced: Revision; readonly revision: Revision }
+  /** It deleted the object, of whatever revision where none was expected. */
+  | { readonly kind: 'deleted'; readonly expected: Revision | undefined }
   /** Read: 0 where the object was not found. */
   | { readonly kind: 'read'; readonly revision: Revision }
   /** Refused since the object exists, since it does not, or since it is not of the revision that was expected. */
@@ -29,6 +31,8 @@ export const keyModel: Model<Revision, KeyOperation> = {
     switch (result.kind) {
       case 'wrote':
         return state === result.replaced ? result.revision : undefined;
+      case 'deleted':
+        return state !== 0 && (result.expected === undefined || state === result.expected) ? 0 : undefined;
       case 'read':
         return state === result.revision ? state : undefined;
       case 'exists':

@@ -6,8 +6,8 @@ import type { Clock, Timer } from '#stdx/clock.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 
-/** Turns of the event loop after each event, so that code which yields its turn comes to rest before the next event. */
-const TURNS = 3;
+/** Turns of the event loop after each event, at most, in which code that yields its turn comes to rest before the next event. */
+const MAX_TURNS = 50;
 
 export class World {
   readonly seed: number;
@@ -49,7 +49,7 @@ export class World {
       const nextMs = this.clock.nextDelayMs;
       if (nextMs === undefined || this.nowMs + nextMs > untilMs) break;
       await this.clock.advance(nextMs);
-      for (let turn = 0; turn < TURNS; turn++) await new Promise((resolve) => setImmediate(resolve));
+      await rest();
     }
     await this.clock.advance(untilMs - this.nowMs);
   }
@@ -65,11 +65,19 @@ export class World {
   }
 }
 
+async function rest(): Promise<void> {
+  for (let turn = 0; turn < MAX_TURNS; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (!process.getActiveResourcesInfo().includes('Immediate')) return;
+  }
+}
+
 /** A machine: it can stand still, and it can die, after which nothing of its former life runs any more. */
 export class SimNode {
   readonly name: string;
   readonly world: World;
-  readonly clock: Clock;
+  /** Of this life: its timers end with it. */
+  clock: Clock;
   paused = false;
   /** Counts its lives. */
   life = 0;
@@ -109,14 +117,17 @@ export class SimNode {
     this.life += 1;
     this.paused = false;
     this.#waiting = [];
+    this.clock = new NodeClock(this);
   }
 }
 
 class NodeClock implements Clock {
   readonly #node: SimNode;
+  readonly #life: number;
 
   constructor(node: SimNode) {
     this.#node = node;
+    this.#life = node.life;
   }
 
   now(): number {
@@ -129,8 +140,7 @@ class NodeClock implements Clock {
 
   after(delayMs: number, callback: () => void): Timer {
     const node = this.#node;
-    const { life } = node;
-    return node.world.clock.after(delayMs, () => node.run(life, callback));
+    return node.world.clock.after(delayMs, () => node.run(this.#life, callback));
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
