@@ -1,6 +1,6 @@
 /**
- * Pods with real containers on two machines, which are network namespaces: node IPAM gives each node its range, VXLAN leads between them, and Services
- * and node ports work from each of them. The control plane runs outside.
+ * Pods with real containers of both address families on two machines, which are network namespaces: node IPAM gives each node its ranges, VXLAN leads between
+ * them, and Services, node ports and DNS work from each of them, in both families. The control plane runs outside.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -16,6 +16,10 @@ import { canHaveNamespaces, createLan, type Lan, type LanMachine } from './lan.t
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
 const SUBNET = '10.216.0';
 const SERVER = `${SUBNET}.254`;
+const SUBNET_6 = 'fd16::';
+const POD_RANGES = '10.244.0.0/16,fd00:244::/56';
+const SERVICE_RANGES = '10.96.0.0/16,fd00:96::/112';
+const DNS = `${SERVER}:10053`;
 const missing =
   !canHaveNamespaces() || !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
     ? 'needs root, ip netns, and the Debian packages containerd and busybox-static'
@@ -24,17 +28,21 @@ const missing =
 interface Answer {
   readonly spec?: {
     readonly podCIDRs?: readonly string[];
-    readonly clusterIP?: string;
+    readonly clusterIPs?: readonly string[];
+    readonly ipFamilies?: readonly string[];
     readonly ports?: readonly { readonly nodePort?: number }[];
   };
   readonly status?: {
     readonly podIP?: string;
+    readonly podIPs?: readonly { readonly ip: string }[];
+    readonly hostIPs?: readonly { readonly ip: string }[];
+    readonly addresses?: readonly { readonly type: string; readonly address: string }[];
     readonly phase?: string;
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
   };
 }
 
-describe('pods on two machines', { skip: missing }, () => {
+describe('pods of both families on two machines', { skip: missing }, () => {
   const base = mkdtempSync(join(tmpdir(), 'capstan-podnet-'));
   let lan: Lan;
   const machines: LanMachine[] = [];
@@ -70,7 +78,8 @@ describe('pods on two machines', { skip: missing }, () => {
       '--key',
       join(base, 'key'),
     ];
-    const send = body ? ['--header', 'content-type: application/json', '--data', JSON.stringify(body)] : [];
+    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
+    const send = body ? ['--header', `content-type: ${type}`, '--data', JSON.stringify(body)] : [];
     return JSON.parse(
       lan.outside.run(...curl, ...send, '--request', method, `https://${SERVER}:6443${path}`),
     ) as Answer;
@@ -88,6 +97,18 @@ describe('pods on two machines', { skip: missing }, () => {
     }
   }
 
+  /** Answers of the cluster DNS, sorted; the code of an error. */
+  function resolveName(name: string, type: string): string {
+    const script = `const r = new (require('dns').promises.Resolver)(); r.setServers([${JSON.stringify(DNS)}]);
+      r.resolve(${JSON.stringify(name)}, ${JSON.stringify(type)}).then((found) => console.log(found.sort().join()), (error) => console.log(error.code));`;
+    return lan.outside.run(process.execPath, '-e', script).trim();
+  }
+
+  const addressesOf = (machine: LanMachine): string[] => [
+    machine.address,
+    `${SUBNET_6}${machine.address.split('.').at(-1)}`,
+  ];
+
   function namespaceOfPod(address: string): string {
     const found = readdirSync('/run/netns').find(
       (name) =>
@@ -100,6 +121,7 @@ describe('pods on two machines', { skip: missing }, () => {
 
   before(async () => {
     lan = createLan(`pe${process.pid}`, SUBNET);
+    lan.outside.run('ip', 'address', 'add', `${SUBNET_6}254/64`, 'dev', 'segment', 'nodad');
     start(
       lan.outside,
       'apiserver',
@@ -112,6 +134,8 @@ describe('pods on two machines', { skip: missing }, () => {
       '6443',
       '--advertise-address',
       SERVER,
+      '--service-cluster-ip-range',
+      SERVICE_RANGES,
     );
     await until('the API server', () => existsSync(join(base, 'api/kubeconfigs/dns.kubeconfig')), 60_000);
     const { options } = resolveContext(loadKubeconfig({ path: kubeconfig('admin') }));
@@ -134,12 +158,15 @@ describe('pods on two machines', { skip: missing }, () => {
       '--kubeconfig',
       kubeconfig('controller-manager'),
       '--cluster-cidr',
-      '10.244.0.0/16',
+      POD_RANGES,
     );
+    start(lan.outside, 'dns', 'dns', '--kubeconfig', kubeconfig('dns'), '--listen', DNS);
     const image = await buildBusyboxImage();
     for (const name of ['a', 'b']) {
       const machine = lan.machine(name, `${SUBNET}.${name === 'a' ? 1 : 2}`);
       machine.run('ip', 'route', 'add', 'default', 'via', SERVER);
+      machine.run('ip', 'address', 'add', `${addressesOf(machine)[1]}/64`, 'dev', 'eth0', 'nodad');
+      machine.run('ip', 'route', 'add', 'default', 'via', `${SUBNET_6}254`);
       machines.push(machine);
       const dir = join(base, name);
       start(
@@ -153,11 +180,23 @@ describe('pods on two machines', { skip: missing }, () => {
         '--node-name',
         name,
         '--node-ip',
-        machine.address,
+        addressesOf(machine).join(),
+        '--cluster-cidr',
+        POD_RANGES,
         '--pod-network',
         'vxlan',
       );
-      start(machine, `proxy-${name}`, 'proxy', '--kubeconfig', kubeconfig('kube-proxy'), '--node-name', name);
+      start(
+        machine,
+        `proxy-${name}`,
+        'proxy',
+        '--kubeconfig',
+        kubeconfig('kube-proxy'),
+        '--node-name',
+        name,
+        '--cluster-cidr',
+        POD_RANGES,
+      );
     }
     for (const name of ['a', 'b']) {
       await until(
@@ -216,47 +255,96 @@ describe('pods on two machines', { skip: missing }, () => {
     }
   });
 
-  it('reach each other, services and node ports, from each machine', { timeout: 120_000 }, async () => {
-    const podIPs = new Map<string, string>();
+  const podIPs = new Map<string, readonly string[]>();
+  let podA = '';
+  let podB = '';
+  const reaches = (from: string, url: string): Promise<unknown> =>
+    until(`${from} reaches ${url}`, () => ask(from, url) === 'b', 30_000);
+  const urlOf = (ip: string, port = 80): string => `http://${ip.includes(':') ? `[${ip}]` : ip}:${port}/`;
+
+  it('have addresses of both families, and reach each other', { timeout: 120_000 }, async () => {
     for (const name of ['a', 'b'])
       await until(
         `pod ${name}`,
         () => {
           const { status } = api('GET', `/api/v1/namespaces/default/pods/${name}`);
-          if (status?.phase === 'Running' && status.podIP) podIPs.set(name, status.podIP);
+          if (status?.phase === 'Running') podIPs.set(name, status.podIPs?.map(({ ip }) => ip) ?? []);
           return podIPs.has(name);
         },
         60_000,
       );
-    const ranges = ['a', 'b'].map((name) => api('GET', `/api/v1/nodes/${name}`).spec?.podCIDRs?.join());
-    assert.deepEqual(ranges.toSorted(), ['10.244.0.0/24', '10.244.1.0/24']);
+    const [a, b] = machines as [LanMachine, LanMachine];
+    const nodeOf = (machine: LanMachine): Answer => api('GET', `/api/v1/nodes/${nameOf(machine)}`);
+    assert.deepEqual([a, b].map((machine) => nodeOf(machine).spec?.podCIDRs?.join()).toSorted(), [
+      '10.244.0.0/24,fd00:244::/64',
+      '10.244.1.0/24,fd00:244:0:1::/64',
+    ]);
+    assert.deepEqual(
+      nodeOf(a).status?.addresses?.flatMap(({ type, address }) => (type === 'InternalIP' ? [address] : [])),
+      addressesOf(a),
+    );
+    const { status } = api('GET', '/api/v1/namespaces/default/pods/a');
+    assert.deepEqual(
+      status?.hostIPs?.map(({ ip }) => ip),
+      addressesOf(a),
+    );
+    assert.match(podIPs.get('a')!.join(), /^10\.244\.[01]\.\d+,fd00:244:/);
 
-    const [podA, podB] = ['a', 'b'].map((name) => namespaceOfPod(podIPs.get(name)!)) as [string, string];
+    [podA, podB] = ['a', 'b'].map((name) => namespaceOfPod(podIPs.get(name)![0]!)) as [string, string];
+    for (const ip of podIPs.get('b')!) await reaches(podA, urlOf(ip, 8080));
+    for (const ip of podIPs.get('a')!) assert.equal(ask(podB, urlOf(ip, 8080)), 'a');
+    assert.match(lan.enter(podA).run('ip', 'link', 'show', 'dev', 'eth0'), /mtu 1450/);
+  });
+
+  it('reach services and node ports of both families, from each machine', { timeout: 120_000 }, async () => {
+    const [a, b] = machines as [LanMachine, LanMachine];
+    // Its only endpoint is on b.
+    const { spec } = api('POST', '/api/v1/namespaces/default/services', {
+      metadata: { name: 'web' },
+      spec: {
+        type: 'NodePort',
+        ipFamilyPolicy: 'PreferDualStack',
+        selector: { at: 'b' },
+        ports: [{ port: 80, targetPort: 8080 }],
+      },
+    });
+    assert.deepEqual(spec?.ipFamilies, ['IPv4', 'IPv6']);
+    assert.match(spec?.clusterIPs?.join() ?? '', /^10\.96\.\d+\.\d+,fd00:96::[0-9a-f]+$/);
+    const nodePort = spec?.ports?.[0]?.nodePort;
+    for (const from of [podA, podB, a.name, b.name])
+      for (const ip of spec?.clusterIPs ?? []) await reaches(from, urlOf(ip));
+    for (const machine of [a, b])
+      for (const ip of addressesOf(machine)) await reaches(lan.outside.name, urlOf(ip, nodePort));
+    for (const ip of addressesOf(b)) await reaches(podA, urlOf(ip, nodePort));
+
+    const name = 'web.default.svc.cluster.local';
+    await until('the DNS', () => resolveName(name, 'A') === spec?.clusterIPs?.[0], 30_000);
+    assert.equal(resolveName(name, 'AAAA'), spec?.clusterIPs?.[1]);
+  });
+
+  it('follow a Service from one family to both, and back', { timeout: 120_000 }, async () => {
+    const path = '/api/v1/namespaces/default/services';
+    const ports = [{ port: 80, targetPort: 8080 }];
+    const one = api('POST', path, { metadata: { name: 'change' }, spec: { selector: { at: 'b' }, ports } });
+    assert.equal(one.spec?.clusterIPs?.length, 1);
+    const to = (ipFamilyPolicy: string): Answer =>
+      api('PATCH', `${path}/change`, { spec: { ipFamilyPolicy } });
+    const both = to('RequireDualStack').spec?.clusterIPs ?? [];
+    assert.deepEqual([both.length, both[0]], [2, one.spec?.clusterIPs?.[0]]);
+    for (const ip of both) await reaches(podA, urlOf(ip));
+    const kept = to('SingleStack').spec;
+    assert.deepEqual([kept?.clusterIPs, kept?.ipFamilies], [[both[0]], ['IPv4']]);
+    await until('the second address is of nobody', () => ask(podA, urlOf(both[1]!)) === '', 30_000);
+    await reaches(podA, urlOf(both[0]!));
+
+    const headless = { clusterIP: 'None', ipFamilyPolicy: 'RequireDualStack', selector: { at: 'b' }, ports };
+    api('POST', path, { metadata: { name: 'bare' }, spec: headless });
+    const name = 'bare.default.svc.cluster.local';
+    const [four = '', six = ''] = podIPs.get('b')!;
     await until(
-      'a pod of a reaches one of b',
-      () => ask(podA, `http://${podIPs.get('b')}:8080/`) === 'b',
+      'headless A and AAAA',
+      () => resolveName(name, 'A') === four && resolveName(name, 'AAAA') === six,
       30_000,
     );
-    assert.equal(ask(podB, `http://${podIPs.get('a')}:8080/`), 'a');
-    assert.match(lan.enter(podA).run('ip', 'link', 'show', 'dev', 'eth0'), /mtu 1450/);
-
-    // Its only endpoint is on b.
-    const service = api('POST', '/api/v1/namespaces/default/services', {
-      metadata: { name: 'web' },
-      spec: { type: 'NodePort', selector: { at: 'b' }, ports: [{ port: 80, targetPort: 8080 }] },
-    });
-    const clusterIP = service.spec?.clusterIP;
-    const nodePort = service.spec?.ports?.[0]?.nodePort;
-    const [a, b] = machines as [LanMachine, LanMachine];
-    await until('the service answers a pod of a', () => ask(podA, `http://${clusterIP}/`) === 'b', 30_000);
-    for (const [from, url] of [
-      [podB, `http://${clusterIP}/`],
-      [a.name, `http://${clusterIP}/`],
-      [b.name, `http://${clusterIP}/`],
-      [lan.outside.name, `http://${a.address}:${nodePort}/`],
-      [lan.outside.name, `http://${b.address}:${nodePort}/`],
-      [podA, `http://${b.address}:${nodePort}/`],
-    ] as const)
-      await until(`${from} reaches ${url}`, () => ask(from, url) === 'b', 10_000);
   });
 });
