@@ -270,6 +270,7 @@ const USERS: readonly PolicyObject[] = [
         { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch', 'update'] },
         { apiGroups: [''], resources: ['pods'], verbs: ['delete', 'get', 'list', 'watch'] },
         { apiGroups: [''], resources: ['pods/status'], verbs: ['patch', 'update'] },
+        { apiGroups: [''], resources: ['persistentvolumes'], verbs: ['list', 'patch', 'watch'] },
         {
           apiGroups: ['coordination.k8s.io'],
           resources: ['leases'],

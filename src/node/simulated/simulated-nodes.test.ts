@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod, PodSpec } from '#api/types.ts';
-import { leases, namespaces, nodes, pods, serviceAccounts } from '#client/refs.ts';
+import { leases, namespaces, nodes, persistentVolumes, pods, serviceAccounts } from '#client/refs.ts';
 import { identities } from '#cmd/all-in-one/identities.ts';
 import { realClock } from '#stdx/clock.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
@@ -255,5 +255,36 @@ describe('simulated nodes', () => {
     assert.notEqual(later.status?.podIP, after.status?.podIP);
     const crashing = (await read('crashing')).status;
     assert.deepEqual([crashing?.phase, crashing?.containerStatuses?.[0]?.restartCount], ['Running', 1]);
+  });
+});
+
+describe('volumes of simulated nodes', () => {
+  it('are offered, and released when they are deleted', async (t) => {
+    const world = await apiFor(t);
+    const { api } = world;
+    await nodesFor(world, ['one', 'two']);
+    const node = await api.get(nodes, { name: 'two' });
+    assert.equal(node.metadata.annotations?.['local-path.capstan.dev/directory'], '/simulated/local-path');
+    await api.create(persistentVolumes, {
+      metadata: {
+        name: 'v',
+        labels: { 'local-path.capstan.dev/node': 'two' },
+        finalizers: ['local-path.capstan.dev/directory'],
+      },
+      spec: { capacity: { storage: '1Gi' }, accessModes: ['ReadWriteOnce'], hostPath: { path: '/x' } },
+    });
+    // No protection controller runs here, and it is not bound.
+    await api.patch(
+      persistentVolumes,
+      { name: 'v' },
+      { type: 'merge', patch: { metadata: { finalizers: ['local-path.capstan.dev/directory'] } } },
+    );
+    await api.delete(persistentVolumes, { name: 'v' });
+    await until('the volume is gone', async () =>
+      api.get(persistentVolumes, { name: 'v' }).then(
+        () => false,
+        () => true,
+      ),
+    );
   });
 });

@@ -5,6 +5,7 @@
 import type { Node, Pod, PodStatus } from '#api/types.ts';
 import type { SelectOptions } from '#client/client.ts';
 import { leases, nodes, pods } from '#client/refs.ts';
+import { LOCAL_PATH_DIRECTORY } from '#component-helpers/local-path.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
@@ -12,6 +13,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { formatTime, formatMicroTime } from '#machinery/time.ts';
 import { DueQueue } from './due-queue.ts';
 import { createRecord, step, type PodRecord } from './lifecycle.ts';
+import { followSimulatedVolumes, SIMULATED_DIRECTORY } from './simulated-volumes.ts';
 
 interface SimulatedNodesOptions extends ComponentContext {
   /** Names of the Nodes to create. */
@@ -81,6 +83,7 @@ class SimulatedNodes implements Component {
   /** A single node may act as itself, and then sees no more than its own. */
   readonly #own: { readonly nodes: SelectOptions; readonly pods: SelectOptions };
   #unsubscribe = (): void => {};
+  #unfollowVolumes = (): void => {};
 
   constructor(options: SimulatedNodesOptions) {
     this.#options = options;
@@ -119,11 +122,17 @@ class SimulatedNodes implements Component {
       deleted: (pod) => this.#gone(pod),
     });
     await informer.synced(this.#stop.signal);
+    this.#unfollowVolumes = followSimulatedVolumes({
+      ...this.#options,
+      names: new Set(this.#options.names),
+      signal: this.#stop.signal,
+    });
   }
 
   async stop(): Promise<void> {
     this.#stop.abort(new Error('simulated nodes stopped'));
     this.#unsubscribe();
+    this.#unfollowVolumes();
     this.#dueNodes.stop();
     this.#duePods.stop();
     await Promise.all([...this.#writing, ...this.#beating]);
@@ -217,7 +226,11 @@ class SimulatedNodes implements Component {
       kind: 'Node',
       metadata: {
         name: node.name,
-        annotations: { 'node.alpha.kubernetes.io/ttl': '0', 'capstan.dev/simulated': 'true' },
+        annotations: {
+          'node.alpha.kubernetes.io/ttl': '0',
+          'capstan.dev/simulated': 'true',
+          [LOCAL_PATH_DIRECTORY]: SIMULATED_DIRECTORY,
+        },
         labels: {
           'kubernetes.io/hostname': node.name,
           'kubernetes.io/os': 'linux',

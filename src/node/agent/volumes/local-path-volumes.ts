@@ -5,7 +5,7 @@
  *   volume seen ──deleted, no other finalizer, no pod──► policy Delete: directory removed ──► finalizer released
  *                                                        Retain: kept ──────────────────────────┘
  */
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PersistentVolume } from '#api/types.ts';
 import type { Client, Informer } from '#client/client.ts';
@@ -31,6 +31,8 @@ interface LocalPathVolumesOptions {
 
 /** What could not be removed is tried again. */
 const RETRY_MS = 10_000;
+/** Of directories without a volume, in one line of the log. */
+const NAMES_SHOWN = 20;
 /** Of any user's, as others make such directories: pods run as they like. The directory above is root's alone. */
 const VOLUME_MODE = 0o777;
 
@@ -40,6 +42,7 @@ export class LocalPathVolumes {
   #informer: Informer<PersistentVolume> | undefined;
   #unsubscribe = (): void => {};
   #again = false;
+  #strangersNoted = false;
   #running: Promise<void> | undefined;
 
   constructor(options: LocalPathVolumesOptions) {
@@ -58,6 +61,7 @@ export class LocalPathVolumes {
     this.#unsubscribe = this.#informer.subscribe({ added: look, updated: look });
     this.#rounds.start(async () => {
       await this.#look();
+      await this.#noteStrangers();
       return RETRY_MS;
     });
   }
@@ -66,6 +70,20 @@ export class LocalPathVolumes {
     this.#unsubscribe();
     await this.#rounds.stop();
     await this.#running;
+  }
+
+  /** Once: what another cluster left, or volumes that were deleted while this node was not a part of the cluster. */
+  async #noteStrangers(): Promise<void> {
+    if (this.#strangersNoted || !this.#informer?.hasSynced) return;
+    this.#strangersNoted = true;
+    const { dir, log } = this.#options;
+    const left = (await readdir(dir).catch((): string[] => [])).filter((name) => !this.#informer?.get(name));
+    if (left.length > 0)
+      log.warn('directories without a PersistentVolume are kept', {
+        dir,
+        count: left.length,
+        names: left.slice(0, NAMES_SHOWN).join(),
+      });
   }
 
   /** The path of a volume's directory, which exists afterwards. Throws VolumeError. */
