@@ -5,6 +5,7 @@ import { StoreError } from '#storage/store.ts';
 import { writeArchive } from './archive.ts';
 import { noteOf, writeNote, type BackupNote } from './stored-backups.ts';
 import { seal } from './envelope.ts';
+import { BackupError } from './errors.ts';
 import {
   BACKUP_FORMAT,
   backupName,
@@ -44,7 +45,9 @@ export async function makeBackup(options: MakeOptions): Promise<MadeBackup> {
       return await attemptBackup(options);
     } catch (error) {
       const isLate = error instanceof StoreError && error.code === 'compacted';
-      if (!isLate || attempt === TRIES) throw error;
+      // Another one of the same revision within the same second has the same name.
+      const isTaken = error instanceof BackupError && error.code === 'exists';
+      if (!(isLate || isTaken) || attempt === TRIES) throw error;
       await sleep(PAUSE_MS);
     }
 }

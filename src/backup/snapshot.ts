@@ -13,6 +13,11 @@ import { ROOT, type BackupRecord } from './format.ts';
 const PAGE = 200;
 /** Keys of running servers, which expire with them: not part of the cluster's state. */
 const PASSING = /^\/registry\/(masterleases\/|peerserverleases\/|capstan\.)/;
+/** Whether it is a key of running servers. */
+export function isPassing(key: string): boolean {
+  return PASSING.test(key);
+}
+
 /** The only objects with a time to live, by upstream and here. */
 const EXPIRING = /^\/registry\/events\//;
 /** Questions for what is left of an event's life that are in flight. */
@@ -33,19 +38,21 @@ export interface Snapshot {
 export async function takeSnapshot(store: Store): Promise<Snapshot> {
   const first = await store.list(ROOT, { limit: PAGE });
   const { revision } = first;
-  const kubeSystem = await store.get(KUBE_SYSTEM, { revision });
-  const { metadata } = JSON.parse(kubeSystem?.value.toString() || '{}') as { metadata?: { uid?: string } };
-  if (!metadata?.uid)
-    throw new BackupError(
-      'missing',
-      'the store has no Namespace kube-system: no API server has run on it yet',
-    );
+  const cluster = await clusterUID(store, revision);
   return {
-    cluster: metadata.uid,
+    cluster,
     revision,
     store: store.newestRevision ? 'etcd' : 'embedded',
     records: pagesOf(store, first),
   };
+}
+
+/** UID of Namespace kube-system. Rejects with BackupError 'missing' where no API server has run on the store yet. */
+export async function clusterUID(store: Store, revision?: number): Promise<string> {
+  const found = await store.get(KUBE_SYSTEM, revision === undefined ? {} : { revision });
+  const { metadata } = JSON.parse(found?.value.toString() || '{}') as { metadata?: { uid?: string } };
+  if (metadata?.uid) return metadata.uid;
+  throw new BackupError('missing', 'the store has no Namespace kube-system: no API server has run on it yet');
 }
 
 async function* pagesOf(
@@ -53,7 +60,7 @@ async function* pagesOf(
   first: Awaited<ReturnType<Store['list']>>,
 ): AsyncGenerator<readonly BackupRecord[], void, void> {
   for (let page = first; ;) {
-    const kept = page.items.filter(({ key }) => !PASSING.test(key));
+    const kept = page.items.filter(({ key }) => !isPassing(key));
     const unreadable = kept.find((one) => one.unreadable !== undefined);
     if (unreadable)
       throw new BackupError('damaged', `${unreadable.key} cannot be read: ${unreadable.unreadable}`);

@@ -3,7 +3,8 @@ import { Option, type Command } from 'commander';
 import { parseDurationMs } from '#cmd/flags/values.ts';
 import type { CreateFlags } from '#cmd/backup/create.ts';
 import type { InspectFlags, PruneFlags } from '#cmd/backup/inspect.ts';
-import { action, dataDirOption, list, print } from './context.ts';
+import type { RestoreFlags } from '#cmd/backup/restore-cluster.ts';
+import { action, dataDirOption, list, print, wholeNumber } from './context.ts';
 import { rootfsOption } from './machine-options.ts';
 
 type Named<T> = T & { readonly name: string };
@@ -36,6 +37,24 @@ export function register(program: Command): void {
       action(async (name: string, flags: Named<InspectFlags>) =>
         (await inspect()).verifyBackup({ ...flags, name }, print),
       ),
+    );
+  withSource(
+    withKeys(subcommand(backup, 'restore', 'put a whole cluster back, into a data directory or an etcd')),
+  )
+    .argument('<name>', 'its name, or latest')
+    .addOption(recipientsOption())
+    .option('--yes', 'replace the cluster that is there, which is backed up first, and stopped where it runs')
+    .addOption(
+      new Option(
+        '--revision-margin <n>',
+        'of etcd: how far its revision is raised above the newest that a backup has seen (default: 100000)',
+      ).argParser(wholeNumber('revision-margin', { min: 1, max: 1_000_000_000 })),
+    )
+    .action(
+      action(async (name: string, flags: RestoreFlags) => {
+        const { restoreCluster } = await import('#cmd/backup/restore-cluster.ts');
+        await restoreCluster({ ...flags, name }, { say: print });
+      }),
     );
   withRetention(subcommand(backup, 'prune', 'remove what is older than the policy keeps'))
     .option('--dry-run', 'only say what would be removed')

@@ -75,6 +75,8 @@ export interface LocalStoreOptions {
   readonly log?: Logger | undefined;
   /** Continuous compaction, done along with ordinary commits (an idle store writes nothing); false = only by compact(). */
   readonly autoCompact?: Partial<CompactionPolicy> | false | undefined;
+  /** Of a new store: its first write has the next revision, and all before it are compacted. No effect on one that exists. Default 0. */
+  readonly startRevision?: Revision | undefined;
 }
 
 interface Operation {

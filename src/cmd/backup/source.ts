@@ -5,8 +5,10 @@
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { BackupError } from '#backup/errors.ts';
-import { decodeSnapshot, takeSnapshot, type Snapshot } from '#backup/snapshot.ts';
+import { clusterUID, decodeSnapshot, takeSnapshot, type Snapshot } from '#backup/snapshot.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
+import type { TransportResponse } from '#client/transport.ts';
+import type { Stored } from '#machinery/object.ts';
 import { runningPid } from '#deploy/daemon.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { createLogger } from '#stdx/log.ts';
@@ -20,6 +22,8 @@ interface Source {
   readonly name: string;
   /** A new one at each call. */
   snapshot(): Promise<Snapshot>;
+  /** UID of Namespace kube-system. */
+  cluster(): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -30,7 +34,12 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
   const log = createLogger({ level: 'warn' });
   if (flags.etcdServers) {
     const side = await openEtcd({ flags, log });
-    return { name: side.name, snapshot: () => takeSnapshot(side.store), close: () => side.close() };
+    return {
+      name: side.name,
+      snapshot: () => takeSnapshot(side.store),
+      cluster: () => clusterUID(side.store),
+      close: () => side.close(),
+    };
   }
   const { dir } = place;
   if (!dir || flags.kubeconfig !== undefined || runningPid(dir) !== undefined)
@@ -43,6 +52,7 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
     return {
       name: side.name,
       snapshot: () => takeSnapshot(side.store),
+      cluster: () => clusterUID(side.store),
       async close() {
         await side.close();
         lock.release();
@@ -56,15 +66,20 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
 
 function apiServer(kubeconfig: string): Source {
   const transport = createKubeconfigTransport({ path: kubeconfig });
+  const get = async (path: string): Promise<TransportResponse> => {
+    const response = await transport.request({ method: 'GET', path });
+    if (response.status === 200) return response;
+    const text = (await response.bytes()).toString();
+    throw new BackupError('refused', `the API server answered ${response.status}: ${messageOf(text)}`);
+  };
   return {
     name: `the API server of ${kubeconfig}`,
     async snapshot() {
-      const response = await transport.request({ method: 'GET', path: BACKUP_PATH });
-      if (response.status !== 200) {
-        const text = (await response.bytes()).toString();
-        throw new BackupError('refused', `the API server answered ${response.status}: ${messageOf(text)}`);
-      }
-      return decodeSnapshot(response.stream());
+      return decodeSnapshot((await get(BACKUP_PATH)).stream());
+    },
+    async cluster() {
+      const response = await get('/api/v1/namespaces/kube-system');
+      return (JSON.parse((await response.bytes()).toString()) as Stored).metadata.uid;
     },
     close: () => transport.close(),
   };

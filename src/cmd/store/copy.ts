@@ -86,7 +86,7 @@ async function mark({ raw }: Side, { digest, revision }: Contents): Promise<bool
 }
 
 /** Each write raises it by one, whatever it is. */
-async function raise(raw: Store, to: Revision): Promise<void> {
+export async function raise(raw: Store, to: Revision): Promise<void> {
   let forgotten = raw.revision;
   for (;;) {
     const newest = (await raw.newestRevision?.()) ?? raw.revision;

@@ -7,7 +7,7 @@ import { realClock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
-import { StoreError, type Store } from '#storage/store.ts';
+import { StoreError, type Revision, type Store } from '#storage/store.ts';
 import { etcdFrom, ROOT } from '../apiserver/flags/etcd.ts';
 import type { Side } from './copy.ts';
 
@@ -34,10 +34,15 @@ interface Opening {
 
 export async function openEmbedded(
   dir: string,
-  { flags, log, mayCreate }: Opening & { readonly mayCreate: boolean },
+  {
+    flags,
+    log,
+    mayCreate,
+    startRevision,
+  }: Opening & { readonly mayCreate: boolean; readonly startRevision?: Revision | undefined },
 ): Promise<OpenedSide> {
   if (!mayCreate && !existsSync(dir)) throw new UserError(`There is no store in ${dir}.`);
-  const raw = await sentence(() => openStore({ driver: 'lmdb', dir, mayCreate, log }));
+  const raw = await sentence(() => openStore({ driver: 'lmdb', dir, mayCreate, startRevision, log }));
   return { raw, name: dir, ...(await seen(raw, { flags, log, isEtcd: false })) };
 }
 

@@ -94,7 +94,7 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<Store> {
     lock = lockDir(dir);
     const file = join(dir, 'store.mdb');
     if (existsSync(file)) checkLmdbFile(file, { what, dataVersion: LMDB_DATA_VERSION });
-    else if (options.mayCreate ?? true) await createFile(dir, file);
+    else if (options.mayCreate ?? true) await createFile(dir, { file, revision: options.startRevision ?? 0 });
     else
       throw new StoreError(
         'missing',
@@ -118,7 +118,10 @@ function makeDir(dir: string): void {
 }
 
 /** Creates an empty store under another name first: a file named store.mdb is always complete, even after a crash. */
-async function createFile(dir: string, file: string): Promise<void> {
+async function createFile(
+  dir: string,
+  { file, revision }: { readonly file: string; readonly revision: Revision },
+): Promise<void> {
   const draft = `${file}.new`;
   // A full disk is detected here instead of in LMDB (lmdb-space.ts).
   writeFileSync(draft, Buffer.alloc(NEW_FILE_BYTES));
@@ -126,7 +129,7 @@ async function createFile(dir: string, file: string): Promise<void> {
   const tables = openTables(draft);
   await tables.root.put(
     STATE_KEY,
-    encodeState({ revision: 0, compactedRevision: 0, keys: 0, position: 0, applied: 0 }),
+    encodeState({ revision, compactedRevision: revision, keys: 0, position: 0, applied: revision }),
   );
   await tables.root.close();
   rmSync(`${draft}-lock`, { force: true });

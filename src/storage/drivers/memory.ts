@@ -16,18 +16,22 @@ import type { Revision, Store } from '../store.ts';
 export type MemoryStoreOptions = LocalStoreOptions;
 
 export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
-  return new LocalStore(new MemoryBackend(), options);
+  return new LocalStore(new MemoryBackend(options.startRevision ?? 0), options);
 }
 
 class MemoryBackend implements Backend {
   readonly gather = 'tick';
-  state: BackendState = { revision: 0, compactedRevision: 0, keys: 0, position: 0 };
+  state: BackendState;
   /** A Map keeps insertion order, which is that of revisions. */
   readonly #log = new Map<Revision, LogEntry>();
   readonly #heads = new Map<string, Head>();
   /** The keys of #heads, sorted. */
   #keys: string[] = [];
   #expiries: Expiry[] = [];
+
+  constructor(revision: Revision) {
+    this.state = { revision, compactedRevision: revision, keys: 0, position: 0 };
+  }
 
   head(key: string): Head | undefined {
     return this.#heads.get(key);

@@ -1,0 +1,408 @@
+/**
+ * `capstan backup restore NAME`: a whole cluster, into a data directory or an etcd whose API servers are off. Every revision of the restored store is above all that a client
+ * may have seen, and older ones are compacted, so that clients list again. Running it again after a kill at any step ends the same.
+ *
+ *   data directory   backup what is there ─► stop ─► DIR/store.restoring written and compared ─► DIR/store renamed aside ─► renamed into its place ─► missing files
+ *   etcd             verify ─► backup what is there ─► marked ─► revision raised ─► written, others deleted ─► compared ─► mark removed, history compacted
+ */
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { findBackup, listBackups, type Backup } from '#backup/stored-backups.ts';
+import { DigestBuilder, differences } from '#backup/digests.ts';
+import { BackupError } from '#backup/errors.ts';
+import {
+  ROOT,
+  type BackupFile,
+  type BackupHeader,
+  type BackupRecord,
+  type Manifest,
+} from '#backup/format.ts';
+import { openBackup } from '#backup/open-backup.ts';
+import { clusterUID, isPassing, takeSnapshot } from '#backup/snapshot.ts';
+import type { BackupTarget } from '#backup/targets/target.ts';
+import { runningPid, stopDaemon } from '#deploy/daemon.ts';
+import { prepareDataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
+import { createLogger } from '#stdx/log.ts';
+import { acquireProcessLock } from '#stdx/process-lock.ts';
+import { StoreError, type Revision, type Store } from '#storage/store.ts';
+import { raise } from '../store/copy.ts';
+import { openEmbedded, openEtcd, requireUnused, type OpenedSide } from '../store/open.ts';
+import { decode, encode } from './codec.ts';
+import { createBackup, type CreateFlags } from './create.ts';
+import { identitiesFor } from './keys.ts';
+import { findPlace, type Place } from './place.ts';
+import { openTarget } from './target.ts';
+import { countText, explained, type Say } from './words.ts';
+
+/** As etcd's own restore does: more than any client can have seen. */
+const BUMP = 1_000_000_000;
+/** etcd counts up one write at a time: what may have been written since the newest backup. */
+const ETCD_MARGIN = 100_000;
+const MARK = `${ROOT}capstan.restore`;
+const STOP_TIMEOUT_MS = 120_000;
+/** Writes in flight. */
+const WRITING = 256;
+const LIST_PAGE = 1_000;
+const ENCRYPTION_FILE = 'encryption-provider-config.yaml';
+
+export interface RestoreFlags extends CreateFlags {
+  readonly name: string;
+  readonly yes?: boolean | undefined;
+  readonly revisionMargin?: number | undefined;
+}
+
+export interface RestoreContext {
+  readonly say: Say;
+  /** Called before each step, by its name; tests throw there, as if the process were killed. */
+  readonly before?: ((step: string) => void) | undefined;
+}
+
+interface Restore {
+  readonly say: Say;
+  readonly before: (step: string) => void;
+  readonly flags: RestoreFlags;
+  readonly place: Place;
+  readonly target: BackupTarget;
+  readonly backup: Backup;
+  readonly identities: readonly string[];
+  /** The newest revision that a backup of the location has seen. */
+  readonly newest: Revision;
+}
+
+export async function restoreCluster(
+  flags: RestoreFlags,
+  { say, before = () => {} }: RestoreContext,
+): Promise<void> {
+  await explained(async () => {
+    const place = findPlace(flags);
+    const target = await openTarget(flags, place.location);
+    const backup = await findBackup(target, flags.name);
+    const known = await listBackups(target, backup.cluster);
+    const restore: Restore = {
+      flags,
+      say,
+      before,
+      place,
+      target,
+      backup,
+      identities: identitiesFor(flags, place.pkiDir),
+      newest: Math.max(...known.map(({ revision }) => revision)),
+    };
+    if (flags.etcdServers) await restoreEtcd(restore);
+    else if (place.dir) await restoreDataDir(restore, place.dir);
+    else
+      throw new UserError(
+        'The objects of this machine are in etcd: give --etcd-servers and its certificates.',
+      );
+  });
+}
+
+// ── data directory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function restoreDataDir(restore: Restore, dir: DataDir): Promise<void> {
+  const { flags, say, before } = restore;
+  const running = runningPid(dir);
+  if (!flags.yes && (running !== undefined || existsSync(dir.store)))
+    throw new UserError(
+      `There is a cluster in ${dir.path}${running === undefined ? '' : ', and it runs'}: with --yes it is backed up${running === undefined ? '' : ', stopped'} and replaced.`,
+    );
+  // Refused before anything is stopped.
+  await verify(restore, await clusterOf(restore, dir));
+  const isDamaged = existsSync(dir.store) && (await backUpFirst(restore)) === undefined;
+  before('stop');
+  if (!(await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })))
+    throw new UserError(`The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s.`);
+  prepareDataDir(dir);
+  const lock = acquireProcessLock(dir.lock);
+  try {
+    const newest = isDamaged ? 0 : await revisionOf(restore, dir);
+    const incoming = `${dir.store}.restoring`;
+    const files = await writeStore(restore, {
+      incoming,
+      startRevision: Math.max(newest, restore.newest) + BUMP,
+    });
+    exchange(restore, { dir, incoming });
+    before('files');
+    writeMissing(dir, files);
+    say(`restored in ${dir.path}; start it with: capstan up --data-dir ${dir.path}`);
+  } finally {
+    lock.release();
+  }
+}
+
+/** The whole backup is read once before anything changes. cluster: of the objects that are there. */
+async function verify(
+  { target, backup, identities, say }: Restore,
+  cluster: string | undefined,
+): Promise<Manifest> {
+  const manifest = await openBackup({
+    target,
+    name: backup.name,
+    identities,
+    decode,
+    onHeader: (header) => requireCluster(header, cluster),
+  });
+  say(`verified: ${countText(manifest.objects)} objects, sha256 ${manifest.sha256}`);
+  return manifest;
+}
+
+function requireCluster({ cluster }: BackupHeader, expected: string | undefined): void {
+  if (expected !== undefined && cluster !== expected)
+    throw new BackupError('refused', `it is of another cluster (${cluster}, and ${expected} is there)`);
+}
+
+/** Undefined where there is none, or its store cannot be read: then what is there is the reason to restore. */
+async function clusterOf({ flags, place }: Restore, dir: DataDir): Promise<string | undefined> {
+  const { openSource } = await import('./source.ts');
+  if (!existsSync(dir.store)) return undefined;
+  try {
+    const source = await openSource(flags, place);
+    try {
+      return await source.cluster();
+    } finally {
+      await source.close();
+    }
+  } catch (error) {
+    if (isDamage(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The name of the backup; undefined where the store cannot be read. */
+async function backUpFirst({ flags, say, before }: Restore): Promise<string | undefined> {
+  before('backup');
+  try {
+    const { name } = await createBackup({ ...flags, json: false }, () => {});
+    say(`what is there is in ${name}`);
+    return name;
+  } catch (error) {
+    if (!isDamage((error as Error).cause)) throw error;
+    say(`what is there cannot be backed up, and is kept as it is: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
+function isDamage(error: unknown): boolean {
+  if (error instanceof UserError) return isDamage(error.cause);
+  if (error instanceof StoreError) return ['corrupt', 'missing', 'version'].includes(error.code);
+  return error instanceof BackupError && ['damaged', 'missing'].includes(error.code);
+}
+
+async function revisionOf({ flags }: Restore, dir: DataDir): Promise<Revision> {
+  if (!existsSync(dir.store)) return 0;
+  const side = await openEmbedded(dir.store, {
+    flags,
+    log: createLogger({ level: 'warn' }),
+    mayCreate: false,
+  });
+  try {
+    return side.raw.revision;
+  } finally {
+    await side.close();
+  }
+}
+
+/** Writes the objects into a new store; resolves to the backup's files. */
+async function writeStore(
+  restore: Restore,
+  { incoming, startRevision }: { readonly incoming: string; readonly startRevision: Revision },
+): Promise<readonly BackupFile[]> {
+  const { flags, target, backup, identities, before, say } = restore;
+  const scratch = `${incoming}.${ENCRYPTION_FILE}`;
+  rmSync(incoming, { recursive: true, force: true });
+  before('write');
+  const files: BackupFile[] = [];
+  let side: OpenedSide | undefined;
+  let writer: Writer | undefined;
+  const open = async (): Promise<Writer> => {
+    mkdirSync(incoming, { recursive: true, mode: 0o700 });
+    const encryptionProviderConfig = encryptionFor(flags, { files, scratch });
+    side = await openEmbedded(incoming, {
+      flags: { ...flags, encryptionProviderConfig },
+      log: createLogger({ level: 'warn' }),
+      mayCreate: true,
+      startRevision,
+    });
+    return new Writer(side.store);
+  };
+  try {
+    const manifest = await openBackup({
+      target,
+      name: backup.name,
+      identities,
+      decode,
+      onFile: (file) => void files.push(file),
+      async onObject(record) {
+        writer ??= await open();
+        await writer.write(record);
+      },
+    });
+    writer ??= await open();
+    await writer.finish();
+    before('compare');
+    await requireSame(side!.store, manifest);
+    say(`${countText(manifest.objects)} objects written and compared, at revision ${side!.raw.revision}`);
+  } finally {
+    await side?.close();
+    rmSync(scratch, { force: true });
+  }
+  return files;
+}
+
+/** The file that is named, else the backup's own, kept for the time of the restore. */
+function encryptionFor(
+  { encryptionProviderConfig }: RestoreFlags,
+  { files, scratch }: { readonly files: readonly BackupFile[]; readonly scratch: string },
+): string | undefined {
+  const stored = files.find(({ path }) => path === ENCRYPTION_FILE);
+  if (encryptionProviderConfig !== undefined || !stored) return encryptionProviderConfig;
+  writeFileSync(scratch, stored.content, { mode: 0o600 });
+  return scratch;
+}
+
+/** A kill between the two renames leaves no store, with which no API server starts; the next run goes on. */
+function exchange(
+  { before, say }: Restore,
+  { dir, incoming }: { readonly dir: DataDir; readonly incoming: string },
+): void {
+  before('rename');
+  if (existsSync(dir.store)) {
+    const aside = `${dir.store}.before-restore-${Date.now()}`;
+    renameSync(dir.store, aside);
+    say(`the store before is kept in ${aside}`);
+  }
+  before('exchange');
+  renameSync(incoming, dir.store);
+}
+
+/** What is on this machine stays: its certificates may be newer than the backup. */
+function writeMissing(dir: DataDir, files: readonly BackupFile[]): void {
+  for (const { path, mode, content } of files) {
+    const file = path === ENCRYPTION_FILE ? encryptionFileOf(dir) : join(dir.path, path);
+    if (file === undefined || existsSync(file)) continue;
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    writeFileSync(`${file}.new`, content, { mode });
+    renameSync(`${file}.new`, file);
+  }
+}
+
+/** Where the settings say that it is. */
+function encryptionFileOf(dir: DataDir): string | undefined {
+  const name = 'encryption-provider-config=';
+  return readSettings(dir)
+    ?.apiServerArgs?.find((arg) => arg.startsWith(name))
+    ?.slice(name.length);
+}
+
+// ── etcd ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function restoreEtcd(restore: Restore): Promise<void> {
+  const { flags, say, before, newest } = restore;
+  const side = await openEtcd({ flags, log: createLogger({ level: 'warn' }) });
+  try {
+    await requireUnused(side);
+    const isResumed = (await side.raw.get(MARK)) !== undefined;
+    const cluster = isResumed ? undefined : await clusterIn(side.store);
+    if (cluster !== undefined && !flags.yes)
+      throw new UserError(`There is a cluster in ${side.name}: with --yes it is backed up and replaced.`);
+    const manifest = await verify(restore, cluster);
+    if (cluster !== undefined) await backUpFirst(restore);
+    before('mark');
+    await side.raw.put(MARK, Buffer.from(JSON.stringify({ name: restore.backup.name })));
+    before('raise');
+    await raise(side.raw, newest + (flags.revisionMargin ?? ETCD_MARGIN));
+    before('write');
+    const keys = await writeEtcd(restore, side.store);
+    before('delete');
+    await deleteOthers(side.raw, keys);
+    before('compare');
+    await requireSame(side.store, manifest);
+    before('finish');
+    await side.raw.delete(MARK).catch(ignoreMissing);
+    for (const { key } of (await side.raw.list(`${ROOT}capstan.`)).items)
+      await side.raw.delete(key).catch(ignoreMissing);
+    await side.raw.compact(await side.raw.newestRevision!());
+    say(`restored in ${side.name} at revision ${side.raw.revision}: ${countText(manifest.objects)} objects`);
+  } finally {
+    await side.close();
+  }
+}
+
+async function clusterIn(store: Store): Promise<string | undefined> {
+  const { items } = await store.list(ROOT, { limit: 1, keysOnly: true });
+  if (items.length === 0) return undefined;
+  return clusterUID(store);
+}
+
+async function writeEtcd(
+  { target, backup, identities }: Restore,
+  store: Store,
+): Promise<ReadonlySet<string>> {
+  const keys = new Set<string>();
+  const writer = new Writer(store);
+  await openBackup({
+    target,
+    name: backup.name,
+    identities,
+    decode,
+    async onObject(record) {
+      keys.add(record.key);
+      await writer.write(record);
+    },
+  });
+  await writer.finish();
+  return keys;
+}
+
+async function deleteOthers(raw: Store, keys: ReadonlySet<string>): Promise<void> {
+  for (let startKey: string | undefined = ROOT; startKey !== undefined;) {
+    const page = await raw.list(ROOT, { limit: LIST_PAGE, startKey, keysOnly: true });
+    const others = page.items.filter(({ key }) => !keys.has(key) && !isPassing(key));
+    await Promise.all(others.map(({ key }) => raw.delete(key).catch(ignoreMissing)));
+    startKey = page.more ? `${page.items.at(-1)!.key}\0` : undefined;
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof StoreError) || error.code !== 'not-found') throw error;
+}
+
+// ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Puts, a bounded number in flight. */
+class Writer {
+  readonly #store: Store;
+  #flying: Promise<unknown>[] = [];
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  async write({ key, value, ttlSeconds }: BackupRecord): Promise<void> {
+    const put = this.#store.put(
+      key,
+      value,
+      ttlSeconds === undefined ? {} : { ttlSeconds: Math.max(1, ttlSeconds) },
+    );
+    put.catch(() => {});
+    this.#flying.push(put);
+    if (this.#flying.length >= WRITING) await this.finish();
+  }
+
+  async finish(): Promise<void> {
+    const flying = this.#flying;
+    this.#flying = [];
+    await Promise.all(flying);
+  }
+}
+
+/** As it is read again, with the manifest's digests. Events may have expired meanwhile. */
+async function requireSame(store: Store, manifest: Manifest): Promise<void> {
+  const digests = new DigestBuilder();
+  const snapshot = await takeSnapshot(store);
+  for await (const batch of snapshot.records)
+    for (const { key, value } of batch) digests.add({ key, value: encode(key, value) });
+  const different = differences(manifest, digests.finish()).filter((line) => !line.startsWith('events:'));
+  if (different.length > 0)
+    throw new BackupError('mismatch', `what was written differs from the backup: ${different[0]}`);
+}
