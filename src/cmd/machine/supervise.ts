@@ -76,6 +76,11 @@ function installUnits(paths: MachinePaths): void {
   const scope = scopeOf(containerdLayout({ dir: containerdDir(paths) }).id);
   if (separateUnits) {
     removeMachineUnit();
+    const byHand = liveSupervisors(paths).find(({ only }) => only === undefined);
+    if (byHand)
+      throw new UserError(
+        `The services of this machine are supervised by process ${byHand.pid}, which was started by hand: end it, then run this again.`,
+      );
     const command = (only: Part): readonly string[] => superviseCommand(paths, only);
     return installSeparateUnits({ services, command, scope });
   }
