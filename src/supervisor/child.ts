@@ -227,6 +227,8 @@ export class Child {
   /** Ends it by SIGKILL: an unresponsive process may ignore SIGTERM too. */
   #giveUp(problem: string): void {
     const { log } = this.#options;
+    // It takes a moment to end, and is looked at meanwhile.
+    if (this.#process?.killed) return;
     log.error('service is not healthy, killing it', { service: this.#program.name, problem });
     this.#process?.kill('SIGKILL');
   }
