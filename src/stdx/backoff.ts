@@ -39,3 +39,11 @@ export class Backoff {
     this.#attempt = 0;
   }
 }
+
+/** Between two looks at something that takes as long as the machine is slow: a fortieth of the time that has passed, so that looking costs little of it. */
+export function pollDelayMs(
+  elapsedMs: number,
+  { minimumMs, maximumMs }: { readonly minimumMs: number; readonly maximumMs: number },
+): number {
+  return Math.min(Math.max(elapsedMs / 40, minimumMs), maximumMs);
+}

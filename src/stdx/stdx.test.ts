@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Backoff, backoffMs } from './backoff.ts';
+import { Backoff, pollDelayMs, backoffMs } from './backoff.ts';
 import { FakeClock } from './testing/fake-clock.ts';
 import { KeyedMutex } from './keyed-mutex.ts';
 import { Lru } from './lru.ts';
@@ -105,4 +105,12 @@ test('suffixes use the alphabet, and are reproducible by seed', () => {
   );
   assert.match(safeEncode('5f8c77b9d'), /^[bcdfghjklmnpqrstvwxz2456789]{9}$/);
   assert.deepEqual(shuffled([1, 2, 3, 4], seededRandom(1)).toSorted(), [1, 2, 3, 4]);
+});
+
+test('looking costs a fortieth of what it waits for, within bounds', () => {
+  const bounds = { minimumMs: 50, maximumMs: 5_000 };
+  assert.deepEqual(
+    [0, 1_000, 10_000, 100_000, 1_000_000].map((elapsedMs) => pollDelayMs(elapsedMs, bounds)),
+    [50, 50, 250, 2_500, 5_000],
+  );
 });

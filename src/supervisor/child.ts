@@ -9,7 +9,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { Backoff } from '#stdx/backoff.ts';
+import { Backoff, pollDelayMs } from '#stdx/backoff.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -45,7 +45,7 @@ const RESTART = { initialMs: 500, maximumMs: 30_000, jitter: 0.2 };
 /** A process that ran for so long is started again at once. */
 const STABLE_MS = 60_000;
 const PROBE_EVERY_MS = 5_000;
-const FIRST_PROBES_EVERY_MS = 50;
+const FIRST_PROBES = { minimumMs: 50, maximumMs: PROBE_EVERY_MS };
 /** Of a process that was healthy before. */
 const UNHEALTHY_LIMIT_MS = 60_000;
 /** Timeout of the first healthy response: a large store is read, a log is replayed. */
@@ -176,7 +176,7 @@ export class Child {
     log.info('service started', { service: name, pid: child.pid });
     this.#become('starting');
     this.#options.changed();
-    this.#watch(FIRST_PROBES_EVERY_MS);
+    this.#watch(FIRST_PROBES.minimumMs);
   }
 
   #end(why: string): void {
@@ -213,7 +213,8 @@ export class Child {
     } else if (this.#state === 'running') this.#missed(problem, now - this.#healthyMs);
     else if (clock.now() - this.#startedMs > START_LIMIT_MS) this.#giveUp(problem);
     const isStarting = this.#state === 'starting';
-    this.#watch(isStarting ? FIRST_PROBES_EVERY_MS : PROBE_EVERY_MS);
+    const startingMs = clock.now() - this.#startedMs;
+    this.#watch(isStarting ? pollDelayMs(startingMs, FIRST_PROBES) : PROBE_EVERY_MS);
   }
 
   #missed(problem: string, forMs: number): void {

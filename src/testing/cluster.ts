@@ -56,6 +56,7 @@ export async function until<T>(
   what: string,
   check: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = 60_000,
+  everyMs = 50,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
@@ -67,7 +68,7 @@ export async function until<T>(
     } catch (error) {
       last = error;
     }
-    await new Promise((done) => setTimeout(done, 50));
+    await new Promise((done) => setTimeout(done, everyMs));
   }
   throw new Error(`waited ${timeoutMs / 1000} s in vain for: ${what}`, { cause: last });
 }

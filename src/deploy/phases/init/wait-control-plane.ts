@@ -1,10 +1,11 @@
 /** Phase wait-control-plane: waits until the API server of this machine is ready; at the timeout it names the failed service and its log. */
+import { pollDelayMs } from '#stdx/backoff.ts';
 import { timeoutMs } from '../../config/defaults.ts';
 import { UserError } from '../../data-dir.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
 
-const LOOK_EVERY_MS = 100;
+const LOOK = { minimumMs: 100, maximumMs: 5_000 };
 
 export const waitControlPlane: Phase<InitContext> = {
   name: 'wait-control-plane',
@@ -25,7 +26,7 @@ export const waitControlPlane: Phase<InitContext> = {
         throw new UserError(
           `the API server is not ready after ${limitMs / 1000} s (${problem}). ${(await program.failedService()) ?? 'No service has failed'}; the logs are in ${paths.logs}, and \`capstan status\` shows every service.`,
         );
-      await clock.sleep(LOOK_EVERY_MS);
+      await clock.sleep(pollDelayMs(tookMs, LOOK));
     }
   },
 };

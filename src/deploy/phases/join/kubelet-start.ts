@@ -9,6 +9,7 @@ import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
+import { pollDelayMs } from '#stdx/backoff.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { timeoutMs } from '../../config/defaults.ts';
 import { UserError } from '../../data-dir.ts';
@@ -27,7 +28,7 @@ import { asInit } from './as-init.ts';
 import { claim } from './claim.ts';
 import { bootstrapClient, type JoinContext, type JoinedCluster } from './context.ts';
 
-const LOOK_EVERY_MS = 100;
+const LOOK = { minimumMs: 100, maximumMs: 5_000 };
 
 export const kubeletStart: Phase<JoinContext> = {
   name: 'kubelet-start',
@@ -136,7 +137,7 @@ async function waitForCredentials(context: JoinContext): Promise<void> {
   print(
     `[wait-node] Waiting for the kubelet to perform the TLS Bootstrap. This can take up to ${limitMs / 1000}s`,
   );
-  for (const begin = clock.monotonic(); !existsSync(path); await clock.sleep(LOOK_EVERY_MS))
+  for (const begin = clock.monotonic(); !existsSync(path); await clock.sleep(LOOK.minimumMs))
     if (clock.monotonic() - begin > limitMs)
       throw new UserError(
         `the kubelet has no certificate after ${limitMs / 1000} s. ${(await program.failedService()) ?? 'No service has failed'}: was its request approved (kubectl get csr)? The logs are in ${paths.logs}`,
@@ -175,7 +176,7 @@ export const waitNode: Phase<JoinContext> = {
         throw new UserError(
           `the Node "${name}" is not Ready after ${limitMs / 1000} s (${problem}). ${(await program.failedService()) ?? 'No service has failed'}; the logs are in ${paths.logs}`,
         );
-      await clock.sleep(LOOK_EVERY_MS);
+      await clock.sleep(pollDelayMs(tookMs, LOOK));
     }
   },
 };

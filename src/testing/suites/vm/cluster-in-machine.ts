@@ -1,7 +1,6 @@
 /** What the tests of a virtual machine do to the cluster in it: as its administrator, by curl over ssh; and writers whose acknowledged writes are remembered. */
 import assert from 'node:assert/strict';
 import { BUSYBOX } from '../../busybox.ts';
-import { until } from '../../cluster.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 
 export const CAPSTAN = '/srv/capstan/capstan';
@@ -109,7 +108,7 @@ export class ClusterInMachine {
   /** The API answers, both pods are ready and answer at all addresses, without anybody's help. */
   async everythingWorks(): Promise<void> {
     const units = this.#units();
-    await until(
+    await this.#vm.until(
       `${units.join(', ')} to run`,
       async () => {
         const { stdout } = await this.#vm.run(`systemctl is-active ${units.join(' ')}`);
@@ -118,14 +117,14 @@ export class ClusterInMachine {
       READY_TIMEOUT_MS,
     );
     await this.logIn();
-    await until('the Deployment to be ready', () => this.#isReady(), READY_TIMEOUT_MS);
+    await this.#vm.until('the Deployment to be ready', () => this.#isReady(), READY_TIMEOUT_MS);
     for (const address of [
       '10.96.7.7',
       `${MACHINE_ADDRESS}:30080`,
       '127.0.0.1:30080',
       `${MACHINE_ADDRESS}:8088`,
     ])
-      await until(
+      await this.#vm.until(
         `an answer at ${address}`,
         async () => (await this.#vm.run(`curl -sf --max-time 5 http://${address}/index.html`)).code === 0,
         READY_TIMEOUT_MS,
@@ -175,7 +174,7 @@ export class ClusterInMachine {
   /** Some writes with nothing that disturbs them. */
   async writeSome(prefix: string): Promise<void> {
     await this.writeUntil(prefix, 100, async (count) => {
-      await until('some writes', () => count() >= 20, 180_000);
+      await this.#vm.until('some writes', () => count() >= 20, 180_000);
       // Not the shell that runs this.
       await this.#vm.must("pkill -f '[v]m/writer.ts'");
     });
@@ -184,7 +183,7 @@ export class ClusterInMachine {
   /** The plug is pulled after so many acknowledged writes, then the machine boots. */
   async cutWhileWriting(prefix: string, minimum: number): Promise<void> {
     const count = await this.writeUntil(prefix, 2_000, async (written) => {
-      await until('some writes', () => written() >= minimum, 240_000);
+      await this.#vm.until('some writes', () => written() >= minimum, 240_000);
       await this.#vm.cutPower();
     });
     assert.ok(count >= minimum);

@@ -7,7 +7,6 @@ import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { buildBusyboxImage, BUSYBOX } from '../../busybox.ts';
-import { until } from '../../cluster.ts';
 import {
   CAPSTAN,
   ClusterInMachine,
@@ -31,8 +30,7 @@ nodeRegistration: {taints: []}
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 `;
-/** The machine has one processor; a real one should have two. */
-const INIT = `${CAPSTAN} init --config /root/init.yaml --ignore-preflight-errors=NumCPU`;
+const INIT = `${CAPSTAN} init --config /root/init.yaml`;
 const SEPARATE_UNITS = [
   'capstan.target',
   ...['certificates', 'balancer', 'etcd', 'apiserver', 'controller-manager', 'scheduler', 'node', 'proxy']
@@ -117,7 +115,7 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
   });
 
   it('runs a Deployment behind a Service', async () => {
-    await until(
+    await vm.until(
       'the Node to be Ready',
       async () =>
         (await cluster.get('/api/v1/nodes')).items[0]?.status.conditions?.some(
@@ -166,7 +164,11 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
       assert.equal(await vm.must(`systemctl is-enabled ${unit}`), 'enabled', unit);
     const listed = await vm.must("systemctl list-units --all --no-legend --plain 'capstan*' | cut -d' ' -f1");
     assert.ok(!listed.split('\n').includes('capstan.service'), listed);
-    await until('every service to run', async () => (await vm.run(`${CAPSTAN} status`)).code === 0, 180_000);
+    await vm.until(
+      'every service to run',
+      async () => (await vm.run(`${CAPSTAN} status`)).code === 0,
+      180_000,
+    );
     const used = await vm.must(
       `for unit in ${SEPARATE_UNITS.join(' ')}; do echo $unit $(($(systemctl show -p MemoryCurrent --value $unit) / 1048576)) MB; done`,
     );
@@ -182,10 +184,10 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
       Number(await vm.must('systemctl show -p NRestarts --value capstan-scheduler.service'));
     const count = await restarts();
     await vm.must('systemctl kill -s KILL capstan-scheduler.service');
-    await until('the scheduler to be started again', async () => (await restarts()) > count, 120_000);
+    await vm.until('the scheduler to be started again', async () => (await restarts()) > count, 120_000);
     const server = await vm.must("pgrep -f '[m]ain.ts apiserver'");
     await vm.must(`kill -KILL ${server}`);
-    await until(
+    await vm.until(
       'another API server',
       async () => !['', server].includes((await vm.run("pgrep -f '[m]ain.ts apiserver'")).stdout.trim()),
       120_000,

@@ -1,5 +1,5 @@
 /**
- * One Debian machine under qemu in software emulation: one processor, no network but its own and a forwarded ssh port on loopback. Its disk is a copy,
+ * One Debian machine under qemu in software emulation: two processors, no network but its own and a forwarded ssh port on loopback. Its disk is a copy,
  * which goes on over reboots and power cuts (qemu is killed; what the guest had not flushed is lost, what it had is in the file).
  */
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -10,6 +10,8 @@ import { freePort, runCommand, until, type CommandResult } from '../../cluster.t
 import { ensureImage, makeCheckoutDisk, type Image } from './image.ts';
 
 const MEMORY_MB = 2560;
+const PROCESSORS = 2;
+const LOOK_EVERY_MS = 2_000;
 const BOOT_TIMEOUT_MS = 420_000;
 const COMMAND_TIMEOUT_MS = 180_000;
 const POWEROFF_TIMEOUT_MS = 240_000;
@@ -39,7 +41,18 @@ export class VirtualMachine {
   async boot(): Promise<void> {
     const disk = (name: string): string[] => ['-drive', `file=${join(this.#dir, name)},format=raw,if=virtio`];
     const options = [
-      ['-accel', 'tcg', '-machine', 'q35', '-cpu', 'max', '-smp', '1', '-m', String(MEMORY_MB)],
+      [
+        '-accel',
+        'tcg',
+        '-machine',
+        'q35',
+        '-cpu',
+        'max',
+        '-smp',
+        String(PROCESSORS),
+        '-m',
+        String(MEMORY_MB),
+      ],
       ['-kernel', this.#image.kernel, '-initrd', this.#image.initrd],
       ['-append', 'root=/dev/vda rw console=ttyS0 panic=-1'],
       disk('root.ext4'),
@@ -55,13 +68,22 @@ export class VirtualMachine {
   }
 
   async waitForLogin(): Promise<void> {
-    await until(
+    await this.until(
       'the machine to let root log in',
       async () => (await this.run('true', 20_000)).code === 0,
       BOOT_TIMEOUT_MS,
     ).catch((error: unknown) => {
       throw new Error(`${String(error)}\n${this.console()}`);
     });
+  }
+
+  /** As cluster.ts has it, with time between two looks: each costs the machine more than what it looks at. */
+  until<T>(
+    what: string,
+    check: () => Promise<T | undefined | false> | T | undefined | false,
+    timeoutMs?: number,
+  ): Promise<T> {
+    return until(what, check, timeoutMs, LOOK_EVERY_MS);
   }
 
   /** A shell's command line, as root. */
@@ -92,7 +114,8 @@ export class VirtualMachine {
   async reboot(): Promise<void> {
     const before = await this.must('cat /proc/sys/kernel/random/boot_id');
     await this.run('systemctl reboot', 20_000);
-    await until(
+    await this.#disconnect();
+    await this.until(
       'the next boot',
       async () => {
         const { code, stdout } = await this.run('cat /proc/sys/kernel/random/boot_id', 20_000);
@@ -115,6 +138,7 @@ export class VirtualMachine {
     const child = this.#process;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGKILL');
+    await this.#disconnect();
     await until('qemu to be gone', () => child.exitCode !== null || child.signalCode !== null);
   }
 
@@ -131,9 +155,17 @@ export class VirtualMachine {
     rmSync(this.#dir, { recursive: true, force: true });
   }
 
+  /** The shared connection is of the boot before. */
+  async #disconnect(): Promise<void> {
+    const [program = '', ...words] = this.#ssh();
+    await runCommand([program, '-O', 'exit', ...words], { timeoutMs: 20_000 });
+  }
+
   #ssh(): string[] {
     const options = ['BatchMode=yes', 'ConnectTimeout=15', 'ServerAliveInterval=10']
       .concat('StrictHostKeyChecking=no', 'UserKnownHostsFile=/dev/null')
+      // A login takes seconds of the machine's time.
+      .concat('ControlMaster=auto', `ControlPath=${join(this.#dir, 'ssh')}`, 'ControlPersist=600')
       .flatMap((option) => ['-o', option]);
     return ['ssh', '-q', '-i', this.#image.key, '-p', String(this.#port), ...options, 'root@127.0.0.1'];
   }

@@ -7,7 +7,6 @@ import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { buildBusyboxImage } from '../../busybox.ts';
-import { until } from '../../cluster.ts';
 import {
   CAPSTAN,
   ClusterInMachine,
@@ -110,7 +109,7 @@ describe('a cluster on Debian with systemd', { timeout: 7_200_000 }, () => {
       (await cluster.get('/api/v1/nodes')).items[0].status.conditions.find(
         ({ type }: Json) => type === 'FirewallBlocksPods',
       );
-    const told = await until(
+    const told = await vm.until(
       'the condition',
       async () => ((await condition())?.['status'] === 'True' ? condition() : undefined),
       180_000,
@@ -122,14 +121,14 @@ describe('a cluster on Debian with systemd', { timeout: 7_200_000 }, () => {
     const { items } = await cluster.get('/api/v1/events?fieldSelector=reason=FirewallBlocksPods');
     assert.ok(items.length > 0);
     await vm.must('nft delete table inet wall');
-    await until('the condition to end', async () => (await condition())?.['status'] === 'False', 180_000);
+    await vm.until('the condition to end', async () => (await condition())?.['status'] === 'False', 180_000);
   });
 
   it('is started again by the watchdog when its event loop stands still, its containers running on', async () => {
     const pid = await vm.must(`systemctl show -p MainPID --value ${unit}`);
     const shims = await vm.must('pidof containerd-shim-runc-v2');
     await vm.must(`kill -STOP ${pid}`);
-    await until(
+    await vm.until(
       'another process',
       async () => !['0', pid].includes(await vm.must(`systemctl show -p MainPID --value ${unit}`)),
       READY_TIMEOUT_MS,
