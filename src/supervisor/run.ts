@@ -13,7 +13,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { rotateLog } from '#stdx/log-rotation.ts';
 import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { watchFiles } from '#stdx/watched-files.ts';
-import { keepCertificates } from './certificate-renewal.ts';
+
 import { serveControlSocket } from './control-socket.ts';
 import { endLeftovers } from './leftovers.ts';
 import { CERTIFICATES, liveSupervisors, supervisorFiles, type Part } from './only.ts';
@@ -43,8 +43,11 @@ export async function supervise({ paths, machine, only, clock, log }: SuperviseO
     const stopped = stopSignal();
     const manager = await connectServiceManager(log);
     await endLeftovers(files.children, { clock, log });
-    if (only === undefined || only === CERTIFICATES)
+    if (only === undefined || only === CERTIFICATES) {
+      // Only where it is used: it costs memory, which a machine with separate units has many times.
+      const { keepCertificates } = await import('./certificate-renewal.ts');
       closing.push(await keepCertificates({ paths, machine, clock, log }));
+    }
     const supervisor = new Supervisor({
       paths,
       machine,
