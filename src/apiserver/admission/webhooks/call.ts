@@ -49,10 +49,7 @@ const DEFAULT_TIMEOUT_SECONDS = 10;
 /** Remaining time of each request; counted from its first webhook. */
 const deadlines = new WeakMap<AdmissionAttributes, number>();
 
-export function remainingMs(
-  attributes: AdmissionAttributes,
-  { clock }: Pick<AdmissionStart, 'clock'>,
-): number {
+function remainingMs(attributes: AdmissionAttributes, { clock }: Pick<AdmissionStart, 'clock'>): number {
   let deadline = deadlines.get(attributes);
   if (deadline === undefined)
     deadlines.set(
@@ -61,6 +58,16 @@ export function remainingMs(
         clock.monotonic() + Math.min(REQUEST_TIMEOUT_MS, attributes.timeoutMs ?? REQUEST_TIMEOUT_MS)),
     );
   return deadline - clock.monotonic();
+}
+
+/** A timer may fire a fraction of a millisecond early: a call that was bounded by the end of the request fails just before it. */
+const EARLY_TIMER_MS = 1;
+
+export function isRequestOver(
+  attributes: AdmissionAttributes,
+  context: Pick<AdmissionStart, 'clock'>,
+): boolean {
+  return remainingMs(attributes, context) <= EARLY_TIMER_MS;
 }
 
 /** Of the client, by request. */

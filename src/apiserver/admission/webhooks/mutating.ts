@@ -13,7 +13,7 @@ import { trackReinvocation, type Reinvocation } from '../reinvocation.ts';
 import {
   CallingWebhookError,
   callHook,
-  remainingMs,
+  isRequestOver,
   requestTimedOut,
   settle,
   type Invocation,
@@ -93,7 +93,7 @@ async function admit(attributes: AdmissionAttributes, state: State): Promise<voi
       ))
     )
       continue;
-    if (remainingMs(attributes, context) <= 0) throw requestTimedOut();
+    if (isRequestOver(attributes, context)) throw requestTimedOut();
     if (
       await ask(attributes, { hook, seen, objects }, { ...state, round: reinvocation.isSecondRound ? 1 : 0 })
     ) {
@@ -131,7 +131,7 @@ async function ask(
   const { thrown, failedOpen } = settle(error, { invocation, labels, metrics, context, startedMs });
   if (failedOpen)
     attributes.annotate?.(`failed-open.mutation.webhook.admission.k8s.io/${place}`, hook.spec.name);
-  if ((thrown || failedOpen) && remainingMs(attributes, context) <= 0) throw requestTimedOut();
+  if ((thrown || failedOpen) && isRequestOver(attributes, context)) throw requestTimedOut();
   if (thrown) throw thrown;
   return changed;
 }

@@ -1,6 +1,6 @@
 /** ValidatingAdmissionWebhook: calls all matching webhooks concurrently; the first rejection is the response. */
 import type { AdmissionAttributes, AdmissionPlugin, AdmissionStart } from '../plugin.ts';
-import { callHook, remainingMs, requestTimedOut, settle, type Invocation } from './call.ts';
+import { callHook, isRequestOver, requestTimedOut, settle, type Invocation } from './call.ts';
 import { WebhookConfigurations } from './configurations.ts';
 import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
 import { VersionedObjects } from './versioned-objects.ts';
@@ -50,7 +50,7 @@ async function validate(attributes: AdmissionAttributes, state: State): Promise<
       invocations.push({ hook, seen, objects });
   }
   if (invocations.length === 0) return;
-  if (remainingMs(attributes, context) <= 0) throw requestTimedOut();
+  if (isRequestOver(attributes, context)) throw requestTimedOut();
   const refusals: Error[] = [];
   await Promise.all(
     invocations.map(async (invocation, i) => {
@@ -60,7 +60,8 @@ async function validate(attributes: AdmissionAttributes, state: State): Promise<
   );
   // In the order they came.
   const [first] = refusals;
-  if (first) throw remainingMs(attributes, context) <= 0 ? requestTimedOut() : first;
+  if (isRequestOver(attributes, context)) throw requestTimedOut();
+  if (first) throw first;
 }
 
 async function ask(
