@@ -186,7 +186,7 @@ describe('the command line', () => {
     },
     {
       words: ['proxy', '--cluster-cidr', '10.0.0.0', '--kubeconfig', '/nonexistent/k'],
-      says: /--cluster-cidr is "10\.0\.0\.0"; it should be an IPv4 range|needs root|nft is missing|needs Linux/,
+      says: /--cluster-cidr is "10\.0\.0\.0"; "10\.0\.0\.0" must be a valid CIDR value|needs root|nft is missing|needs Linux/,
     },
     { words: ['controller-manager'], says: /--kubeconfig FILE is needed/ },
     {

@@ -51,6 +51,12 @@ export interface Client {
   create<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
   update<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
   updateStatus<T extends KubeObject>(ref: ResourceRef<T>, object: T): Promise<Stored<T>>;
+  /** GET of a subresource ('scale'). */
+  getSubresource<T extends KubeObject>(
+    ref: ResourceRef,
+    name: ObjectName,
+    subresource: string,
+  ): Promise<Stored<T>>;
   /** PUT to a subresource that accepts the whole object ('approval'). */
   updateSubresource<T extends KubeObject>(
     ref: ResourceRef<T>,

@@ -97,6 +97,14 @@ class ApiClient implements Client {
     return this.#read<Stored<T>>(objectPath(ref, { name }));
   }
 
+  async getSubresource<T extends KubeObject>(
+    ref: ResourceRef,
+    name: ObjectName,
+    subresource: string,
+  ): Promise<Stored<T>> {
+    return this.#read<Stored<T>>(objectPath(ref, { name, subresource }));
+  }
+
   async list<T extends KubeObject>(
     ref: ResourceRef<T>,
     options: SelectOptions & { limit?: number; continue?: string; resourceVersion?: string } = {},

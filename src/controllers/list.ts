@@ -4,6 +4,10 @@ import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
 import { statefulSetController } from './apps/statefulset-controller.ts';
+import {
+  horizontalPodAutoscalerController,
+  type HorizontalPodAutoscalerOptions,
+} from './autoscaling/horizontal-pod-autoscaler-controller.ts';
 import { cronJobController } from './batch/cronjob-controller.ts';
 import { jobController } from './batch/job-controller.ts';
 import { ttlAfterFinishedController } from './batch/ttl-after-finished-controller.ts';
@@ -48,7 +52,8 @@ import { persistentVolumeProtectionController } from './volume/persistentvolume-
 import { persistentVolumeClaimProtectionController } from './volume/persistentvolumeclaim-protection-controller.ts';
 import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
 
-interface ControllersOptions extends SigningOptions, LegacyTokenCleanerOptions {
+interface ControllersOptions
+  extends SigningOptions, LegacyTokenCleanerOptions, HorizontalPodAutoscalerOptions {
   /** The CIDR that pod CIDRs of nodes are taken from: '10.244.0.0/16', or one per address family, separated by a comma. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's pod CIDR. Default 24 (IPv4) and 64 (IPv6). */
@@ -68,6 +73,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     deploymentController,
     replicaSetController,
     statefulSetController,
+    horizontalPodAutoscalerController(options),
     cronJobController,
     jobController,
     ttlAfterFinishedController,

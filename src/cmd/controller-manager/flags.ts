@@ -89,6 +89,34 @@ export const MANAGER_FLAGS = {
   'service-account-private-key-file': flag.file({
     help: 'private key that signs tokens in Secrets; without it none are issued',
   }),
+  'horizontal-pod-autoscaler-sync-period': flag.duration({
+    help: 'period at which HorizontalPodAutoscalers are evaluated',
+    default: '15s',
+    to: (autoscalerSyncPeriodMs) => ({ controllers: { autoscalerSyncPeriodMs } }),
+  }),
+  'horizontal-pod-autoscaler-tolerance': flag.number({
+    min: 0,
+    max: 1,
+    whole: false,
+    help: 'how far usage may be from its target without scaling, as a part of it',
+    default: 0.1,
+    to: (autoscalerTolerance) => ({ controllers: { autoscalerTolerance } }),
+  }),
+  'horizontal-pod-autoscaler-downscale-stabilization': flag.duration({
+    help: 'time for which the highest recommendation is kept before scaling down',
+    default: '5m',
+    to: (autoscalerDownscaleStabilizationMs) => ({ controllers: { autoscalerDownscaleStabilizationMs } }),
+  }),
+  'horizontal-pod-autoscaler-cpu-initialization-period': flag.duration({
+    help: 'time after a pod starts in which its CPU usage counts only while it is ready',
+    default: '5m',
+    to: (autoscalerCpuInitializationMs) => ({ controllers: { autoscalerCpuInitializationMs } }),
+  }),
+  'horizontal-pod-autoscaler-initial-readiness-delay': flag.duration({
+    help: 'time after a pod starts in which becoming unready counts as never having been ready',
+    default: '30s',
+    to: (autoscalerInitialReadinessDelayMs) => ({ controllers: { autoscalerInitialReadinessDelayMs } }),
+  }),
   'legacy-service-account-token-clean-up-period': flag.duration({
     help: 'age at which unused tokens in Secrets are invalidated, then removed',
     defaultText: '8760h',
@@ -139,11 +167,6 @@ const REFUSED_FLAGS = {
     'endpoint-updates-batch-period',
     'endpointslice-updates-batch-period',
     'flex-volume-plugin-dir',
-    'horizontal-pod-autoscaler-cpu-initialization-period',
-    'horizontal-pod-autoscaler-downscale-stabilization',
-    'horizontal-pod-autoscaler-initial-readiness-delay',
-    'horizontal-pod-autoscaler-sync-period',
-    'horizontal-pod-autoscaler-tolerance',
     'large-cluster-size-threshold',
     'leader-migration-config',
     'max-endpoints-per-slice',

@@ -59,6 +59,8 @@ function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings 
   const { legacyServiceAccountTokenCleanUpPeriod: legacyTokenCleanUpMs } = readFlags(MANAGER_FLAGS, flags);
   if (legacyTokenCleanUpMs === 0)
     throw new UserError('--legacy-service-account-token-clean-up-period is 0; it should be longer.');
+  if (readFlags(MANAGER_FLAGS, flags).horizontalPodAutoscalerSyncPeriod === 0)
+    throw new UserError('--horizontal-pod-autoscaler-sync-period is 0; it should be longer.');
   const own = collectSettings<ControllerManagerSettings>(CONTROLLER_MANAGER_FLAGS, flags);
   return {
     ...own,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
 import type { Event } from '#api/types.ts';
-import { events, horizontalPodAutoscalers, ingresses, networkPolicies, services } from '#client/refs.ts';
+import { events, ingresses, networkPolicies, services } from '#client/refs.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { unimplementedController } from './unimplemented-controller.ts';
 
@@ -23,11 +23,6 @@ async function findEvent(kind: string, name: string): Promise<Event | undefined>
 
 async function makeAll(): Promise<void> {
   const at = (name: string): { name: string; namespace: string } => ({ name, namespace: 'shop' });
-  const scaleTargetRef = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'web' };
-  await world.api.create(horizontalPodAutoscalers, {
-    metadata: at('web'),
-    spec: { scaleTargetRef, maxReplicas: 3 },
-  });
   for (const [name, type] of [
     ['front', 'LoadBalancer'],
     ['taken', 'LoadBalancer'],
@@ -47,7 +42,6 @@ it('emits an event on each object without an implementation, repeats it before i
     status: { loadBalancer: { ingress: [{ ip: '192.0.2.1' }] } },
   });
   const expected: Readonly<Record<string, readonly [string, RegExp]>> = {
-    HorizontalPodAutoscaler: ['web', /^no controller of this cluster scales by HorizontalPodAutoscalers yet/],
     Service: ['front', /^no load balancer is provided by this cluster yet/],
     Ingress: ['site', /^no ingress controller has taken this Ingress/],
     NetworkPolicy: ['closed', /^this cluster's network does not enforce NetworkPolicies yet/],

@@ -2,7 +2,7 @@
  * Emits an event on objects that the API accepts but Capstan does not implement yet. One row per kind; the change that
  * implements the feature removes its row (for NetworkPolicy also the warning in src/resources/networking/networkpolicies.ts). Writes only events.
  */
-import { horizontalPodAutoscalers, ingresses, networkPolicies, services } from '#client/refs.ts';
+import { ingresses, networkPolicies, services } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -33,10 +33,6 @@ function row<T extends KubeObject>(
 const FOREIGN_GRACE_MS = 30_000;
 
 const ROWS: readonly Row[] = [
-  row(horizontalPodAutoscalers, {
-    message: () =>
-      'no controller of this cluster scales by HorizontalPodAutoscalers yet: replicas stay as they are',
-  }),
   row(services, {
     graceMs: FOREIGN_GRACE_MS,
     message: ({ spec, status }) =>

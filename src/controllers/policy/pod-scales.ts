@@ -1,11 +1,11 @@
 /** The expected number of pods of the controllers of a set of pods, after upstream's finders of the disruption controller. */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod } from '#api/types.ts';
-import { formatApiVersion, type KubeObject, type OwnerReference } from '#machinery/object.ts';
+import { type KubeObject, type OwnerReference } from '#machinery/object.ts';
 import { deployments, replicaSets, replicationControllers, statefulSets } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
-import { discoverResources, resourceOfKind } from '../discovery-client.ts';
+import { getScale } from '../scale-client.ts';
 import { findController } from '#component-helpers/owner-references.ts';
 
 interface ExpectedScale {
@@ -90,24 +90,9 @@ function scaleOfObject(object: KubeObject | undefined): Scale | undefined {
 async function scaleSubresource(
   owner: OwnerReference,
   namespace: string,
-  { api, shared }: ReconcileContext,
+  context: ReconcileContext,
 ): Promise<Scale | undefined> {
-  const resource = resourceOfKind((await discoverResources(shared)).resources, owner);
-  if (!resource) return undefined;
-  const path = `/apis/${formatApiVersion(resource)}/namespaces/${namespace}/${resource.plural}/${encodeURIComponent(owner.name)}/scale`;
-  const response = await api.transport.request({
-    method: 'GET',
-    path: resource.group === '' ? path.replace('/apis/', '/api/') : path,
-    headers: { accept: 'application/json' },
-  });
-  const body = JSON.parse((await response.bytes()).toString('utf8')) as KubeObject & { message?: string };
-  if (response.status === 404)
-    throw new Error(
-      `${resource.plural}${resource.group === '' ? '' : `.${resource.group}`} does not implement the scale subresource`,
-    );
-  if (response.status !== 200)
-    throw new Error(
-      body.message ?? `the server answered ${response.status} for the scale of ${owner.kind} ${owner.name}`,
-    );
-  return body.metadata?.uid === owner.uid ? scaleOfObject(body) : undefined;
+  const { apiVersion, kind, name, uid } = owner;
+  const target = await getScale(context, { apiVersion, kind, name, namespace });
+  return target?.scale.metadata.uid === uid ? scaleOfObject(target.scale) : undefined;
 }
