@@ -30,7 +30,7 @@ export function judgeWrites(writes: readonly WriteRecord[], truth: Truth): strin
     truth.changes.filter(({ current }) => current !== undefined),
     ({ current }) => current!.value,
   );
-  return writes.flatMap(({ key, value, expected, outcome, what }) => {
+  return writes.flatMap(({ key, verb, value, expected, outcome, what }) => {
     if (value === undefined) return [];
     const times = happened.get(value) ?? [];
     const real = times[0];
@@ -42,6 +42,8 @@ export function judgeWrites(writes: readonly WriteRecord[], truth: Truth): strin
       found.push(`${what}: refused (${outcome.kind}), and happened at ${real.revision}`);
     if (real && expected !== undefined && real.previous?.revision !== expected)
       found.push(`${what}: it replaced ${real.previous?.revision}`);
+    if (verb === 'create' && real?.previous)
+      found.push(`${what}: it replaced ${real.previous.revision}, which existed`);
     return found;
   });
 }

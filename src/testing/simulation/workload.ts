@@ -6,7 +6,8 @@ import { PREFIX, seenObject, type History, type ListRecord, type WriteRecord } f
 import type { SimNode, World } from './world.ts';
 
 export const MAPS = '/api/v1/namespaces/default/configmaps';
-const NAMES = ['a', 'b', 'c', 'd', 'e', 'f'];
+/** Some are written more often than others, by several at a time. */
+const NAMES = ['a', 'a', 'a', 'a', 'b', 'b', 'c', 'd', 'e', 'f'];
 const PAUSE_MS = { low: 5, high: 150 };
 /** After which the next connection goes to another server. */
 const RECONNECT_CHANCE = 0.05;
