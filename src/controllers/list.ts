@@ -1,5 +1,6 @@
 /** Every controller, in the order of their groups. To add a controller, add one line here. */
 import type { ControllerDefinition } from '#runtime/controller.ts';
+import { addonController } from './addons/addon-controller.ts';
 import { daemonSetController } from './apps/daemonset-controller.ts';
 import { deploymentController } from './apps/deployment-controller.ts';
 import { replicaSetController } from './apps/replicaset-controller.ts';
@@ -69,6 +70,7 @@ interface ControllersOptions
 
 export function controllers(options: ControllersOptions): ControllerDefinition[] {
   return [
+    addonController,
     daemonSetController,
     deploymentController,
     replicaSetController,
