@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   leave: () => import('./leave.ts'),
   token: () => import('./token.ts'),
   config: () => import('./config.ts'),
+  fleet: () => import('./fleet.ts'),
   up: () => import('./up.ts'),
   down: () => import('./down.ts'),
   status: () => import('./status.ts'),

@@ -52,7 +52,16 @@ interface Drain {
   readonly nodeName: string;
 }
 
-async function evictAll(context: LeaveContext, { api, nodeName }: Drain): Promise<void> {
+type DrainContext = Pick<LeaveContext, 'clock' | 'print'> & {
+  readonly options: Pick<LeaveContext['options'], 'force' | 'drainTimeoutMs' | 'gracePeriodSeconds'>;
+};
+
+/** The Node of another machine. Nothing to do where there is none. */
+export async function drainNode(context: DrainContext, { api, nodeName }: Drain): Promise<void> {
+  if (await cordon(api, nodeName)) await evictAll(context, { api, nodeName });
+}
+
+async function evictAll(context: DrainContext, { api, nodeName }: Drain): Promise<void> {
   const { options, clock, print } = context;
   const begin = clock.monotonic();
   const refusedAt = new Map<string, number>();

@@ -1,0 +1,222 @@
+/** Labels, taints and addons of the file, applied to the cluster as its administrator. What others set besides stays. */
+import type { Node, Secret, Taint } from '#api/types.ts';
+import type { Client } from '#client/client.ts';
+import { clusterRoleBindings, nodes, secrets } from '#client/refs.ts';
+import {
+  ADDON_DATA_KEY,
+  ADDON_NAMESPACE,
+  ADDON_TYPE,
+  addonCondition,
+  addonOfSecret,
+  addonSecret,
+  addonSecretName,
+} from '#component-helpers/addons.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import type { KubeObject, Stored } from '#machinery/object.ts';
+import { applyObject } from '../phases/apply-object.ts';
+import type { Addon } from './addon-files.ts';
+import type { AddonStatus, Change, DesiredNode } from './agent.ts';
+
+const FIELD_MANAGER = 'capstan-fleet';
+/** A list of taints has no owner for each: which ones the fleet set is noted here, as 'key:effect' with commas between. */
+const TAINTS_ANNOTATION = 'fleet.capstan.dev/taints';
+const CONTROL_PLANE_ROLE = 'node-role.kubernetes.io/control-plane';
+/** Against changes of the node itself at the same moment. */
+const MAX_ATTEMPTS = 20;
+
+interface Configuring {
+  readonly dryRun: boolean;
+}
+
+export async function configureNode(
+  api: Client,
+  desired: DesiredNode,
+  { dryRun }: Configuring,
+): Promise<readonly Change[]> {
+  const node = await api.get(nodes, { name: desired.name });
+  const labels = labelChanges(node, desired.labels);
+  const owned = ownedLabels(node);
+  const isOwned = Object.keys(desired.labels).every((key) => owned.includes(key));
+  if (!dryRun && (labels.length > 0 || !isOwned))
+    await api.patch(
+      nodes,
+      { name: desired.name },
+      {
+        type: 'apply',
+        patch: {
+          apiVersion: 'v1',
+          kind: 'Node',
+          // The uid: it must not make a Node that was deleted meanwhile.
+          metadata: { name: desired.name, uid: node.metadata.uid, labels: desired.labels },
+        },
+        fieldManager: FIELD_MANAGER,
+        force: true,
+      },
+    );
+  const taints = await configureTaints(api, desired, { dryRun });
+  return [...labels, ...taints].map((change) => ({ object: `node ${desired.name}`, change }));
+}
+
+function labelChanges({ metadata }: Stored<Node>, desired: Readonly<Record<string, string>>): string[] {
+  const { labels = {} } = metadata;
+  const set = Object.entries(desired)
+    .filter(([key, value]) => labels[key] !== value)
+    .map(([key, value]) => `label ${key}=${value}`);
+  const removed = ownedLabels({ metadata } as Stored<Node>)
+    .filter((key) => desired[key] === undefined && labels[key] !== undefined)
+    .map((key) => `label ${key} removed`);
+  return [...set, ...removed];
+}
+
+/** Those that the field manager of the fleet has. */
+function ownedLabels({ metadata }: Stored<Node>): string[] {
+  const entry = metadata.managedFields?.find(
+    ({ manager, operation, subresource }) =>
+      manager === FIELD_MANAGER && operation === 'Apply' && !subresource,
+  );
+  const fields = entry?.fieldsV1 as { 'f:metadata'?: { 'f:labels'?: object } } | undefined;
+  return Object.keys(fields?.['f:metadata']?.['f:labels'] ?? {})
+    .filter((key) => key.startsWith('f:'))
+    .map((key) => key.slice(2));
+}
+
+async function configureTaints(
+  api: Client,
+  { name, taints }: DesiredNode,
+  { dryRun }: Configuring,
+): Promise<readonly string[]> {
+  for (let attempt = 1; ; attempt++) {
+    const node = await api.get(nodes, { name });
+    const { next, changes, annotation } = taintsAfter(node, taints);
+    const before = node.metadata.annotations?.[TAINTS_ANNOTATION];
+    if (dryRun || (changes.length === 0 && before === annotation)) return changes;
+    const { [TAINTS_ANNOTATION]: _, ...annotations } = node.metadata.annotations ?? {};
+    try {
+      await api.update(nodes, {
+        ...node,
+        metadata: {
+          ...node.metadata,
+          annotations: {
+            ...annotations,
+            ...(annotation === undefined ? {} : { [TAINTS_ANNOTATION]: annotation }),
+          },
+        },
+        spec: { ...node.spec, taints: [...next] },
+      });
+      return changes;
+    } catch (error) {
+      if (!isStatusError(error, 'Conflict') || attempt >= MAX_ATTEMPTS) throw error;
+    }
+  }
+}
+
+interface TaintsAfter {
+  readonly next: readonly Taint[];
+  readonly changes: readonly string[];
+  readonly annotation: string | undefined;
+}
+
+/** Without taints in the file only what an earlier file had is taken away. */
+export function taintsAfter(node: Node, desired: readonly Taint[] | undefined): TaintsAfter {
+  const current = node.spec?.taints ?? [];
+  const before = node.metadata?.annotations?.[TAINTS_ANNOTATION]?.split(',').filter(Boolean) ?? [];
+  const ours = new Set([
+    ...before,
+    ...(desired === undefined ? [] : [`${CONTROL_PLANE_ROLE}:NoSchedule`, ...desired.map(idOf)]),
+  ]);
+  const wanted = desired ?? [];
+  const next = [
+    ...current.filter((taint) => !ours.has(idOf(taint)) || wanted.some((one) => isSame(one, taint))),
+    ...wanted.filter((one) => !current.some((taint) => isSame(one, taint))),
+  ];
+  return {
+    next,
+    changes: [
+      ...wanted
+        .filter((one) => !current.some((taint) => isSame(one, taint)))
+        .map((one) => `taint ${one.key}${one.value ? `=${one.value}` : ''}:${one.effect}`),
+      ...current
+        .filter((taint) => ours.has(idOf(taint)) && !wanted.some((one) => idOf(one) === idOf(taint)))
+        .map((taint) => `taint ${idOf(taint)} removed`),
+    ],
+    annotation: wanted.length === 0 ? undefined : wanted.map(idOf).toSorted().join(),
+  };
+}
+
+function idOf({ key, effect }: Taint): string {
+  return `${key}:${effect}`;
+}
+
+function isSame(one: Taint, other: Taint): boolean {
+  return idOf(one) === idOf(other) && (one.value ?? '') === (other.value ?? '');
+}
+
+/** An addon that left the list is deleted; the controller then prunes its objects. */
+export async function configureAddons(
+  api: Client,
+  addons: readonly Addon[],
+  { dryRun }: Configuring,
+): Promise<readonly Change[]> {
+  const items = await listSecrets(api);
+  const present = new Map(items.map((secret) => [secret.metadata.name, secret]));
+  const changes: Change[] = [];
+  for (const { name, objects } of addons) {
+    const found = present.get(addonSecretName(name));
+    const secret = addonSecret(name, objects) as Secret;
+    present.delete(addonSecretName(name));
+    if (found?.metadata.deletionTimestamp)
+      throw new Error(`addon ${name} is being removed: run this again when it is gone`);
+    if (found?.data?.[ADDON_DATA_KEY] === secret.data?.[ADDON_DATA_KEY]) continue;
+    changes.push({
+      object: `addon ${name}`,
+      change: `${found ? 'changed' : 'added'}: ${objects.length} objects`,
+    });
+    if (!dryRun) await applySecret(api, secret);
+  }
+  if (addons.length > 0 && !dryRun) await empowerController(api);
+  for (const { metadata } of present.values()) {
+    if (metadata.deletionTimestamp) continue;
+    changes.push({ object: `addon ${addonOfSecret(metadata.name)}`, change: 'removed' });
+    if (!dryRun) await api.delete(secrets, { name: metadata.name, namespace: ADDON_NAMESPACE });
+  }
+  return changes;
+}
+
+/** An addon may hold anything, roles and their bindings too. A cluster without addons has no controller that may do that. */
+async function empowerController(api: Client): Promise<void> {
+  await applyObject(api, clusterRoleBindings, {
+    metadata: { name: 'capstan:addon-controller' },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+    subjects: [{ kind: 'ServiceAccount', name: 'addon-controller', namespace: ADDON_NAMESPACE }],
+  });
+}
+
+async function applySecret(api: Client, secret: KubeObject): Promise<void> {
+  const { name = '', namespace } = secret.metadata ?? {};
+  await api.patch(
+    secrets,
+    { name, namespace },
+    {
+      type: 'apply',
+      patch: { apiVersion: 'v1', kind: 'Secret', ...secret },
+      fieldManager: FIELD_MANAGER,
+      force: true,
+    },
+  );
+}
+
+export async function listAddons(api: Client): Promise<readonly AddonStatus[]> {
+  return (await listSecrets(api)).map(({ metadata }) => {
+    const condition = addonCondition(metadata.annotations);
+    return {
+      name: addonOfSecret(metadata.name),
+      ready: condition?.status === 'True',
+      message: condition?.message ?? 'not yet applied',
+    };
+  });
+}
+
+async function listSecrets(api: Client): Promise<readonly Stored<Secret>[]> {
+  const options = { namespace: ADDON_NAMESPACE, fieldSelector: `type=${ADDON_TYPE}` };
+  return (await api.list(secrets, options)).items;
+}
