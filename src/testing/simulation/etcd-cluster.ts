@@ -9,11 +9,11 @@ export class EtcdCluster {
   readonly log: EtcdLog;
   readonly members: readonly SimEtcdMember[];
 
-  constructor(world: World) {
+  constructor(world: World, { version }: { readonly version?: string | undefined } = {}) {
     const log = (this.log = new EtcdLog(world));
     this.members = Array.from(
       { length: MEMBERS },
-      (_, i) => new SimEtcdMember(log, new SimNode(`etcd${i + 1}`, world)),
+      (_, i) => new SimEtcdMember(log, { node: new SimNode(`etcd${i + 1}`, world), version }),
     );
   }
 }

@@ -6,12 +6,15 @@
  */
 import { status } from '@grpc/grpc-js';
 import type { EtcdMethod } from '#storage/drivers/etcd/protocol.ts';
+import { hasTrueProgress } from '#storage/drivers/etcd/versions.ts';
 import type { Revision } from '#storage/store.ts';
 import type { EtcdLog, LogEntry } from './etcd-log.ts';
 import type { Change, RangeRequest, TxnRequest } from './etcd-state.ts';
 import type { SimNode } from './world.ts';
 
 const VERSION = '3.5.26';
+/** Events of a version that tells of progress before them. */
+const LATE_EVENTS_MS = { low: 0, high: 60 };
 /** As etcd gives up on a proposal. */
 const GIVE_UP_MS = 7_000;
 /** A member that has had no leader for so long says so to whoever requires one. */
@@ -67,6 +70,12 @@ const COMPACTED: RpcError = {
   details: 'etcdserver: mvcc: required revision has been compacted',
 };
 
+interface EtcdMemberOptions {
+  readonly node: SimNode;
+  /** Default: one that has what production needs. */
+  readonly version?: string | undefined;
+}
+
 export class SimEtcdMember {
   readonly node: SimNode;
   #lag: { readonly low: number; readonly high: number } = USUAL_LAG;
@@ -78,12 +87,18 @@ export class SimEtcdMember {
   /** What of it is on the disk. */
   #committed = { applied: 0, revision: 1 as Revision, floor: 0 as Revision };
   #committing = false;
+  /** As Status tells it. */
+  readonly #version: string;
+  /** As versions before 3.5.13 do, it tells of progress that its watches have not made. */
+  readonly #fakesProgress: boolean;
   readonly #log: EtcdLog;
   #applying = false;
   #untilApplied: { readonly length: number; readonly callback: () => void }[] = [];
   readonly #streams = new Set<WatchStream>();
 
-  constructor(log: EtcdLog, node: SimNode) {
+  constructor(log: EtcdLog, { node, version = VERSION }: EtcdMemberOptions) {
+    this.#version = version;
+    this.#fakesProgress = !hasTrueProgress(version);
     this.#log = log;
     log.follow(this);
     this.node = node;
@@ -105,7 +120,7 @@ export class SimEtcdMember {
     if (entry.kind === 'compact' && !entry.problem) this.floor = entry.revision;
     if (entry.kind === 'txn') this.revision = Math.max(this.revision, entry.result.revision);
     this.#commitLater();
-    for (const stream of Array.from(this.#streams)) this.#feed(stream);
+    for (const stream of Array.from(this.#streams)) this.#feedSoon(stream);
     const ready = this.#untilApplied.filter(({ length }) => length <= this.applied);
     this.#untilApplied = this.#untilApplied.filter(({ length }) => length > this.applied);
     for (const { callback } of ready) callback();
@@ -226,7 +241,7 @@ export class SimEtcdMember {
   }
 
   #status(): object {
-    return { header: this.#header, version: VERSION, dbSize: 0, leader: {}, errors: [] };
+    return { header: this.#header, version: this.#version, dbSize: 0, leader: {}, errors: [] };
   }
 
   get #header(): { readonly revision: Revision } {
@@ -258,6 +273,15 @@ export class SimEtcdMember {
     this.#feed(stream);
   }
 
+  #feedSoon(stream: WatchStream): void {
+    if (!this.#fakesProgress) return this.#feed(stream);
+    const { low, high } = LATE_EVENTS_MS;
+    this.node.clock.after(
+      this.node.world.between(low, high),
+      () => this.#streams.has(stream) && this.#feed(stream),
+    );
+  }
+
   /** What it has not had yet; in order, all that was applied. */
   #feed(stream: WatchStream): void {
     const { range } = stream;
@@ -286,7 +310,7 @@ export class SimEtcdMember {
   }
 
   #progress(stream: WatchStream): void {
-    this.#feed(stream);
+    if (!this.#fakesProgress) this.#feed(stream);
     if (this.#streams.has(stream)) stream.send({ header: this.#header, events: [] });
   }
 }

@@ -16,6 +16,9 @@ const WRITERS = 3;
 const READERS = 2;
 const REFLECTORS = 4;
 const START_MS = 30_000;
+/** Of worlds, so many have an etcd that tells of progress which its watches have not made. */
+const OLD_ETCD = 0.2;
+const OLD_VERSION = '3.5.12';
 /** Of faults. */
 const STORM_MS = 12_000;
 /** For everything to recover. */
@@ -64,7 +67,7 @@ class Simulation {
   constructor(seed: number, plants: readonly StoreLayer[]) {
     const world = (this.#world = new World(seed));
     this.#network = new Network(world);
-    this.#cluster = new EtcdCluster(world);
+    this.#cluster = new EtcdCluster(world, { version: world.chance(OLD_ETCD) ? OLD_VERSION : undefined });
     this.#recorder = new StoreRecorder(this.#cluster.log);
     const compactionIntervalMs = world.chance(0.5) ? 3_000 : 0;
     this.#servers = Array.from(
