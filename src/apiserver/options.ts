@@ -16,6 +16,7 @@ import type { ListenerLimits, TlsMaterial } from './http/listener.ts';
 import type { HealthCheck } from './nonresource/health.ts';
 import type { Collector } from './nonresource/metrics.ts';
 import type { PathHandler } from './nonresource/paths.ts';
+import type { PeerSettings } from './peerproxy/peer-proxy.ts';
 import type { InternalApi } from './registry/loopback-client.ts';
 
 /** Inputs for the parts that need the server's own objects. */
@@ -72,6 +73,8 @@ export interface ApiServerOptions {
   readonly constrainedImpersonation?: boolean;
   /** How extension API servers are reached. */
   readonly aggregation?: AggregationSettings | undefined;
+  /** Of a shared store: requests that only other servers can serve are passed on to them. */
+  readonly peers?: PeerSettings | undefined;
   /** Published beside clientCa: the front-proxy CA and the names and headers it allows. */
   readonly requestHeader?: PublishedRequestHeader | undefined;
   /** Of parts that this server does not know: its storage's, say. */

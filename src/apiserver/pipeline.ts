@@ -23,6 +23,7 @@ import { parseRequestInfo } from './http/request-info.ts';
 import { compressed, errorResponse, statusOf, textResponse } from './http/response.ts';
 import { handleResource, upgradeResource } from './handlers/dispatch.ts';
 import { warn } from './http/warnings.ts';
+import type { ServingPeers } from './peerproxy/peer-proxy.ts';
 
 interface Stage {
   readonly name: string;
@@ -311,7 +312,19 @@ function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
 function handle(context: RequestContext, core: ServerCore): ApiResponse | Promise<ApiResponse> {
   const extension = core.aggregator.serviceFor(context.request.path);
   if (extension) return core.aggregator.handle(extension, context);
-  return context.info.isResourceRequest ? handleResource(context, core) : core.routePath(context);
+  if (!context.info.isResourceRequest) return core.routePath(context);
+  const peers = servingPeers(context, core);
+  return peers ? core.peers!.handle(peers, context) : handleResource(context, core);
+}
+
+/** Undefined: the resource is served here, or nowhere. */
+function servingPeers(
+  context: RequestContext,
+  { peers, servedEndpoints }: ServerCore,
+): ServingPeers | undefined {
+  if (!peers) return undefined;
+  const { group, version, resource } = context.info;
+  return servedEndpoints.find(group, version, resource) ? undefined : peers.peersFor(context);
 }
 
 // -------------------------------------------------------------------------------------------------------------- upgrades
@@ -338,7 +351,9 @@ export function createUpgradeHandler(core: ServerCore): UpgradeHandler {
       const extension = core.aggregator.serviceFor(request.path);
       // After a refusal or an error the socket is always closed.
       socket.once('close', core.metrics.longRunning(computeLabels(context.info)));
+      const peers = extension ? undefined : servingPeers(context, core);
       if (extension) await core.aggregator.upgrade(extension, context, { socket, head });
+      else if (peers) await core.peers!.upgrade(peers, context, { socket, head });
       else await upgradeResource(context, { core, socket, head });
       context.audit?.upgraded(socket);
     };

@@ -11,6 +11,7 @@ import type { Authorizer } from './authz/authorizer.ts';
 import type { WatchCache } from './watchcache/watch-cache.ts';
 import type { ConnectHandlers } from './handlers/connect/connect.ts';
 import type { ApiResponse } from './http/request.ts';
+import type { PeerProxy } from './peerproxy/peer-proxy.ts';
 import type { InternalApi } from './registry/loopback-client.ts';
 import type { Metrics } from './nonresource/metrics.ts';
 import type { RequestLimiter } from './flowcontrol/limiter.ts';
@@ -36,6 +37,8 @@ export interface ServerCore {
   readonly nodePorts: NodePortMap | undefined;
   /** API servers of others. */
   readonly aggregator: Aggregator;
+  /** API servers on the same store that may serve what this one does not. */
+  readonly peers: PeerProxy | undefined;
   readonly connect: ConnectHandlers | undefined;
   readonly tokenIssuer: TokenIssuer | undefined;
   readonly tokenReviewer: TokenReviewer | undefined;

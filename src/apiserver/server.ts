@@ -48,6 +48,7 @@ import {
   type StartOptions,
 } from './options.ts';
 import { Metrics } from './nonresource/metrics.ts';
+import { PeerProxy } from './peerproxy/peer-proxy.ts';
 import { createHandler, createUpgradeHandler } from './pipeline.ts';
 import { DEFAULT_NODE_PORTS, ServiceAllocation } from './registry/core/services/allocation.ts';
 import { collectHoldings } from './registry/core/services/holdings.ts';
@@ -174,6 +175,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
   const authentication = options.authentication(part);
   const authorizer = options.authorization(part);
   const aggregator = new Aggregator({ ...options.aggregation, internal, servedEndpoints, clock, log });
+  const peers = peerProxy(options, { store, internal, clock, log });
   const flow = new FlowControl(options.requestLimits ?? {}, { servedEndpoints, clock, log, metrics });
   const admission = new AdmissionChain(options.admission?.({ ...part, authorizer }) ?? []);
   const registry = new RegistryStore({ store, cache, metrics, admission, clock });
@@ -191,6 +193,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     log,
     authorizer,
     aggregator,
+    peers,
     authenticator: authentication.authenticator,
     tokenIssuer: authentication.tokenIssuer,
     tokenReviewer: authentication.tokenReviewer,
@@ -202,6 +205,7 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     routePath: nonresourcePaths(options, {
       authentication,
       aggregator,
+      peers,
       servedEndpoints,
       clock,
       flow,
@@ -213,6 +217,23 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     running: new Set(),
   };
   return { core, flow, stopAdmission: () => {} };
+}
+
+/** Of a store that no other server uses there are no peers. */
+function peerProxy(
+  { peers, aggregation, advertiseAddress: own }: ApiServerOptions,
+  part: PartContext & Pick<ServerCore, 'store'>,
+): PeerProxy | undefined {
+  if (!peers || !part.store.newestRevision) return undefined;
+  const ip = peers.advertise?.ip ?? own?.ip;
+  const port = peers.advertise?.port ?? own?.port;
+  return new PeerProxy({
+    ...part,
+    ca: peers.ca,
+    advertise: ip === undefined || port === undefined ? undefined : { ip, port },
+    proxyClient: aggregation?.proxyClient,
+    random: Math.random,
+  });
 }
 
 /** Addresses and node ports are had from the store, which other servers write too. */
@@ -230,19 +251,23 @@ function shareAllocations(
   return ports;
 }
 
-interface PathParts extends Pick<ServerCore, 'aggregator' | 'servedEndpoints' | 'clock' | 'metrics'> {
+interface PathParts extends Pick<
+  ServerCore,
+  'aggregator' | 'peers' | 'servedEndpoints' | 'clock' | 'metrics'
+> {
   readonly authentication: Authentication;
   readonly flow: FlowControl;
   readonly health: HealthChecks;
 }
 
 function nonresourcePaths(options: ApiServerOptions, parts: PathParts): ServerCore['routePath'] {
-  const { authentication, aggregator, servedEndpoints, clock, flow, health, metrics } = parts;
+  const { authentication, aggregator, peers, servedEndpoints, clock, flow, health, metrics } = parts;
   const isEnabled = isEnabledBy(options);
   const { advertiseAddress } = options;
   return createPathRouter({
     documents: new DiscoveryDocuments(servedEndpoints, {
       extensions: aggregator,
+      peers,
       serverAddress: advertiseAddress ? `${advertiseAddress.ip}:${advertiseAddress.port}` : '',
     }),
     customOpenapi: new CustomOpenapi(servedEndpoints),
@@ -328,6 +353,7 @@ function addMetrics(
   };
   for (const collector of options.metrics ?? []) metrics.collect(collector);
   metrics.collect(() => core.aggregator.metrics());
+  metrics.collect(() => core.peers?.metrics() ?? '');
 }
 
 class Server implements ApiServer {
@@ -396,6 +422,7 @@ class Server implements ApiServer {
 
   replaceProxyClient(client: ProxyClientCertificate): void {
     this.#core.aggregator.replaceProxyClient(client);
+    this.#core.peers?.replaceProxyClient(client);
   }
 
   replaceCertificates(tls: TlsMaterial): void {
@@ -414,12 +441,13 @@ class Server implements ApiServer {
     await Promise.race([this.#bootstrap.leave(), this.#core.clock.sleep(LEAVE_MS)]);
     for (const end of Array.from(this.#core.running)) end();
     this.#core.aggregator.endStreams();
+    this.#core.peers?.endStreams();
     await Promise.all(
       this.#listeners.map((listener) => listener.close({ drainMs: DRAIN_MS, graceMs: STOP_GRACE_MS })),
     );
     this.#stopAdmission();
     await this.#customResources.stop();
-    await this.#core.aggregator.stop();
+    await Promise.all([this.#core.aggregator.stop(), this.#core.peers?.stop()]);
     await this.#bootstrap.stop();
     this.#core.cache.stop();
   }

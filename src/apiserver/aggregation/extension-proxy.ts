@@ -3,7 +3,7 @@
  * its response. Bodies are streamed both ways; upgrades are joined. After upstream's kube-aggregator handler, its status codes and texts.
  */
 import type { Duplex, Readable } from 'node:stream';
-import type { IncomingAnswer } from '#stdx/https-client.ts';
+import type { Destination, DestinationTls, HttpsClient, IncomingAnswer } from '#stdx/https-client.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { joinSockets, requestUpgrade, responseHead, UpgradeRefused } from '#machinery/streams/upgrade.ts';
@@ -13,7 +13,22 @@ import { textResponse } from '../http/response.ts';
 import { forwardedHeaders } from '../handlers/connect/backend.ts';
 import { describe } from '../handlers/connect/errors.ts';
 import { responseHeaders, streamBody } from '../handlers/connect/http-proxy.ts';
-import { identityHeaders, type ExtensionAddress, type ExtensionService } from './extension-service.ts';
+import { identityHeaders, type ExtensionAddress } from './extension-service.ts';
+
+/** Another API server: of an extension, or a peer of this one. */
+export interface ProxyTarget {
+  readonly name: string;
+  readonly isAvailable: boolean;
+  /** For the host header; as in a URL. */
+  readonly serverName: string;
+  readonly client: HttpsClient;
+  readonly tls: DestinationTls;
+  /** Of the next connection; throws an Error. */
+  address(): ExtensionAddress;
+  destination(address: ExtensionAddress): Destination;
+  /** Laid over those of the client. */
+  headersFor?(context: RequestContext): Readonly<Record<string, string>>;
+}
 
 export interface ProxyOptions {
   readonly log: Logger;
@@ -28,7 +43,7 @@ const MAX_BODY_BYTES = 64 * 1024 * 1024;
 const REDIRECT_REFUSED = 'the backend attempted to redirect this request, which is not permitted';
 
 export async function proxyToExtension(
-  service: ExtensionService,
+  service: ProxyTarget,
   context: RequestContext,
   options: ProxyOptions,
 ): Promise<ApiResponse> {
@@ -69,7 +84,7 @@ export async function proxyToExtension(
 }
 
 export async function upgradeToExtension(
-  service: ExtensionService,
+  service: ProxyTarget,
   context: RequestContext,
   {
     client,
@@ -129,7 +144,7 @@ function refuseDetours(path: string): void {
 }
 
 function usableAddress(
-  service: ExtensionService,
+  service: ProxyTarget,
   { log }: Pick<ProxyOptions, 'log'>,
 ): ExtensionAddress | undefined {
   if (!service.isAvailable) return undefined;
@@ -147,10 +162,11 @@ function unavailable(): ApiResponse {
 }
 
 function proxyHeaders(
-  service: ExtensionService,
-  { request, user }: RequestContext,
+  service: ProxyTarget,
+  context: RequestContext,
   address: ExtensionAddress,
 ): Record<string, string | string[]> {
+  const { request } = context;
   const clientHost = request.headers['host'] ?? request.headers[':authority'];
   // The listener has responded already.
   const { expect: _, ...forwarded } = forwardedHeaders(request);
@@ -159,7 +175,8 @@ function proxyHeaders(
     host: `${service.serverName}:${address.port}`,
     'x-forwarded-uri': request.path,
     ...(clientHost === undefined ? {} : { 'x-forwarded-host': clientHost }),
-    ...identityHeaders(user),
+    ...identityHeaders(context.user),
+    ...service.headersFor?.(context),
   };
 }
 
@@ -174,7 +191,7 @@ function host({ host: name, port }: ExtensionAddress): string {
 class ResponseTimeout extends Error {}
 
 interface Sending {
-  readonly service: ExtensionService;
+  readonly service: ProxyTarget;
   readonly address: ExtensionAddress;
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body: Buffer | Readable | undefined;

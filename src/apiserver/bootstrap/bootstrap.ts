@@ -34,9 +34,7 @@ export class Bootstrap {
     const { internal, servedEndpoints, services: allocation, clock, log } = core;
     this.#identity = new IdentityLease({
       internal,
-      address: options.advertiseAddress
-        ? `${options.advertiseAddress.ip}:${options.advertiseAddress.port}`
-        : '',
+      address: identityAddress(options),
       clock,
       log,
     });
@@ -76,7 +74,7 @@ export class Bootstrap {
 
   /** The server is about to shut down: clients in the cluster are led to others. */
   async leave(): Promise<void> {
-    await this.#kubernetes.leave().catch((error: unknown) =>
+    await Promise.all([this.#kubernetes.leave(), this.#core.peers?.leave()]).catch((error: unknown) =>
       this.#core.log.warn('this server is still an endpoint of the kubernetes Service until its lease ends', {
         error: errorMessage(error),
       }),
@@ -151,8 +149,16 @@ export class Bootstrap {
       await this.#repair?.repairPorts();
       await this.#kubernetes.start();
       await this.#identity.start();
+      await this.#core.peers?.start(this.#identity.name);
     } else await this.#options.bootstrap?.(internal);
   }
+}
+
+/** Where the server is reached, by clients or else by its peers. */
+function identityAddress({ advertiseAddress: own, peers }: ApiServerOptions): string {
+  if (own) return `${own.ip}:${own.port}`;
+  const { ip, port } = peers?.advertise ?? {};
+  return ip === undefined ? '' : `${ip}:${port ?? ''}`;
 }
 
 function servesAddresses(servedEndpoints: ServedEndpoints): boolean {

@@ -12,7 +12,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import { formatMicroTime, timeMs } from '#machinery/time.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 
-const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
+export const LEASES = { group: 'coordination.k8s.io', resource: 'leases' };
 const NAMESPACE = 'kube-system';
 const IDENTITY_LABEL = 'apiserver.kubernetes.io/identity',
   IDENTITY = 'kube-apiserver';
@@ -48,6 +48,10 @@ export class IdentityLease {
     this.#options = options;
     this.#name = `apiserver-${base32(createHash('sha256').update(`${this.#host} ${options.address}`).digest().subarray(0, 16))}`;
     this.#holder = `${this.#name}_${randomUUID()}`;
+  }
+
+  get name(): string {
+    return this.#name;
   }
 
   /** Holds the lease from now on. Rejects when it cannot be had at all. */
@@ -104,16 +108,21 @@ export class IdentityLease {
 
   async #removeExpired(): Promise<void> {
     const { internal, clock } = this.#options;
-    for (const { metadata, spec } of internal.list(LEASES, { namespace: NAMESPACE }) as Lease[]) {
+    for (const lease of internal.list(LEASES, { namespace: NAMESPACE }) as Lease[]) {
+      const { metadata, spec } = lease;
       const endMs = (timeMs(spec?.renewTime) ?? 0) + (spec?.leaseDurationSeconds ?? 0) * 1000;
-      if (metadata?.labels?.[IDENTITY_LABEL] !== IDENTITY || endMs > clock.now()) continue;
+      if (!isIdentityLease(lease) || endMs > clock.now()) continue;
       await internal
-        .delete(LEASES, { name: metadata.name!, namespace: NAMESPACE })
+        .delete(LEASES, { name: metadata!.name!, namespace: NAMESPACE })
         .catch((error: unknown) => {
           if (!isStatusError(error, 'NotFound')) throw error;
         });
     }
   }
+}
+
+export function isIdentityLease({ metadata }: KubeObject): boolean {
+  return metadata?.namespace === NAMESPACE && metadata.labels?.[IDENTITY_LABEL] === IDENTITY;
 }
 
 const DIGITS = 'abcdefghijklmnopqrstuvwxyz234567';

@@ -9,15 +9,21 @@ import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { StoreError, type Store, type StoreWatch } from '#storage/store.ts';
 
-const PREFIX = '/registry/masterleases/';
+const MASTER_LEASES = '/registry/masterleases/';
 const TTL_SECONDS = 12;
 const RENEW_MS = 4_000;
 const REOPEN_MS = 1_000;
 
 interface ServerLeasesOptions {
   readonly store: Store;
+  /** Default: /registry/masterleases/. */
+  readonly prefix?: string | undefined;
+  /** Of the lease. Default: the address. */
+  readonly name?: string | undefined;
   /** Of this server. */
   readonly ip: string;
+  /** In leases that name it; those below masterleases do not. */
+  readonly port?: number | undefined;
   /** After each renewal, and when a lease came or went. */
   readonly onChange: () => void;
   readonly clock: Clock;
@@ -25,7 +31,17 @@ interface ServerLeasesOptions {
 }
 
 interface LeaseObject {
-  readonly subsets?: readonly { readonly addresses?: readonly { readonly ip?: string }[] }[];
+  readonly subsets?: readonly {
+    readonly addresses?: readonly { readonly ip?: string }[];
+    readonly ports?: readonly { readonly port?: number }[];
+  }[];
+}
+
+/** What a lease tells of its server. */
+export interface LeasedServer {
+  readonly name: string;
+  readonly ip: string;
+  readonly port: number | undefined;
 }
 
 export class ServerLeases {
@@ -43,18 +59,24 @@ export class ServerLeases {
   /** Resolves once this server has its lease. */
   async start(): Promise<void> {
     await this.#renew();
-    this.#follow();
+    this.follow();
     this.#schedule();
   }
 
-  /** Of all servers that live, sorted. */
+  /** Addresses of all servers that live, sorted. */
   async list(): Promise<string[]> {
-    const { items } = await this.#options.store.list(PREFIX);
-    const ips = items.flatMap(({ value }) => {
-      const { subsets = [] } = JSON.parse(value.toString()) as LeaseObject;
-      return subsets[0]?.addresses?.[0]?.ip ?? [];
+    return (await this.servers()).map(({ ip }) => ip).toSorted();
+  }
+
+  /** All servers that live. */
+  async servers(): Promise<LeasedServer[]> {
+    const { items } = await this.#options.store.list(this.#prefix);
+    return items.flatMap(({ key, value }) => {
+      const { subsets: [subset] = [] } = JSON.parse(value.toString()) as LeaseObject;
+      const ip = subset?.addresses?.[0]?.ip;
+      if (ip === undefined) return [];
+      return { name: key.slice(this.#prefix.length), ip, port: subset?.ports?.[0]?.port };
     });
-    return ips.toSorted();
   }
 
   /** No more renewals. */
@@ -76,7 +98,11 @@ export class ServerLeases {
   }
 
   get #key(): string {
-    return `${PREFIX}${this.#options.ip}`;
+    return `${this.#prefix}${this.#options.name ?? this.#options.ip}`;
+  }
+
+  get #prefix(): string {
+    return this.#options.prefix ?? MASTER_LEASES;
   }
 
   #schedule(): void {
@@ -95,17 +121,19 @@ export class ServerLeases {
   }
 
   async #renew(): Promise<void> {
-    const { store, ip } = this.#options;
+    const { store, ip, port } = this.#options;
+    const ports = port === undefined ? {} : { ports: [{ name: 'https', port, protocol: 'TCP' }] };
     const lease = {
       kind: 'Endpoints',
       apiVersion: 'v1',
       metadata: { generation: ++this.#generation },
-      subsets: [{ addresses: [{ ip }] }],
+      subsets: [{ addresses: [{ ip }], ...ports }],
     };
     await store.put(this.#key, Buffer.from(JSON.stringify(lease)), { ttlSeconds: TTL_SECONDS });
   }
 
-  #follow(): void {
+  /** Only watches the leases of others. */
+  follow(): void {
     if (this.#stopped) return;
     const { store, clock, log, onChange } = this.#options;
     const reopen = (error?: unknown): void => {
@@ -113,11 +141,11 @@ export class ServerLeases {
       log.warn('the watch of API server leases ended, reopening it', {
         error: errorMessage(error),
       });
-      clock.after(REOPEN_MS, () => this.#follow());
+      clock.after(REOPEN_MS, () => this.follow());
     };
     try {
       this.#watch = store.watch({
-        prefix: PREFIX,
+        prefix: this.#prefix,
         afterRevision: store.revision,
         // Renewals of others change nothing.
         onEvents: (events) => {

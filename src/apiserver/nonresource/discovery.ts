@@ -1,9 +1,13 @@
-/** What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the served endpoints. */
+/**
+ * What clients learn the API from: the classic documents of /api and /apis, and the aggregated ones. Derived from the served endpoints; the aggregated
+ * document of /apis has what peers on the same store serve too.
+ */
 import { createHash } from 'node:crypto';
 import { formatApiVersion, type GroupVersion, type KubeObject } from '#machinery/object.ts';
 import type { ExtensionVersion } from '../aggregation/aggregator.ts';
 import type { Priority } from '../aggregation/priorities.ts';
 import { compareVersions } from '../apiextensions/version-order.ts';
+import { mergePeerGroups, type DiscoveredGroup, type PeerGroups } from './peer-groups.ts';
 import type { ServedEndpoints, Endpoint } from '../registry/endpoints.ts';
 
 export interface DiscoveryDocument {
@@ -20,6 +24,14 @@ interface ExtensionDiscovery {
   priorityOf(gv: GroupVersion): Priority;
 }
 
+/** What peers on the same store serve. */
+interface PeerDiscovery {
+  /** Changes when any of it does. */
+  readonly revision: string;
+  /** Of each peer. */
+  groups(): readonly PeerGroups[];
+}
+
 interface Version {
   readonly version: string;
   readonly endpoints: readonly Endpoint[];
@@ -34,6 +46,7 @@ export class DiscoveryDocuments {
   readonly #servedEndpoints: ServedEndpoints;
   readonly #serverAddress: string;
   readonly #extensions: ExtensionDiscovery;
+  readonly #peers: PeerDiscovery | undefined;
   #groups: readonly Group[] = [];
   #revision = '';
   readonly #made = new Map<string, DiscoveryDocument>();
@@ -42,9 +55,15 @@ export class DiscoveryDocuments {
     servedEndpoints: ServedEndpoints,
     {
       extensions,
+      peers,
       serverAddress,
-    }: { readonly extensions: ExtensionDiscovery; readonly serverAddress: string },
+    }: {
+      readonly extensions: ExtensionDiscovery;
+      readonly peers?: PeerDiscovery | undefined;
+      readonly serverAddress: string;
+    },
   ) {
+    this.#peers = peers;
     this.#servedEndpoints = servedEndpoints;
     this.#extensions = extensions;
     this.#serverAddress = serverAddress;
@@ -69,20 +88,24 @@ export class DiscoveryDocuments {
     );
   }
 
-  /** Of '/api' or '/apis', as apidiscovery.k8s.io/v2. */
-  aggregated(path: '/api' | '/apis'): DiscoveryDocument {
+  /** Of '/api' or '/apis', as apidiscovery.k8s.io/v2; with what peers serve unless nopeer, which '/api' never has. */
+  aggregated(path: '/api' | '/apis', { nopeer }: { readonly nopeer: boolean }): DiscoveryDocument {
     this.#refresh();
-    return this.#make(`${path} v2`, () => ({
-      kind: 'APIGroupDiscoveryList',
-      apiVersion: 'apidiscovery.k8s.io/v2',
-      metadata: {},
-      items: this.#groups.filter(({ name }) => (name === '') === (path === '/api')).map(aggregatedGroup),
-    }))!;
+    const peers = nopeer || path === '/api' ? undefined : this.#peers;
+    return this.#make(`${path} v2 ${peers ? 'with peers' : ''}`, () => {
+      const own = this.#groups.filter(({ name }) => (name === '') === (path === '/api')).map(aggregatedGroup);
+      return {
+        kind: 'APIGroupDiscoveryList',
+        apiVersion: 'apidiscovery.k8s.io/v2',
+        metadata: {},
+        items: peers ? mergePeerGroups(own, peers.groups()) : own,
+      };
+    })!;
   }
 
   /** Discards documents of an older state of the registry. */
   #refresh(): void {
-    const revision = `${this.#servedEndpoints.revision} ${this.#extensions.revision}`;
+    const revision = `${this.#servedEndpoints.revision} ${this.#extensions.revision} ${this.#peers?.revision}`;
     if (this.#revision === revision) return;
     this.#revision = revision;
     this.#groups = groupsOf(this.#servedEndpoints, this.#extensions);
@@ -226,7 +249,7 @@ function resourceEntries({ resource, served }: Endpoint): ResourceEntry[] {
   return [main, ...subs];
 }
 
-function aggregatedGroup({ name, versions }: Group): KubeObject {
+function aggregatedGroup({ name, versions }: Group): DiscoveredGroup {
   return {
     metadata: name === '' ? {} : { name },
     versions: versions.map(({ version, endpoints, extension }) => ({

@@ -135,8 +135,8 @@ function discovery(context: RequestContext, path: string, documents: DiscoveryDo
   const isRoute = root === 'api' || version !== undefined;
   if (isRoute) requireGet(request.method);
   if (path === '/api' || path === '/apis') {
-    if (wantsAggregated(request.headers['accept']))
-      return aggregatedResponse(context, documents.aggregated(path));
+    const aggregated = wantsAggregated(request.headers['accept']);
+    if (aggregated) return aggregatedResponse(context, documents.aggregated(path, aggregated));
   }
   if (isRoute && !acceptsRoute(request.headers['accept'], DOCUMENT_TYPES))
     throw statusErrors.noRepresentation(DOCUMENT_TYPES);
@@ -218,16 +218,17 @@ const API_ROOTS = new Set(['/', '/api', '/apis', '/openapi', '/openid', '/.well-
 
 // ------------------------------------------------------------------------------------------------------------- discovery
 
-/** Whether the client prefers aggregated discovery to the classic documents. */
-function wantsAggregated(accept: string | undefined): boolean {
-  if (!accept?.includes('APIGroupDiscoveryList')) return false;
+/** Undefined: the client prefers the classic documents. */
+function wantsAggregated(accept: string | undefined): { readonly nopeer: boolean } | undefined {
+  if (!accept?.includes('APIGroupDiscoveryList')) return undefined;
   for (const { type, parameters } of parseAccept(accept)) {
     if (type !== 'application/json' && type !== '*/*') continue;
-    const { as, g, v } = parameters;
-    if (as === undefined && g === undefined && v === undefined) return false;
-    if (as === 'APIGroupDiscoveryList' && g === 'apidiscovery.k8s.io' && v === 'v2') return true;
+    const { as, g, v, profile } = parameters;
+    if (as === undefined && g === undefined && v === undefined) return undefined;
+    if (as === 'APIGroupDiscoveryList' && g === 'apidiscovery.k8s.io' && v === 'v2')
+      return { nopeer: profile === 'nopeer' };
   }
-  return false;
+  return undefined;
 }
 
 function aggregatedResponse({ request }: RequestContext, { bytes, etag }: DiscoveryDocument): ApiResponse {

@@ -112,6 +112,7 @@ const CUSTOM = codecOf(undefined);
 const BESIDE: readonly { readonly prefix: string; readonly codec: ObjectCodec }[] = [
   { prefix: '/registry/ranges/', codec: new KindCodec('RangeAllocation') },
   { prefix: '/registry/masterleases/', codec: new KindCodec('Endpoints') },
+  { prefix: '/registry/peerserverleases/', codec: new KindCodec('Endpoints') },
 ];
 
 function codecAt(key: string): ObjectCodec {

@@ -14,6 +14,7 @@ import { bootstrapPolicy } from '#apiserver/authz/bootstrap-policy.ts';
 import type { ApiHandler } from '#apiserver/http/request.ts';
 import { publishAuthentication } from '#apiserver/bootstrap/authentication-config.ts';
 import type { LoginOptions } from '#apiserver/authn/logins.ts';
+import type { PeerSettings } from '#apiserver/peerproxy/peer-proxy.ts';
 import { SharedMap } from '#apiserver/registry/core/configmaps/shared-map.ts';
 import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { SharedSecret } from '#apiserver/registry/core/secrets/shared-secret.ts';
@@ -54,6 +55,8 @@ export interface ComposeOptions {
   readonly settings?: ApiServerSettings | undefined;
   /** Default: by the front-proxy certificates among the keys. */
   readonly extensions?: AggregationFromFlags;
+  /** Of a store that other servers use too. */
+  readonly peers?: PeerSettings | undefined;
   readonly serving?: Serving | undefined;
   /** As given: shown by /flagz. */
   readonly flags?: Readonly<Record<string, string>>;
@@ -140,6 +143,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     clientCa: pki.ca.certificatePem,
     requestHeader,
     aggregation,
+    peers: options.peers,
     ...options.serving,
     programVersion: CAPSTAN_VERSION,
     ...settings.server,

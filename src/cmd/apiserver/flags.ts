@@ -499,14 +499,26 @@ export const AUDIT_FLAGS = {
   ...deliveryFlags('webhook'),
 };
 
-/** Upstream flags that someone may bring along, and why they do nothing here. */
-const NO_PEERS =
-  'requests are not passed on to API servers of other versions: serve the same versions at each (docs/several-api-servers.md)';
+/** The mixed version proxy: requests that only another API server on the same etcd can serve. */
+export const PEER_FLAGS = {
+  'peer-ca-file': flag.file({
+    help: 'certificate authorities of other API servers on the same etcd: requests that only they can serve are passed on to them',
+  }),
+  'peer-advertise-ip': flag.text({
+    placeholder: '<address>',
+    help: 'address at which other API servers reach this one',
+    defaultText: 'that of --advertise-address',
+  }),
+  'peer-advertise-port': flag.number({
+    min: 1,
+    max: 65_535,
+    help: 'port at which other API servers reach this one',
+    defaultText: 'that of --secure-port',
+  }),
+};
 
+/** Upstream flags that someone may bring along, and why they do nothing here. */
 const REFUSED_FLAGS = {
-  'peer-advertise-ip': refused(NO_PEERS),
-  'peer-advertise-port': refused(NO_PEERS),
-  'peer-ca-file': refused(NO_PEERS),
   'storage-backend': refused('use --storage lmdb or --storage memory'),
   'allow-privileged': refused(
     'privileged pods are restricted by namespace: see PodSecurity in docs/admission.md',
@@ -534,6 +546,7 @@ export const API_SERVER_FLAGS = {
   ...AUTHORIZATION_FLAGS,
   ...ADMISSION_FLAGS,
   ...AGGREGATION_FLAGS,
+  ...PEER_FLAGS,
   ...SERVING_FLAGS,
   ...ENCRYPTION_FLAGS,
   ...REQUEST_LIMIT_FLAGS,

@@ -12,7 +12,8 @@ import { auditSettings } from './flags/audit.ts';
 import { loginOptions } from './flags/login.ts';
 import { aggregationFrom } from './flags/aggregation.ts';
 import { requestLimitsFrom } from './flags/request-limits.ts';
-import { servingFrom } from './flags/serving.ts';
+import { peersFrom } from './flags/peers.ts';
+import { parseGates, servingFrom } from './flags/serving.ts';
 import type { ComposeOptions } from './compose.ts';
 import { collectSettings, shownFlags } from '../flags/define.ts';
 import { API_SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
@@ -24,11 +25,17 @@ import { keysFrom, readPem } from './keys.ts';
 export function composeOptionsFrom(
   flags: ApiServerFlags,
   { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined },
-): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'serving' | 'flags'> {
+): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'peers' | 'serving' | 'flags'> {
+  const extensions = aggregationFrom(flags, { pki, readPem });
   return {
     pki: keysFrom(flags, pki),
     settings,
-    extensions: aggregationFrom(flags, { pki, readPem }),
+    extensions,
+    peers: peersFrom(flags, {
+      isOn: parseGates(flags.featureGates).UnknownVersionInteroperabilityProxy,
+      hasProxyClient: extensions.aggregation?.proxyClient !== undefined,
+      readPem,
+    }),
     serving: servingFrom(flags),
     // Secrets are in files, which flags only name.
     flags: shownFlags(API_SERVER_FLAGS, flags),

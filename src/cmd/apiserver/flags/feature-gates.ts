@@ -27,6 +27,7 @@ const FEATURE_GATES = {
   StorageVersionMigrator: { stage: 'BETA', default: false, switchable: true },
   StructuredAuthenticationConfiguration: { stage: '', default: true },
   StructuredAuthorizationConfiguration: { stage: '', default: true },
+  UnknownVersionInteroperabilityProxy: { stage: 'BETA', default: true, switchable: true },
   WatchList: { stage: 'BETA', default: true },
 } as const satisfies Readonly<Record<string, FeatureGate>>;
 
