@@ -46,7 +46,7 @@ export function differences(expected: Digests, found: Digests): string[] {
 }
 
 /** 'deployments.apps'; what is no resource, by its prefix below /registry. */
-function resourceName(key: string): string {
+export function resourceName(key: string): string {
   const { prefix, resource } = storedResource(key);
   if (!resource) return prefix.replace(/^\/registry\//, '').replace(/\/$/, '');
   return resource.group === '' ? resource.resource : `${resource.resource}.${resource.group}`;

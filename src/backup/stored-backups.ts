@@ -5,13 +5,13 @@ import { parseBackupName, type Manifest, type ParsedName } from './format.ts';
 import { expired, type RetentionPolicy } from './retention.ts';
 import type { BackupTarget } from './targets/target.ts';
 
-interface DrillResult {
+export interface DrillResult {
   readonly passed: boolean;
   readonly time: string;
   readonly seconds: number;
   readonly objects: number;
   /** Why it failed. */
-  readonly problem?: string;
+  readonly problem?: string | undefined;
 }
 
 export interface BackupNote {

@@ -15,6 +15,7 @@ export function register(program: Command): void {
     .description('copies of a whole cluster, encrypted, each proven to open; and the way back from them');
   withSource(subcommand(backup, 'create', 'make a backup now; the cluster may run'))
     .addOption(recipientsOption())
+    .option('--no-drill', 'do not start an API server on it to prove it')
     .action(
       action(async (flags: CreateFlags) => {
         await (await import('#cmd/backup/create.ts')).createBackup(flags, print);

@@ -52,7 +52,10 @@ describe('of a data directory', () => {
       made,
       /^revision \d+: \d+ objects of \d+ resources, 2 files\ncapstan-\w{8}-\d{8}T\d{6}Z-r\d+\.tar\.zst\.age {2}/,
     );
-    assert.match(await run(showBackups), /^NAME .*DRILL\ncapstan-[^ ]+ +\d+s +\d+ +\d+ +[\d.]+ KiB +none$/);
+    assert.match(
+      await run(showBackups),
+      /^NAME .*DRILL\ncapstan-[^ ]+ +\d+s +\d+ +\d+ +[\d.]+ KiB +passed, [\d.]+ s$/,
+    );
     const shown = await run((flags, say) => showBackup({ ...flags, name: 'latest' }, say));
     assert.match(shown, /\nconfigmaps +\d+ /);
     assert.match(shown, /\nfile pki\/ca\.key\nfile capstan\.json$/);

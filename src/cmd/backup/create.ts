@@ -1,5 +1,9 @@
 /** `capstan backup create`: one backup now, of a cluster that runs or is off. */
+import { generateKeyPair } from '#backup/envelope.ts';
 import { makeBackup } from '#backup/make.ts';
+import { writeNote } from '#backup/stored-backups.ts';
+import type { BackupTarget } from '#backup/targets/target.ts';
+import { UserError } from '#deploy/data-dir.ts';
 import type { BackupFile } from '#backup/format.ts';
 import type { MadeBackup } from '#backup/make.ts';
 import { encode, VERSIONS } from './codec.ts';
@@ -12,6 +16,8 @@ import { countText, explained, sizeText, type Say } from './words.ts';
 
 export interface CreateFlags extends PlaceFlags, TargetFlags, KeyFlags, Omit<SourceFlags, keyof PlaceFlags> {
   readonly json?: boolean | undefined;
+  /** False: no drill. */
+  readonly drill?: boolean | undefined;
 }
 
 export async function createBackup(flags: CreateFlags, say: Say): Promise<MadeBackup> {
@@ -23,20 +29,46 @@ export async function createBackup(flags: CreateFlags, say: Say): Promise<MadeBa
       const recipients = await recipientsFor(flags, place.pkiDir);
       const files = collectFiles(place.roots);
       await target.tidy();
+      // For the drill alone: it is forgotten with this process.
+      const key = await generateKeyPair();
       const made = await makeBackup({
         snapshot: () => source.snapshot(),
         encode,
         files,
-        recipients,
+        recipients: [...recipients, key.recipient],
         target,
         versions: VERSIONS,
       });
       show(made, { flags, files, location: target.location, say });
+      if (flags.drill !== false) await proven(made, { target, identity: key.identity, flags, say });
       return made;
     } finally {
       await source.close();
     }
   });
+}
+
+async function proven(
+  { name, note }: MadeBackup,
+  {
+    target,
+    identity,
+    flags,
+    say,
+  }: {
+    readonly target: BackupTarget;
+    readonly identity: string;
+    readonly flags: CreateFlags;
+    readonly say: Say;
+  },
+): Promise<void> {
+  const { runDrill } = await import('./drill.ts');
+  const drill = await runDrill({ target, name, identities: [identity] });
+  await writeNote(target, name, { ...note, drill });
+  if (flags.json) say(JSON.stringify({ name, drill }));
+  else if (drill.passed)
+    say(`drill passed: ${countText(drill.objects)} objects served  ${drill.seconds.toFixed(1)} s`);
+  if (!drill.passed) throw new UserError(`${name} is kept, but its drill failed: ${drill.problem}.`);
 }
 
 interface Shown {

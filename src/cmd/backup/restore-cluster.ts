@@ -172,7 +172,7 @@ async function clusterOf({ flags, place }: Restore, dir: DataDir): Promise<strin
 async function backUpFirst({ flags, say, before }: Restore): Promise<string | undefined> {
   before('backup');
   try {
-    const { name } = await createBackup({ ...flags, json: false }, () => {});
+    const { name } = await createBackup({ ...flags, json: false, drill: false }, () => {});
     say(`what is there is in ${name}`);
     return name;
   } catch (error) {
