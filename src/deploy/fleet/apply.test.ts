@@ -33,6 +33,8 @@ class World {
   readonly packages = new Map<string, string>();
   readonly away = new Set<string>();
   readonly breaks = new Set<string>();
+  /** Machines whose API server does not answer. */
+  readonly silent = new Set<string>();
   readonly log: string[] = [];
   readonly labels = new Map<string, string>();
   running = 0;
@@ -54,7 +56,10 @@ class World {
       },
       leave: async ({ name }, { reset }) =>
         this.note(`${reset ? 'reset' : 'leave'} ${name}`, () => this.records.delete(name)),
-      ask: async (_, request) => this.answer(request) as never,
+      ask: async ({ name }, request) => {
+        if (this.silent.has(name)) throw new Error('The API server of this machine is not ready');
+        return this.answer(request) as never;
+      },
     };
   }
 
@@ -213,6 +218,19 @@ test('never a second cluster', async () => {
   const { steps } = await apply(world, fleet, { only: new Set(['w1']) });
   assert.match(noteOf(steps, 'cp1') ?? '', /--limit leaves out cp1/);
   assert.deepEqual(world.log, []);
+});
+
+test('another control plane answers for one that does not', async () => {
+  const world = new World();
+  const fleet = fleetOf('cp1', 'cp2', 'w1');
+  for (const machine of fleet.machines.slice(0, 2)) world.put(machine);
+  world.silent.add('cp1');
+  assert.deepEqual((await apply(world, fleet)).failed, []);
+  assert.ok(world.log.includes('join w1'));
+  world.silent.add('cp2');
+  const { failed, steps } = await apply(world, fleet);
+  assert.deepEqual(failed, ['cp1', 'cp2', 'w1']);
+  assert.match(noteOf(steps, 'cp2') ?? '', /is not ready/);
 });
 
 test('a machine of another cluster or another role is left alone', async () => {

@@ -105,10 +105,8 @@ class Applying {
   /** Undefined: there is no cluster, and why was told. */
   async #leadOrInit(chosen: readonly FleetMachine[]): Promise<Lead | undefined> {
     const controlPlanes = this.#options.fleet.machines.filter(({ role }) => role === 'control-plane');
-    for (const machine of controlPlanes) {
-      const record = this.#looks.get(machine.name)?.record;
-      if (record?.finished && isAsListed(record, machine)) return { machine, record };
-    }
+    const known = await this.#knownLead(controlPlanes);
+    if (known) return known === 'silent' ? undefined : known;
     const begun = controlPlanes.find((one) => this.#looks.get(one.name)?.record?.command === 'init');
     const first = begun ?? controlPlanes[0]!;
     const refusal = this.#whyNoInit(first, { chosen, controlPlanes });
@@ -117,6 +115,23 @@ class Applying {
       return undefined;
     }
     return this.#init(first, chosen);
+  }
+
+  /** The first control plane whose API server answers. 'silent': there are some, none of which does. Undefined: there is none. */
+  async #knownLead(controlPlanes: readonly FleetMachine[]): Promise<Lead | 'silent' | undefined> {
+    const problems: (readonly [name: string, error: unknown])[] = [];
+    for (const machine of controlPlanes) {
+      const record = this.#looks.get(machine.name)?.record;
+      if (!record?.finished || !isAsListed(record, machine)) continue;
+      try {
+        await this.#options.remote.ask(machine, { kind: 'status' });
+        return { machine, record };
+      } catch (error) {
+        problems.push([machine.name, error]);
+      }
+    }
+    for (const [name, error] of problems) this.#fail(name, 'reach', { error });
+    return problems.length > 0 ? 'silent' : undefined;
   }
 
   /** A second cluster beside the first could not be mended. */
