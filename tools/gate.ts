@@ -36,6 +36,8 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   haproxy: '/usr/sbin/haproxy',
   prometheus: '/usr/bin/prometheus',
   keepalived: '/usr/sbin/keepalived',
+  'openssh-server': '/usr/sbin/sshd',
+  'openssh-client': '/usr/bin/ssh',
 };
 /** What a suite needs beside those. */
 const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -44,7 +46,6 @@ const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>>
     debootstrap: '/usr/sbin/debootstrap',
     e2fsprogs: '/sbin/mkfs.ext4',
     git: '/usr/bin/git',
-    'openssh-client': '/usr/bin/ssh',
   },
 };
 const SUITES_DIR = 'src/testing/suites';
