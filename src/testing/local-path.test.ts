@@ -116,6 +116,8 @@ describe('local-path volumes', () => {
     await writeFile(join(path, 'kept'), 'x');
     await mkdir(join(dir, 'stranger'));
     assert.equal(await agent.makeDirectory(volume), path, 'again changes nothing');
+    const made = (await world.api.get(persistentVolumes, { name })).metadata.annotations;
+    assert.match(made?.['local-path.capstan.dev/made'] ?? '', /^20.*Z$/);
     inUse.add(name);
     await world.api.delete(persistentVolumeClaims, { name: 'data', namespace: NAMESPACE });
     await world.until(
@@ -214,6 +216,15 @@ describe('local-path volumes', () => {
     await assert.rejects(patch(other, { finalizers: null }), forbidden);
     await assert.rejects(patch(own, { finalizers: null }), forbidden, 'it was not deleted');
     await assert.rejects(patch(own, { labels: { x: 'y' } }), forbidden);
+    const made = (time: string | null) =>
+      patch(own, { annotations: { 'local-path.capstan.dev/made': time } });
+    await assert.rejects(
+      patch(own, { annotations: { 'local-path.capstan.dev/made': 'x', other: 'y' } }),
+      forbidden,
+    );
+    await made('2026-01-01T00:00:00Z');
+    await assert.rejects(made('2027-01-01T00:00:00Z'), forbidden);
+    await assert.rejects(made(null), forbidden);
     await world.api.patch(
       persistentVolumes,
       { name: own },
@@ -231,6 +242,15 @@ describe('local-path volumes', () => {
     const { finalizers = [] } = (await world.api.get(persistentVolumes, { name: own })).metadata;
     await patch(own, { finalizers: finalizers.filter((one) => !one.startsWith('local-path.capstan.dev/')) });
     await assert.rejects(node.delete(persistentVolumes, { name: own }), forbidden);
+  });
+
+  it('a directory that is missing is not made again, empty', async () => {
+    const volume = await provisioned('vanished', 'n1');
+    const path = await agent.makeDirectory(volume);
+    const noted = await world.api.get(persistentVolumes, { name: volume.metadata.name });
+    await rm(path, { recursive: true });
+    assert.equal(await agent.makeDirectory(noted), path);
+    await assert.rejects(stat(path), { code: 'ENOENT' });
   });
 
   it('the path comes from the own directory and the name, never from the API', async () => {

@@ -10,7 +10,7 @@ import type {
   PersistentVolumeClaim,
   Pod,
 } from '#api/types.ts';
-import { LOCAL_PATH_FINALIZER, LOCAL_PATH_NODE } from '#component-helpers/local-path.ts';
+import { LOCAL_PATH_FINALIZER, LOCAL_PATH_MADE, LOCAL_PATH_NODE } from '#component-helpers/local-path.ts';
 import { readApiReference, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
@@ -235,32 +235,39 @@ function inDomain(domain: string, parent: string): boolean {
   return domain === parent || domain.endsWith(`.${parent}`);
 }
 
-/** A node releases a volume whose directory it has removed. */
+/** Of its local-path volumes, a node notes that it made the directory, and releases those that are deleted. */
 function checkVolume(attributes: AdmissionAttributes, nodeName: string): void {
   const { operation, object, oldObject } = attributes;
   if (operation !== 'UPDATE') throw forbid(attributes, `unexpected operation ${q(operation)}`);
-  const kept = oldObject?.metadata?.finalizers?.filter((name) => name !== LOCAL_PATH_FINALIZER) ?? [];
-  const isReleased =
-    oldObject?.metadata?.deletionTimestamp !== undefined &&
-    oldObject.metadata.labels?.[LOCAL_PATH_NODE] === nodeName &&
-    sameJson(object?.metadata?.finalizers ?? [], kept) &&
-    sameJson(withoutFinalizers(object), withoutFinalizers(oldObject));
-  if (!isReleased)
+  const next = object?.metadata ?? {};
+  const previous = oldObject?.metadata ?? {};
+  const kept = (previous.finalizers ?? []).filter((name) => name !== LOCAL_PATH_FINALIZER);
+  const finalizers = next.finalizers ?? [];
+  const mayChange =
+    previous.labels?.[LOCAL_PATH_NODE] === nodeName &&
+    (sameJson(finalizers, previous.finalizers ?? []) ||
+      (previous.deletionTimestamp !== undefined && sameJson(finalizers, kept))) &&
+    (previous.annotations?.[LOCAL_PATH_MADE] === undefined ||
+      next.annotations?.[LOCAL_PATH_MADE] === previous.annotations[LOCAL_PATH_MADE]) &&
+    sameJson(withoutNodesPart(object), withoutNodesPart(oldObject));
+  if (!mayChange)
     throw forbid(
       attributes,
-      `node ${q(nodeName)} can only remove finalizer ${LOCAL_PATH_FINALIZER} of its own deleted volumes`,
+      `node ${q(nodeName)} can only set annotation ${LOCAL_PATH_MADE} of its own volumes, and remove finalizer ${LOCAL_PATH_FINALIZER} of those that are deleted`,
     );
 }
 
-function withoutFinalizers(object: KubeObject | undefined): unknown {
+function withoutNodesPart(object: KubeObject | undefined): unknown {
   const {
-    finalizers: _,
-    managedFields: __,
-    resourceVersion: ___,
-    generation: ____,
+    finalizers: _finalizers,
+    managedFields: _managedFields,
+    resourceVersion: _resourceVersion,
+    generation: _generation,
+    annotations,
     ...metadata
   } = object?.metadata ?? {};
-  return { ...object, metadata };
+  const { [LOCAL_PATH_MADE]: _made, ...others } = annotations ?? {};
+  return { ...object, metadata: { ...metadata, annotations: others } };
 }
 
 /** Only fields that a volume expansion reports may change. */

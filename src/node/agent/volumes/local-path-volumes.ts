@@ -10,9 +10,10 @@ import { join } from 'node:path';
 import type { PersistentVolume } from '#api/types.ts';
 import type { Client, Informer } from '#client/client.ts';
 import { persistentVolumes } from '#client/refs.ts';
-import { LOCAL_PATH_FINALIZER, localPathSelector } from '#component-helpers/local-path.ts';
+import { LOCAL_PATH_FINALIZER, LOCAL_PATH_MADE, localPathSelector } from '#component-helpers/local-path.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Stored } from '#machinery/object.ts';
+import { formatTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Rounds } from '../rounds.ts';
@@ -86,16 +87,31 @@ export class LocalPathVolumes {
       });
   }
 
-  /** The path of a volume's directory, which exists afterwards. Throws VolumeError. */
+  /**
+   * The path of a volume's directory, made when it is first used. One that was made and is missing is not made again: its data is elsewhere, or
+   * lost. Throws VolumeError, StatusError.
+   */
   async makeDirectory({ metadata, spec }: PersistentVolume): Promise<string> {
     const path = this.#pathOf(metadata?.name ?? '');
     if (spec?.local?.path !== path)
       throw new VolumeError(
         `local path ${JSON.stringify(spec?.local?.path)} is not where this node keeps volumes: ${JSON.stringify(path)}`,
       );
+    const {
+      name = '',
+      uid,
+      annotations,
+    } = this.#informer?.get(metadata?.name ?? '')?.metadata ?? metadata ?? {};
+    if (annotations?.[LOCAL_PATH_MADE] !== undefined) return path;
     await mkdir(this.#options.dir, { recursive: true, mode: 0o700 });
     // Past the umask; an existing directory keeps what its pods made of it.
     if ((await mkdir(path, { recursive: true })) !== undefined) await chmod(path, VOLUME_MODE);
+    const made = { [LOCAL_PATH_MADE]: formatTime(this.#options.clock.now()) };
+    await this.#options.api.patch(
+      persistentVolumes,
+      { name },
+      { type: 'merge', patch: { metadata: { uid, annotations: made } } },
+    );
     return path;
   }
 
