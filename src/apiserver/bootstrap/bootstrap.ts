@@ -147,6 +147,7 @@ export class Bootstrap {
       if (this.#hasAddresses) this.#cidrs.start();
       await this.#addresses?.start();
       await this.#repair?.repairPorts();
+      await this.#repair?.warnOfConflicts();
       await this.#kubernetes.start();
       await this.#identity.start();
       await this.#core.peers?.start(this.#identity.name);

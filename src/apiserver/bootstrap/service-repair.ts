@@ -5,7 +5,7 @@
  *   Service without its IPAddress ─▶ ClusterIPNotAllocated, created            IPAddress without its Service for ORPHAN_MS ─▶ deleted
  *   port of a Service not in the map ─▶ PortNotAllocated, set                  port in the map of no Service in LEAK_ROUNDS rounds ─▶ cleared
  */
-import type { IPAddress, Service } from '#api/types.ts';
+import type { IPAddress, Service, ServiceCIDR } from '#api/types.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -16,7 +16,8 @@ import { recordEvent } from '../registry/core/events/record-event.ts';
 import type { ServiceAllocation } from '../registry/core/services/allocation.ts';
 import { addressesOf, collectHoldings } from '../registry/core/services/holdings.ts';
 import type { NodePortMap } from '../registry/core/services/node-port-map.ts';
-import { IP_ADDRESSES, SERVICES } from '../registry/core/services/resources.ts';
+import { IP_ADDRESSES, SERVICE_CIDRS, SERVICES } from '../registry/core/services/resources.ts';
+import { findConflicts } from './service-conflicts.ts';
 import { addressObject, isAllocated, isParent } from '../registry/core/services/shared-allocations.ts';
 
 const SWEEP_MS = 60_000;
@@ -78,6 +79,7 @@ export class ServiceRepair {
     );
     this.#every(SWEEP_MS, 'orphaned IPAddresses could not be removed', () => this.removeOrphans());
     this.#every(PORTS_MS, 'the allocation map of node ports could not be repaired', () => this.repairPorts());
+    this.#every(PORTS_MS, 'conflicts of Services could not be recorded', () => this.warnOfConflicts());
   }
 
   async stop(): Promise<void> {
@@ -241,6 +243,20 @@ export class ServiceRepair {
         reason: 'PortNotAllocated',
         message: `Port ${port} is not allocated; repairing`,
         component: PORT_COMPONENT,
+      });
+  }
+
+  /** What only the owner of a Service can mend. */
+  async warnOfConflicts(): Promise<void> {
+    const { internal, ports, caughtUp } = this.#options;
+    await caughtUp();
+    const services = internal.list(SERVICES) as Service[];
+    const cidrs = (internal.list(SERVICE_CIDRS) as ServiceCIDR[]).flatMap(({ spec }) => spec?.cidrs ?? []);
+    for (const { service, reason, message } of findConflicts(services, { cidrs, ports: ports.range }))
+      await this.#warn(service, {
+        reason,
+        message,
+        component: reason === 'ClusterIPOutOfRange' ? IP_COMPONENT : PORT_COMPONENT,
       });
   }
 

@@ -53,6 +53,10 @@ export class NodePortMap {
     this.#rangeText = `${options.range.from}-${options.range.to}`;
   }
 
+  get range(): { readonly from: number; readonly to: number } {
+    return this.#options.range;
+  }
+
   /** All or none. Returns nothing on success; else every port in use, so that the next proposal avoids them. */
   claim(ports: readonly number[]): Promise<readonly number[]> {
     if (ports.length === 0) return Promise.resolve([]);
