@@ -48,8 +48,8 @@ const PROBE_EVERY_MS = 5_000;
 const FIRST_PROBES = { minimumMs: 50, maximumMs: PROBE_EVERY_MS };
 /** Of a process that was healthy before. */
 const UNHEALTHY_LIMIT_MS = 60_000;
-/** Timeout of the first healthy response: a large store is read, a log is replayed. */
-const START_LIMIT_MS = 300_000;
+/** Timeout of the first healthy response, unless the probe has a longer one: a large store is read, a log is replayed. */
+const START_LIMIT_SECONDS = 300;
 const STOP_GRACE_MS = 40_000;
 
 export class Child {
@@ -211,10 +211,15 @@ export class Child {
       this.#become('running');
       this.#settled.resolve();
     } else if (this.#state === 'running') this.#missed(problem, now - this.#healthyMs);
-    else if (clock.now() - this.#startedMs > START_LIMIT_MS) this.#giveUp(problem);
+    else if (clock.now() - this.#startedMs > this.#startLimitMs()) this.#giveUp(problem);
     const isStarting = this.#state === 'starting';
     const startingMs = clock.now() - this.#startedMs;
     this.#watch(isStarting ? pollDelayMs(startingMs, FIRST_PROBES) : PROBE_EVERY_MS);
+  }
+
+  #startLimitMs(): number {
+    const given = this.#program.health.map(({ startSeconds = 0 }) => startSeconds);
+    return Math.max(START_LIMIT_SECONDS, ...given) * 1000;
   }
 
   #missed(problem: string, forMs: number): void {

@@ -27,7 +27,12 @@ export function apiServerService({
   paths,
   cluster,
   local,
-}: OnMachine & { readonly local: Required<APIEndpoint> }): ServiceSpec {
+  startSeconds,
+}: OnMachine & {
+  readonly local: Required<APIEndpoint>;
+  /** Of the health probe. */
+  readonly startSeconds?: number | undefined;
+}): ServiceSpec {
   const pki = (file: string): string => join(paths.pki, file);
   const { external } = cluster.etcd;
   const files = externalEtcdFiles(paths, external ?? {});
@@ -70,7 +75,7 @@ export function apiServerService({
   return {
     name: 'apiserver',
     run: { capstan: ['apiserver', ...withExtra(flags, cluster.apiServer?.extraArgs)] },
-    health: { url: `https://127.0.0.1:${local.bindPort}/livez` },
+    health: { url: `https://127.0.0.1:${local.bindPort}/livez`, startSeconds },
     env: environment(cluster.apiServer?.extraEnvs),
   };
 }

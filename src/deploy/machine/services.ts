@@ -32,6 +32,8 @@ export interface HealthProbe {
   readonly caFile?: string | undefined;
   readonly certFile?: string | undefined;
   readonly keyFile?: string | undefined;
+  /** Until the first healthy answer after a start. Default, and at least: 300. */
+  readonly startSeconds?: number | undefined;
 }
 
 /** Each name once, in order of start; the given one replaces one of the same name. */

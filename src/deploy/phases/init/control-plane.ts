@@ -4,6 +4,7 @@ import {
   controllerManagerService,
   schedulerService,
 } from '../../machine/component-services.ts';
+import { timeoutMs } from '../../config/defaults.ts';
 import { withService, type ServiceSpec } from '../../machine/services.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
@@ -22,7 +23,10 @@ export const controlPlane: Phase<InitContext> = {
     short: `Set up the kube-${name} service`,
     async run(context) {
       const { paths, cluster, init } = context;
-      await addService(context, service({ paths, cluster, local: init.localAPIEndpoint }), 'control-plane');
+      const local = init.localAPIEndpoint;
+      // As kubeadm's startup probe.
+      const startSeconds = timeoutMs(init.timeouts, 'controlPlaneComponentHealthCheck') / 1000;
+      await addService(context, service({ paths, cluster, local, startSeconds }), 'control-plane');
     },
   })),
 };

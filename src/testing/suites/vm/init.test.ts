@@ -21,11 +21,12 @@ import { VirtualMachine } from './virtual-machine.ts';
 const INIT_TIMEOUT_MS = 900_000;
 const NODE_DIR = '/var/lib/capstan/node';
 const MANIFESTS = '/etc/kubernetes/manifests';
-/** Pods of everybody run on the only machine there is. */
+/** Pods of everybody run on the only machine there is, which is slow in emulation. */
 const CONFIG = `
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
 nodeRegistration: {taints: []}
+timeouts: {controlPlaneComponentHealthCheck: 14m0s}
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
@@ -82,6 +83,7 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
     vm = await VirtualMachine.create({ 'busybox.tar': image.path });
     rmSync(dirname(image.path), { recursive: true });
     await vm.boot();
+    await vm.must(`systemctl is-system-running --wait || true; printf '${CONFIG}' > /root/init.yaml`);
     cluster = new ClusterInMachine({
       vm,
       kubeconfig: '/etc/kubernetes/admin.conf',
@@ -94,7 +96,6 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
   });
 
   it("says which unit holds etcd's port: Debian starts its etcd when it is installed", async () => {
-    await vm.must(`systemctl is-system-running --wait || true; printf '${CONFIG}' > /root/init.yaml`);
     await vm.must('systemctl start etcd', READY_TIMEOUT_MS);
     const { code, stderr } = await vm.run(INIT, INIT_TIMEOUT_MS);
     assert.equal(code, 1);
@@ -197,12 +198,15 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
     assert.equal(await vm.must('pidof containerd-shim-runc-v2'), shims);
   });
 
-  it('comes back after a reboot and a power cut, each service as its unit', async () => {
+  it('comes back after a reboot, each service as its unit', async () => {
     await cluster.writeSome('separate');
     const before = await endedGracefully();
     await vm.reboot();
     await cluster.everythingWorks();
     assert.equal(await endedGracefully(), before + 1);
+  });
+
+  it('comes back after a power cut while writing, each service as its unit', async () => {
     await cluster.cutWhileWriting('separate-cut', 20);
     await cluster.everythingWorks();
     await cluster.nothingIsLost();
