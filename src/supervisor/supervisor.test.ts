@@ -9,6 +9,7 @@ import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { machineFile, type MachineFile } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
 import { realClock } from '#stdx/clock.ts';
+import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { processStartTime } from '#stdx/process-lock.ts';
 import { askSupervisor, serveControlSocket, tellSupervisor } from './control-socket.ts';
@@ -133,6 +134,43 @@ test('what comes after waits for the health of what comes before', async () => {
   assert.equal(supervisor.status()[0]?.state, 'running');
   server.close();
 });
+
+for (const [what, startSeconds, killedAfterSeconds] of [
+  ['after five minutes', undefined, 300],
+  ['not before its own limit', 900, 900],
+] as const)
+  test(`one that does not become healthy is killed ${what}`, async () => {
+    let asked = 0;
+    const server = createServer((_, response) => {
+      asked += 1;
+      response.writeHead(503).end();
+    }).listen(0, '127.0.0.1');
+    await new Promise((resolve) => server.once('listening', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/health`;
+    const clock = new FakeClock();
+    const slow = new Supervisor({ paths, machine, clock, log: silentLogger });
+    machine.update((record) => ({
+      ...record,
+      services: [service('node', { health: { url, startSeconds } })],
+    }));
+    await slow.follow();
+    await until(() => happened().length === 1, 'started');
+    /** So long, and one more look. */
+    const pass = async (seconds: number): Promise<void> => {
+      clock.advance(seconds * 1000);
+      const before = asked;
+      await until(() => asked > before, 'a look');
+      await until(() => clock.pending > 0, 'the answer was taken');
+    };
+    await pass(killedAfterSeconds - 10);
+    assert.equal(slow.status()[0]?.state, 'starting');
+    await pass(5);
+    assert.equal(slow.status()[0]?.state, 'starting');
+    clock.advance(20_000);
+    await until(() => slow.status()[0]?.lastEnd === 'SIGKILL', 'it is killed');
+    await slow.stop();
+    server.close();
+  });
 
 test('children of a supervisor that is gone are ended before others start', async () => {
   await runs(service('etcd'));
