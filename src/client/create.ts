@@ -5,7 +5,7 @@
  */
 import type { KubeList, KubeObject, Stored } from '#machinery/object.ts';
 import { formatApiVersion } from '#machinery/object.ts';
-import { StatusError, type Status } from '#machinery/errors.ts';
+import { StatusError } from '#machinery/errors.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
@@ -21,6 +21,7 @@ import type {
 } from './client.ts';
 import { createInformer, type StoppableInformer } from './informer.ts';
 import { objectPath, queryString, resourcePath } from './paths.ts';
+import { readStatusError } from './status-error.ts';
 import type { Transport, TransportRequest, TransportResponse } from './transport.ts';
 import { TransportError, isTransportError } from './transport-error.ts';
 import { decodeWatch } from './watch-decoder.ts';
@@ -302,7 +303,7 @@ class ApiClient implements Client {
       const response = await this.#bounded(request);
       if (response.status < 300) return parseBody<T>(response.body);
       const waitMs = attempt < this.#maxRetries ? retryAfterMs(response) : undefined;
-      if (waitMs === undefined || this.#closed) throw statusErrorOf(response.status, response.body);
+      if (waitMs === undefined || this.#closed) throw readStatusError(response.status, response.body);
       this.#log.debug('server asked to retry', {
         method: request.method,
         path: request.path,
@@ -375,44 +376,5 @@ function retryAfterMs({
 }
 
 async function errorOf(response: TransportResponse): Promise<StatusError> {
-  return statusErrorOf(response.status, await response.bytes());
-}
-
-const REASONS: Readonly<Record<number, string>> = {
-  400: 'BadRequest',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'NotFound',
-  405: 'MethodNotAllowed',
-  406: 'NotAcceptable',
-  409: 'Conflict',
-  410: 'Gone',
-  413: 'RequestEntityTooLarge',
-  415: 'UnsupportedMediaType',
-  422: 'Invalid',
-  429: 'TooManyRequests',
-  500: 'InternalError',
-  503: 'ServiceUnavailable',
-  504: 'Timeout',
-};
-
-/** The Status of the response; created from the code when a proxy answered. */
-function statusErrorOf(code: number, body: Buffer): StatusError {
-  const text = body.toString('utf8');
-  try {
-    const status = JSON.parse(text) as Status;
-    if (status.kind === 'Status') return new StatusError({ ...status, code: status.code ?? code });
-  } catch {
-    // Not JSON: a proxy's page, or empty. The text is used as the message.
-  }
-  const message = text.trim().slice(0, 1024) || `the server answered with status ${code}`;
-  return new StatusError({
-    kind: 'Status',
-    apiVersion: 'v1',
-    metadata: {},
-    status: 'Failure',
-    message,
-    reason: REASONS[code] ?? 'Unknown',
-    code,
-  });
+  return readStatusError(response.status, await response.bytes());
 }

@@ -146,7 +146,7 @@ describe('the horizontal pod autoscaler', () => {
     await until(
       'early',
       'ScalingActive',
-      /^False FailedGetResourceMetric: the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: /,
+      /^False FailedGetResourceMetric: the HPA was unable to compute the replica count: failed to get cpu utilization: unable to get metrics for resource cpu: unable to fetch metrics from resource metrics API: the server could not find the requested resource$/,
     );
     assert.match(
       await eventOf('early', 'FailedComputeMetricsReplicas'),

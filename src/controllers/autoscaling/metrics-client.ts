@@ -4,7 +4,7 @@
  */
 import type { CrossVersionObjectReference, MetricIdentifier } from '#api/types.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
-import { statusErrors } from '#machinery/errors.ts';
+import { readStatusError } from '#client/status-error.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
@@ -202,20 +202,9 @@ async function readJson<T>(api: Client, path: string): Promise<T> {
     path,
     headers: { accept: 'application/json' },
   });
-  const text = (await response.bytes()).toString('utf8');
-  if (response.status !== 200) throw statusErrors.unavailable(failureText(response.status, text));
-  return JSON.parse(text) as T;
-}
-
-function failureText(status: number, text: string): string {
-  if (status === 404 && !text.startsWith('{')) return 'the server could not find the requested resource';
-  try {
-    const { message } = JSON.parse(text) as { readonly message?: string };
-    if (message) return message;
-  } catch {
-    // Not a Status.
-  }
-  return `the server answered ${status}: ${text.slice(0, 200)}`;
+  const body = await response.bytes();
+  if (response.status !== 200) throw readStatusError(response.status, body);
+  return JSON.parse(body.toString('utf8')) as T;
 }
 
 function fromApi<T>(what: string, read: () => Promise<T>): Promise<T> {
