@@ -40,6 +40,8 @@ export interface SimRequest {
   readonly path: string;
   readonly query: string;
   readonly body?: object | undefined;
+  /** Default: application/json. */
+  readonly contentType?: string | undefined;
 }
 
 /** What of a response reaches the client, in order. */
@@ -146,13 +148,16 @@ export class SimApiServer {
   }
 }
 
-function toApiRequest({ method, path, query, body }: SimRequest, connection: Connection): ApiRequest {
+function toApiRequest(
+  { method, path, query, body, contentType = 'application/json' }: SimRequest,
+  connection: Connection,
+): ApiRequest {
   const bytes = body === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(body));
   return {
     method,
     path,
     query,
-    headers: { 'content-type': 'application/json', 'audit-id': 'simulation' },
+    headers: { 'content-type': contentType, 'audit-id': 'simulation' },
     remoteAddress: '127.0.0.1',
     onAbort: (callback) => void connection.onBreak(callback, 'server'),
     body: () => Promise.resolve(bytes),

@@ -13,6 +13,8 @@ import type { Change, RangeRequest, TxnRequest } from './etcd-state.ts';
 import type { SimNode } from './world.ts';
 
 const VERSION = '3.5.26';
+/** Of answers that are followed by more of the same, so many say that they are fragments. */
+const FRAGMENTS = 0.5;
 /** Events of a version that tells of progress before them. */
 const LATE_EVENTS_MS = { low: 0, high: 60 };
 /** As etcd gives up on a proposal. */
@@ -89,8 +91,8 @@ export class SimEtcdMember {
   #committing = false;
   /** As Status tells it. */
   readonly #version: string;
-  /** As versions before 3.5.13 do, it tells of progress that its watches have not made. */
-  readonly #fakesProgress: boolean;
+  /** As versions before 3.5.13 do, it tells of progress that its watches have not made, and sends events before the first that was asked for. */
+  readonly #isOld: boolean;
   readonly #log: EtcdLog;
   #applying = false;
   #untilApplied: { readonly length: number; readonly callback: () => void }[] = [];
@@ -98,7 +100,7 @@ export class SimEtcdMember {
 
   constructor(log: EtcdLog, { node, version = VERSION }: EtcdMemberOptions) {
     this.#version = version;
-    this.#fakesProgress = !hasTrueProgress(version);
+    this.#isOld = !hasTrueProgress(version);
     this.#log = log;
     log.follow(this);
     this.node = node;
@@ -269,12 +271,14 @@ export class SimEtcdMember {
   #create(stream: WatchStream, range: WatchRange): void {
     stream.send({ header: this.#header, created: true, events: [] });
     stream.range = range;
-    stream.next = range.startRevision > 0 ? range.startRevision : this.revision + 1;
+    const next = range.startRevision > 0 ? range.startRevision : this.revision + 1;
+    // Old versions send a watch on the future what it did not ask for.
+    stream.next = this.#isOld ? Math.min(next, this.revision + 1) : next;
     this.#feed(stream);
   }
 
   #feedSoon(stream: WatchStream): void {
-    if (!this.#fakesProgress) return this.#feed(stream);
+    if (!this.#isOld) return this.#feed(stream);
     const { low, high } = LATE_EVENTS_MS;
     this.node.clock.after(
       this.node.world.between(low, high),
@@ -296,6 +300,7 @@ export class SimEtcdMember {
     for (let i = 0; i < changes.length; i += MAX_BATCH)
       stream.send({
         header: this.#header,
+        fragment: i + MAX_BATCH < changes.length && this.node.world.chance(FRAGMENTS),
         events: changes.slice(i, i + MAX_BATCH).map((change) => this.#eventOf(change)),
       });
   }
@@ -310,7 +315,7 @@ export class SimEtcdMember {
   }
 
   #progress(stream: WatchStream): void {
-    if (!this.#fakesProgress) this.#feed(stream);
+    if (!this.#isOld) this.#feed(stream);
     if (this.#streams.has(stream)) stream.send({ header: this.#header, events: [] });
   }
 }

@@ -10,6 +10,8 @@ interface FaultTargets {
   readonly cluster: EtcdCluster;
   readonly servers: readonly SimApiServer[];
   readonly clients: readonly SimNode[];
+  /** Of their names. */
+  readonly faults: RegExp;
 }
 
 interface Fault {
@@ -150,7 +152,6 @@ const FAULTS: readonly Fault[] = [
   },
 ];
 
-const WHEEL = FAULTS.flatMap((fault) => Array.from({ length: fault.weight }, () => fault));
 const BETWEEN_MS = { low: 50, high: 1_500 };
 const LASTING_MS = { low: 50, high: 5_000 };
 
@@ -161,18 +162,23 @@ function anyNode({ world, cluster, servers, clients }: FaultTargets): SimNode {
 
 export class FaultSchedule {
   readonly #targets: FaultTargets;
+  /** Each as often as it weighs. */
+  readonly #wheel: readonly Fault[];
   readonly #lasting = new Set<() => void>();
   #stopped = false;
 
   constructor(targets: FaultTargets) {
     this.#targets = targets;
+    this.#wheel = FAULTS.filter(({ name }) => targets.faults.test(name)).flatMap((fault) =>
+      Array.from({ length: fault.weight }, () => fault),
+    );
   }
 
   start(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#wheel.length === 0) return;
     later(this.#targets, BETWEEN_MS, () => {
       if (this.#stopped) return;
-      this.#begin(this.#targets.world.pick(WHEEL));
+      this.#begin(this.#targets.world.pick(this.#wheel));
       this.start();
     });
   }

@@ -23,7 +23,7 @@ interface Timed {
 
 export interface WriteRecord extends Timed {
   readonly key: string;
-  readonly verb: 'create' | 'update' | 'delete';
+  readonly verb: 'create' | 'update' | 'patch' | 'delete';
   /** Undefined for a delete. */
   readonly value: string | undefined;
   /** Precondition. */

@@ -52,6 +52,7 @@ describe('writes', () => {
     'acknowledged at another revision': write({ outcome: { kind: 'done', revision: 6 } }),
     'refused and done all the same': write({ outcome: { kind: 'conflict' } }),
     'its precondition did not hold': write({ expected: 4 }),
+    'a patch that undoes what another wrote': write({ verb: 'patch', expected: undefined }),
     'a create of what existed': write({ verb: 'create', expected: undefined }),
   };
   test('that are sound', () => assert.deepEqual(judgeWrites(sound, truth), []));

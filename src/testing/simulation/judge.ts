@@ -42,6 +42,8 @@ export function judgeWrites(writes: readonly WriteRecord[], truth: Truth): strin
       found.push(`${what}: refused (${outcome.kind}), and happened at ${real.revision}`);
     if (real && expected !== undefined && real.previous?.revision !== expected)
       found.push(`${what}: it replaced ${real.previous?.revision}`);
+    if (verb === 'patch' && real && real.previous?.labelled !== real.current!.labelled)
+      found.push(`${what}: it changed what it does not name`);
     if (verb === 'create' && real?.previous)
       found.push(`${what}: it replaced ${real.previous.revision}, which existed`);
     return found;

@@ -6,10 +6,10 @@ import { simulate } from './simulation.ts';
 
 const MAX_SEEDS = 12;
 
-for (const [name, plant] of Object.entries(PLANTED_FAULTS))
+for (const [name, { layer, faults }] of Object.entries(PLANTED_FAULTS))
   test(`found: ${name}`, async () => {
     for (let seed = 1; seed <= MAX_SEEDS; seed++) {
-      const { breaches } = await simulate({ seed, plants: [plant] });
+      const { breaches } = await simulate({ seed, plants: [layer], faults });
       if (breaches.length > 0) return;
     }
     assert.fail(`not found with ${MAX_SEEDS} seeds`);

@@ -30,8 +30,8 @@ interface SimulationOptions {
   readonly seed: number;
   /** Planted faults. Default: none. */
   readonly plants?: readonly StoreLayer[] | undefined;
-  /** Default: true. */
-  readonly faults?: boolean | undefined;
+  /** Only those whose name matches. Default: all. */
+  readonly faults?: RegExp | undefined;
 }
 
 export interface Report {
@@ -46,7 +46,7 @@ export interface Report {
   readonly truth: Truth;
 }
 
-export async function simulate({ seed, plants = [], faults = true }: SimulationOptions): Promise<Report> {
+export async function simulate({ seed, plants = [], faults = /./ }: SimulationOptions): Promise<Report> {
   const simulation = new Simulation(seed, plants);
   await simulation.run(faults);
   return simulation.report();
@@ -87,7 +87,7 @@ class Simulation {
     return this.#servers.every(({ isServing }) => isServing);
   }
 
-  async run(withFaults: boolean): Promise<void> {
+  async run(faults: RegExp): Promise<void> {
     const world = this.#world;
     for (const server of this.#servers) server.boot();
     if (!(await world.runUntil(() => this.#areServing, START_MS)))
@@ -99,8 +99,9 @@ class Simulation {
       cluster: this.#cluster,
       servers: this.#servers,
       clients: this.#clients,
+      faults,
     });
-    if (withFaults) schedule.start();
+    schedule.start();
     await world.run(STORM_MS);
     schedule.stop();
     if (!(await world.runUntil(() => this.#areServing, CALM_MS)))

@@ -12,6 +12,9 @@ const PAUSE_MS = { low: 5, high: 150 };
 /** After which the next connection goes to another server. */
 const RECONNECT_CHANCE = 0.05;
 const MAX_PAGES = 20;
+const METHODS = { create: 'POST', update: 'PUT', patch: 'PATCH', delete: 'DELETE' };
+/** Refusals that a right request may get; a 500 is none. */
+const EXPECTED: ReadonlySet<number> = new Set([404, 409, 410, 429, 503, 504]);
 
 export interface Workers {
   readonly node: SimNode;
@@ -72,15 +75,9 @@ export abstract class Worker {
 
   /** What is wrong with the server is no answer to a request that is right. */
   protected checkStatus({ status, body, server }: SimAnswer, what: string): void {
-    const isExpected =
-      status < 400 || [404, 409, 410, 429, 503, 504].includes(status) || (status === 500 && isOfStore(body));
+    const isExpected = status < 400 || EXPECTED.has(status);
     if (!isExpected) this.history.faults.push(`${server}: ${what}: ${status} ${JSON.stringify(body)}`);
   }
-}
-
-/** etcd did not answer the server, which it says. */
-function isOfStore({ message = '' }: { readonly message?: string }): boolean {
-  return /etcd|The cache did not reach|store is closed/.test(message);
 }
 
 function noAnswer(error: unknown): undefined {
@@ -98,7 +95,8 @@ export class Writer extends Worker {
     const chance = this.world.random();
     if (known === undefined) return chance < 0.6 ? this.#create(name) : this.#learn(name);
     if (chance < 0.2) return this.#remove(name, this.world.chance(0.5) ? known : undefined);
-    return this.#update(name, chance < 0.35 ? undefined : known);
+    if (chance < 0.35) return this.#patch(name);
+    return this.#update(name, chance < 0.5 ? undefined : known);
   }
 
   async #learn(name: string): Promise<void> {
@@ -112,6 +110,10 @@ export class Writer extends Worker {
 
   #update(name: string, expected: Revision | undefined): Promise<void> {
     return this.#write({ verb: 'update', name, expected });
+  }
+
+  #patch(name: string): Promise<void> {
+    return this.#write({ verb: 'patch', name, expected: undefined });
   }
 
   #remove(name: string, expected: Revision | undefined): Promise<void> {
@@ -131,12 +133,13 @@ export class Writer extends Worker {
     const { decided } = this;
     const value = verb === 'delete' ? undefined : `${this.node.name}.${++this.#made}`;
     const path = verb === 'create' ? MAPS : `${MAPS}/${name}`;
-    const method = { create: 'POST', update: 'PUT', delete: 'DELETE' }[verb];
-    const body = value === undefined ? deleteOptions(expected) : this.#object({ name, value, expected });
+    const method = METHODS[verb];
+    const body = this.#body(verb, { name, value, expected });
+    const contentType = verb === 'patch' ? 'application/merge-patch+json' : undefined;
     const what = `${this.node.name} ${verb} ${name} ${value ?? ''} expecting ${expected}`;
     let outcome: WriteRecord['outcome'] = { kind: 'unknown' };
     try {
-      const answer = await this.client.request({ method, path, query: '', body });
+      const answer = await this.client.request({ method, path, query: '', body, contentType });
       this.checkStatus(answer, what);
       outcome = outcomeOf(answer);
       if (outcome.kind === 'done' && outcome.revision !== undefined) this.#known.set(name, outcome.revision);
@@ -158,6 +161,23 @@ export class Writer extends Worker {
       endMs,
       decided,
     });
+  }
+
+  #body(
+    verb: WriteRecord['verb'],
+    {
+      name,
+      value,
+      expected,
+    }: {
+      readonly name: string;
+      readonly value: string | undefined;
+      readonly expected: Revision | undefined;
+    },
+  ): object | undefined {
+    if (value === undefined) return deleteOptions(expected);
+    // The label stays as the server finds it.
+    return verb === 'patch' ? { data: { v: value } } : this.#object({ name, value, expected });
   }
 
   #object({
