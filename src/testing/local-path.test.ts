@@ -172,6 +172,11 @@ describe('local-path volumes', () => {
           (await getClaim(name)).metadata.annotations?.['volume.kubernetes.io/selected-node'] === undefined,
       );
     }
+    const { items } = await world.api.list(events, { fieldSelector: 'involvedObject.name=elsewhere' });
+    assert.deepEqual(
+      (items as KubeObject[]).filter((one) => /no node was selected/.test(String(one['message']))),
+      [],
+    );
     await select('elsewhere', 'n2');
     assert.equal((await bound('elsewhere')).metadata.labels?.['local-path.capstan.dev/node'], 'n2');
   });

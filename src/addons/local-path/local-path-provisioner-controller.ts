@@ -20,6 +20,7 @@ import {
   requestedStorage,
   SELECTED_NODE,
   STORAGE_PROVISIONER,
+  waitsForFirstConsumer,
 } from '#component-helpers/persistent-volumes.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey, type Stored } from '#machinery/object.ts';
@@ -108,6 +109,8 @@ async function provision(context: ReconcileContext, key: string): Promise<void> 
   const storageClass = informer(storageClasses).get(classOfClaim(claim));
   const nodeName = claim.metadata.annotations?.[SELECTED_NODE];
   if (!storageClass || isClaimFullyBound(claim)) return;
+  // The scheduler will choose one.
+  if (nodeName === undefined && waitsForFirstConsumer(storageClass)) return;
   const node = nodeName === undefined ? undefined : informer(nodes).get(nodeName);
   const problem = refusal(claim, { nodeName, node });
   if (problem !== undefined) return fail(context, claim, problem);

@@ -8,10 +8,12 @@ import { hasAnnotation, BIND_COMPLETED } from '#component-helpers/persistent-vol
 import { objectKey } from '#machinery/object.ts';
 import { defineController, watch, type ReconcileContext } from '#runtime/controller.ts';
 import {
+  AVAILABLE_BY_CLASS,
   CLAIMS_BY_VOLUME,
   claimKey,
   claimOfVolume,
   claimsOfPod,
+  classOfAvailable,
   classOfUnbound,
   keysOfClaim,
   keysOfClass,
@@ -50,6 +52,7 @@ export const persistentVolumeBinderController = defineController({
         spec?.volumeName ? [spec.volumeName] : []) as Values,
     },
     { resource: persistentVolumes, name: VOLUMES_BY_CLAIM, values: claimOfVolume as Values },
+    { resource: persistentVolumes, name: AVAILABLE_BY_CLASS, values: classOfAvailable as Values },
   ],
   workers: 1,
   resyncEveryMs: RESYNC_MS,

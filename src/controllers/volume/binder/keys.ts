@@ -15,6 +15,8 @@ export const PODS_BY_CLAIM = 'binder-claim';
 export const UNBOUND_BY_CLASS = 'binder-unbound-class';
 export const CLAIMS_BY_VOLUME = 'binder-volume';
 export const VOLUMES_BY_CLAIM = 'binder-claim';
+/** Volumes that any claim of their class may take. */
+export const AVAILABLE_BY_CLASS = 'binder-available-class';
 
 const CLAIM = 'claim ';
 const VOLUME = 'volume ';
@@ -41,6 +43,10 @@ export function classOfUnbound(claim: PersistentVolumeClaim): string[] {
 
 export function claimOfVolume({ spec }: PersistentVolume): string[] {
   return spec?.claimRef ? [`${spec.claimRef.namespace}/${spec.claimRef.name}`] : [];
+}
+
+export function classOfAvailable(volume: PersistentVolume): string[] {
+  return volume.status?.phase === 'Available' && !volume.spec?.claimRef ? [classOfVolume(volume)] : [];
 }
 
 export function keysOfClaim(claim: PersistentVolumeClaim, { informer }: SourceContext): string[] {

@@ -22,7 +22,7 @@ import { objectKey } from '#machinery/object.ts';
 import { timeMs } from '#machinery/time.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { annotated, bind, setClaimPhase, type Claim, type Volume } from './bindings.ts';
-import { PODS_BY_CLAIM } from './keys.ts';
+import { AVAILABLE_BY_CLASS, PODS_BY_CLAIM, VOLUMES_BY_CLAIM } from './keys.ts';
 
 export async function syncClaim(context: ReconcileContext, key: string): Promise<void> {
   const claim = context.informer(persistentVolumeClaims).get(key);
@@ -57,7 +57,12 @@ function findBestMatch(
   { claim, waits }: { readonly claim: Claim; readonly waits: boolean },
 ): Volume | undefined {
   const groups = new Map<string, Volume[]>();
-  for (const volume of informer(persistentVolumes).list()) {
+  const volumes = informer(persistentVolumes);
+  const candidates = [
+    ...volumes.byIndex(VOLUMES_BY_CLAIM, objectKey(claim)),
+    ...volumes.byIndex(AVAILABLE_BY_CLASS, classOfClaim(claim)),
+  ];
+  for (const volume of candidates) {
     if (!offersAccessModes(claim, volume)) continue;
     const modes = (volume.spec?.accessModes ?? []).toSorted().join();
     const group = groups.get(modes);
@@ -65,8 +70,8 @@ function findBestMatch(
     else groups.set(modes, [volume]);
   }
   const size = (modes: string): number => modes.split(',').length;
-  for (const [, volumes] of [...groups].toSorted(([a], [b]) => size(a) - size(b))) {
-    const found = findMatchingVolume(claim, { volumes, waits });
+  for (const [, group] of [...groups].toSorted(([a], [b]) => size(a) - size(b))) {
+    const found = findMatchingVolume(claim, { volumes: group, waits });
     if (found) return found as Volume;
   }
   return undefined;

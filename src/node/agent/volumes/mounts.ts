@@ -6,6 +6,8 @@ import { promisify } from 'node:util';
 import { mountsBelow } from '../../containerd/teardown.ts';
 
 const execute = promisify(execFile);
+/** A server that does not answer holds mount(8) for minutes: upstream's time for a pod's volumes. */
+const TIMEOUT_MS = 123_000;
 
 /** Throws with the output of mount(8). */
 export async function mount(words: readonly string[]): Promise<void> {
@@ -19,7 +21,7 @@ export async function unmount(path: string): Promise<void> {
 
 async function runTool(tool: string, words: readonly string[]): Promise<void> {
   try {
-    await execute(tool, [...words]);
+    await execute(tool, [...words], { timeout: TIMEOUT_MS, killSignal: 'SIGKILL' });
   } catch (error) {
     const { stderr = '', message } = error as Error & { stderr?: string };
     throw new Error(`${tool} ${words.join(' ')}: ${stderr.trim() || message}`, { cause: error });
