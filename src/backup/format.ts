@@ -89,7 +89,7 @@ export function parseBackupName(name: string): ParsedName | undefined {
 }
 
 /** The first eight characters of a UID, which are hexadecimal. */
-function shortCluster(cluster: string): string {
+export function shortCluster(cluster: string): string {
   return cluster.slice(0, 8);
 }
 

@@ -32,6 +32,7 @@ import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepOwnLog } from '#stdx/log-rotation.ts';
 import { isUnspecified, machineAddresses } from '../apiserver/addresses.ts';
 import type { ApiServerFlags } from '../apiserver/flags.ts';
+import { backupsFrom } from '../apiserver/flags/backup.ts';
 import { composeOptionsFrom, settingsFrom } from '../apiserver/from-flags.ts';
 import { composeApiServer, type ComposedApiServer } from '../apiserver/compose.ts';
 import { listKeptFiles, lostSentence } from './kept-dir.ts';
@@ -166,6 +167,7 @@ export class Cluster {
           advertiseAddress: network.advertise,
           healthChecks: [this.#threadsCheck()],
           metrics: () => this.#renewal?.metrics() ?? '',
+          backups: backupsFrom(this.#flags, this.#dir),
         });
         giveHandler(this.#server.handler);
         await this.#server.ready();

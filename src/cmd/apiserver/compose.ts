@@ -19,7 +19,9 @@ import { SharedMap } from '#apiserver/registry/core/configmaps/shared-map.ts';
 import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { SharedSecret } from '#apiserver/registry/core/secrets/shared-secret.ts';
 import { generateKeyPem } from '#pki/keys.ts';
-import { createApiServer } from '#apiserver/server.ts';
+import { createApiServer, type ApiServer } from '#apiserver/server.ts';
+import { createClient } from '#client/create.ts';
+import { createDirectTransport } from '#client/direct.ts';
 import { createStreams } from '#apiserver/handlers/connect/streams.ts';
 import { hostPort } from '#deploy/config/endpoint.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
@@ -33,6 +35,8 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { limitRepeats } from '#stdx/repeat-limit.ts';
 import type { Store } from '#storage/store.ts';
 import { BACKUP_PATH, backupPath } from '../backup/endpoint.ts';
+import type { Backups, BackupSchedule } from '../backup/schedule.ts';
+import { identities } from '../all-in-one/identities.ts';
 import { addonPolicy } from './addon-policy.ts';
 import { ROOT } from './flags/etcd.ts';
 import type { ApiServerSettings } from './settings.ts';
@@ -66,6 +70,8 @@ export interface ComposeOptions {
   readonly port: number;
   /** Where clients inside the cluster reach it. */
   readonly advertiseAddress: string;
+  /** Default: no scheduled backups. */
+  readonly backups?: BackupSchedule | undefined;
   /** Of the program around it, for /healthz, /livez and /readyz. */
   readonly healthChecks?: readonly HealthCheck[];
   /** Of the program around it, for /metrics. */
@@ -199,6 +205,8 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   server.metrics.collect(
     () => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`,
   );
+  let backups: Backups | undefined;
+  server.metrics.collect(() => backups?.metrics() ?? '');
   const tls = {
     ...settings.tls,
     cert: pki.apiServer.certificatePem,
@@ -245,12 +253,14 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       replaceProxyClient: (next) => server.replaceProxyClient(next),
       replaceKubeletClient: (next) => (kubeletTls = { ...kubeletTls, ...next }),
     });
+  backups = await backupsOf(options, { store, server, log });
   return {
     handler: server.handler,
     ready: () => server.ready(),
     leave: () => server.leave(),
     async stop() {
       followed?.close();
+      await backups?.stop();
       await server.stop();
       encryption?.close();
       authentication?.close();
@@ -261,6 +271,18 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       await logins?.close();
     },
   };
+}
+
+/** Their first look is later than the server is ready. */
+async function backupsOf(
+  { backups: schedule, clock }: ComposeOptions,
+  { store, server, log }: { readonly store: Store; readonly server: ApiServer; readonly log: Logger },
+): Promise<Backups | undefined> {
+  if (!schedule) return undefined;
+  const { startBackups } = await import('../backup/schedule.ts');
+  const transport = createDirectTransport(server.handler, { user: identities.up });
+  const api = createClient(transport, { userAgent: `capstan-backup/${CAPSTAN_VERSION}`, clock });
+  return startBackups(schedule, { store, api, clock, log: log.with({ part: 'backup' }) });
 }
 
 /** The file of --authentication-config if it sets it, else the flag; at start both may not be set. */

@@ -131,6 +131,53 @@ export const ETCD_FLAGS = {
   }),
 };
 
+/** Scheduled backups; upstream has none. */
+export const BACKUP_FLAGS = {
+  backup: flag.boolean({
+    help: 'make backups of the cluster, each proven by a drill',
+    defaultText: 'true with --data-dir or --backup-location',
+    own: true,
+  }),
+  'backup-interval': flag.duration({
+    help: 'how often; hourly ones are kept a week, daily ones 90 days',
+    default: '15m',
+    own: true,
+  }),
+  'backup-location': flag.text({
+    placeholder: '<place>',
+    help: 'a directory, or s3://BUCKET/PREFIX',
+    defaultText: 'DIR/backups',
+    own: true,
+  }),
+  'backup-recipients-file': flag.file({
+    help: 'who may open backups, a line a recipient of age',
+    defaultText: "the cluster's own key, PKI/backup-identity.txt",
+    own: true,
+  }),
+  'backup-pki-dir': flag.dir({
+    help: 'directory of the keys and certificates that belong into a backup',
+    defaultText: 'DIR/pki',
+    own: true,
+  }),
+  'backup-s3-endpoint': flag.text({
+    placeholder: '<url>',
+    help: 'the S3 server of --backup-location',
+    defaultText: '$AWS_ENDPOINT_URL_S3, else that of AWS',
+    own: true,
+  }),
+  'backup-s3-region': flag.text({
+    placeholder: '<region>',
+    help: 'its region',
+    defaultText: 'us-east-1',
+    own: true,
+  }),
+  'backup-s3-credentials-file': flag.file({
+    help: 'credentials for it, as aws configure writes them',
+    defaultText: "AWS's environment variables",
+    own: true,
+  }),
+};
+
 /** Anonymous requests, token files, OIDC, the token webhook. */
 export const AUTHENTICATION_FLAGS = {
   'anonymous-auth': flag.boolean({
@@ -540,6 +587,7 @@ const REFUSED_FLAGS = {
 export const API_SERVER_FLAGS = {
   ...SERVER_FLAGS,
   ...ETCD_FLAGS,
+  ...BACKUP_FLAGS,
   ...AUTHENTICATION_FLAGS,
   ...SERVICE_ACCOUNT_FLAGS,
   ...LOGIN_FLAGS,

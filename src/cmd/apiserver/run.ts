@@ -37,6 +37,7 @@ import { type Plan, planFrom, serverUrl, settingsAfter } from './plan.ts';
 import { pkiOptions, publishOptions, startRenewal } from './certificates.ts';
 import { composeOptionsFrom, settingsFrom } from './from-flags.ts';
 import { explained } from './start-errors.ts';
+import { backupsFrom } from './flags/backup.ts';
 
 /** Resolves after it was stopped by a signal; throws a UserError when it cannot start. */
 export async function runApiServer(flags: ApiServerFlags): Promise<void> {
@@ -50,6 +51,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
     const settings = settingsFrom(flags, dir?.pki);
     const stored = dir ? openDataDir(dir, cleanup) : undefined;
     const plan = planFrom(flags, { dir, stored, hostAddress: await findHostAddress() });
+    const backups = plan.driver === 'memory' ? undefined : backupsFrom(flags, dir);
     const mayCreate = !dir || !hasRun(dir, stored);
     if (dir) writeSettings(dir, settingsAfter(plan, stored));
     const pki = dir ? await ensurePki({ ...pkiOptions(dir, plan), mayCreate }) : undefined;
@@ -67,6 +69,7 @@ export async function runApiServer(flags: ApiServerFlags): Promise<void> {
       port: plan.port,
       advertiseAddress: plan.advertiseAddress,
       metrics: () => renewal?.metrics() ?? '',
+      backups,
       clock: realClock,
       log,
     });

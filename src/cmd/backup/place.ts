@@ -49,7 +49,7 @@ function machinePlace(machine: MachinePaths, flags: PlaceFlags): Place {
   };
 }
 
-function dataDirLocation(dir: DataDir): string {
+export function dataDirLocation(dir: DataDir): string {
   return join(dir.path, 'backups');
 }
 
@@ -57,7 +57,7 @@ function machineLocation(machine: MachinePaths): string {
   return join(machine.capstan, 'backups');
 }
 
-function dataDirRoots(dir: DataDir, encryptionFile: string | undefined): readonly FileRoot[] {
+export function dataDirRoots(dir: DataDir, encryptionFile: string | undefined): readonly FileRoot[] {
   return [
     { from: dir.pki, to: 'pki' },
     { from: dir.settingsFile, to: 'capstan.json' },
@@ -65,7 +65,7 @@ function dataDirRoots(dir: DataDir, encryptionFile: string | undefined): readonl
   ];
 }
 
-function encryptionRoot(file: string | undefined): readonly FileRoot[] {
+export function encryptionRoot(file: string | undefined): readonly FileRoot[] {
   return file === undefined ? [] : [{ from: file, to: 'encryption-provider-config.yaml' }];
 }
 
