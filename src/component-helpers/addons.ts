@@ -17,6 +17,7 @@ const APPLYSET_ID = 'applyset.kubernetes.io/id';
 export const APPLYSET_PART_OF = 'applyset.kubernetes.io/part-of';
 export const APPLYSET_TOOLING = 'applyset.kubernetes.io/tooling';
 export const APPLYSET_GROUP_KINDS = 'applyset.kubernetes.io/contains-group-kinds';
+export const APPLYSET_NAMESPACES = 'applyset.kubernetes.io/additional-namespaces';
 /** Other tools leave the set alone. */
 export const ADDON_TOOLING = 'capstan-addons/v1';
 const PREFIX = 'capstan-addon-';

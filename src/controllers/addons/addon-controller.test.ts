@@ -83,6 +83,10 @@ describe('addon-controller', () => {
       (await secretOf('all'))?.metadata?.annotations?.[APPLYSET_GROUP_KINDS],
       'ConfigMap,CustomResourceDefinition.apiextensions.k8s.io,Namespace,Widget.example.org',
     );
+    assert.equal(
+      (await secretOf('all'))?.metadata?.annotations?.['applyset.kubernetes.io/additional-namespaces'],
+      'shop',
+    );
     assert.equal((await condition('all'))?.message, '5 objects are applied');
     await world.until('the event', async () =>
       (await world.api.list(events, { namespace: ADDON_NAMESPACE })).items.some(

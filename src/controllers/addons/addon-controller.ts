@@ -19,6 +19,7 @@ import {
   ADDON_TYPE,
   addonCondition,
   APPLYSET_GROUP_KINDS,
+  APPLYSET_NAMESPACES,
   APPLYSET_PART_OF,
   APPLYSET_TOOLING,
   applySetId,
@@ -34,6 +35,8 @@ import { discoverResources, resourceOfKind, type ServedResource } from '../disco
 import { inApplyOrder, parseManifests } from './manifests.ts';
 
 const FIELD_MANAGER = 'capstan-addons';
+/** Of an object without one, as kubectl applies it. */
+const DEFAULT_NAMESPACE = 'default';
 const LOOK_AGAIN_MS = 10 * 60_000;
 /** Changes of an addon's objects in quick succession are one reconcile. */
 const DRIFT_DELAY_MS = 500;
@@ -111,6 +114,7 @@ async function applyAddon(
   await noteKinds(secret, { context, kinds: new Set([...before, ...kinds]) });
   let { resources } = await discoverResources(context.api);
   const wanted = new Set<string>();
+  const used = new Set<string>();
   for (const object of objects) {
     context.signal.throwIfAborted();
     try {
@@ -123,6 +127,7 @@ async function applyAddon(
       if (!resource)
         throw new Error(`no matches for kind "${object.kind}" in version "${object.apiVersion}"`);
       followDrift(resource, { context, id });
+      if (resource.namespaced) used.add(object.metadata?.namespace ?? DEFAULT_NAMESPACE);
       wanted.add(await applyOne(object, { resource, id, context }));
     } catch (error) {
       problems.push(`${object.kind} ${objectKey(object)}: ${errorMessage(error)}`);
@@ -131,7 +136,7 @@ async function applyAddon(
   // As kubectl: what could not be applied may be what an object was renamed to.
   if (problems.length > 0) return undefined;
   const { removed, left } = await prune({ context, id, kinds: before, resources, keep: wanted });
-  await noteKinds(secret, { context, kinds: new Set([...kinds, ...left]) });
+  await noteKinds(secret, { context, kinds: new Set([...kinds, ...left]), namespaces: used });
   return { objects: objects.length, pruned: removed };
 }
 
@@ -144,7 +149,7 @@ interface ApplyOne {
 /** Its identity, for prune. */
 async function applyOne(object: KubeObject, { resource, id, context }: ApplyOne): Promise<string> {
   const { api } = context;
-  const { name = '', namespace = 'default', labels } = object.metadata ?? {};
+  const { name = '', namespace = DEFAULT_NAMESPACE, labels } = object.metadata ?? {};
   const at = resource.namespaced ? { name, namespace } : { name };
   const metadata = { ...object.metadata, ...at, labels: { ...labels, [APPLYSET_PART_OF]: id } };
   const stored = await api.patch(resource, at, {
@@ -249,37 +254,38 @@ function groupKindsOf({ metadata }: Stored<Secret>): ReadonlySet<string> {
   return new Set(metadata.annotations?.[APPLYSET_GROUP_KINDS]?.split(',').filter(Boolean));
 }
 
+interface Noted {
+  readonly context: ReconcileContext;
+  readonly kinds: ReadonlySet<string>;
+  /** Of its members, for other tools; undefined: as before. */
+  readonly namespaces?: ReadonlySet<string> | undefined;
+}
+
 async function noteKinds(
   secret: Stored<Secret>,
-  { context: { api }, kinds }: { readonly context: ReconcileContext; readonly kinds: ReadonlySet<string> },
+  { context: { api }, kinds, namespaces }: Noted,
 ): Promise<void> {
   const { name, namespace } = secret.metadata;
-  const {
-    annotations = {},
-    finalizers = [],
+  const live = await api.get(secrets, { name, namespace });
+  const { annotations = {}, finalizers = [], resourceVersion } = live.metadata;
+  const noted: Record<string, string> = {
+    [APPLYSET_GROUP_KINDS]: [...kinds].toSorted().join(),
+    [APPLYSET_TOOLING]: ADDON_TOOLING,
+    ...(namespaces && {
+      [APPLYSET_NAMESPACES]: [...namespaces]
+        .filter((one) => one !== ADDON_NAMESPACE)
+        .toSorted()
+        .join(),
+    }),
+  };
+  const isNoted = Object.entries(noted).every(([key, value]) => annotations[key] === value);
+  if (isNoted && finalizers.includes(ADDON_FINALIZER)) return;
+  const metadata = {
     resourceVersion,
-  } = (await api.get(secrets, { name, namespace })).metadata;
-  const text = [...kinds].toSorted().join();
-  if (
-    annotations[APPLYSET_GROUP_KINDS] === text &&
-    annotations[APPLYSET_TOOLING] === ADDON_TOOLING &&
-    finalizers.includes(ADDON_FINALIZER)
-  )
-    return;
-  await api.patch(
-    secrets,
-    { name, namespace },
-    {
-      type: 'merge',
-      patch: {
-        metadata: {
-          resourceVersion,
-          annotations: { [APPLYSET_GROUP_KINDS]: text, [APPLYSET_TOOLING]: ADDON_TOOLING },
-          finalizers: [...new Set([...finalizers, ADDON_FINALIZER])],
-        },
-      },
-    },
-  );
+    annotations: noted,
+    finalizers: [...new Set([...finalizers, ADDON_FINALIZER])],
+  };
+  await api.patch(secrets, { name, namespace }, { type: 'merge', patch: { metadata } });
 }
 
 interface Written extends Applying {
