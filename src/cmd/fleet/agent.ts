@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text as textOf } from 'node:stream/consumers';
 import type { Node } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
@@ -38,7 +39,7 @@ interface AgentFlags {
 }
 
 export async function runFleetAgent({ rootfs }: AgentFlags, print: (line: string) => void): Promise<void> {
-  const request = JSON.parse(readFileSync(0, 'utf8')) as AgentRequest;
+  const request = JSON.parse(await textOf(process.stdin)) as AgentRequest;
   const paths = machinePaths({ rootfs });
   const { options } = resolveContext(loadKubeconfig({ path: paths.kubeconfig('admin') }));
   const { advertiseAddress, bindPort } = machineFile(paths).read();

@@ -55,12 +55,15 @@ class SshRemote implements FleetRemote {
   readonly #connections: RemoteOptions['connections'];
   readonly #fleet: Fleet;
   readonly #launcher: string;
+  /** Sets $c to the program: the one that was copied, else the machine's own. */
+  readonly #program: string;
   readonly #onLine: RemoteOptions['onLine'];
 
   constructor({ connections, fleet, onLine }: RemoteOptions) {
     this.#connections = connections;
     this.#fleet = fleet;
     this.#launcher = quote(fleet.launcher ?? `${PACKAGES_DIR}/current/capstan`);
+    this.#program = `c=${this.#launcher}; [ -x "$c" ] || c=capstan`;
     this.#onLine = onLine;
   }
 
@@ -100,7 +103,7 @@ class SshRemote implements FleetRemote {
     machine: SshTarget,
     request: Extract<AgentRequest, { readonly kind: Kind }>,
   ): Promise<AgentAnswers[Kind]> {
-    const output = await this.#connections.run(machine, `exec ${this.#launcher} fleet agent`, {
+    const output = await this.#connections.run(machine, `${this.#program}; exec "$c" fleet agent`, {
       stdin: JSON.stringify(request),
       timeoutMs: AGENT_TIMEOUT_MS,
     });
@@ -147,7 +150,7 @@ class SshRemote implements FleetRemote {
         ? `cat > "$d"/${file}`
         : `IFS= read -r line; printf '%s\\n' "$line" > "$d"/${file}`,
     );
-    const script = [IN_OWN_DIR, ...reads, `${this.#launcher} ${command} </dev/null`].join('\n');
+    const script = [IN_OWN_DIR, ...reads, this.#program, `"$c" ${command} </dev/null`].join('\n');
     const deadline = performance.now() + BUSY_TIMEOUT_MS;
     for (;;)
       try {
