@@ -24,6 +24,8 @@ interface Options {
   readonly notStarted?: readonly string[];
   readonly terminal?: boolean;
   readonly sandbox?: boolean;
+  readonly ips?: readonly string[];
+  readonly hostIPs?: readonly string[];
   readonly failure?: PodFacts['failure'];
 }
 
@@ -37,6 +39,8 @@ function status({
   notStarted = [],
   terminal = false,
   sandbox = true,
+  ips = SANDBOX.ips,
+  hostIPs = ['192.0.2.1'],
   failure,
 }: Options): PodStatus {
   const pod: Pod = {
@@ -50,7 +54,7 @@ function status({
       uid: 'u',
       name: 'p',
       namespace: 'd',
-      sandboxes: sandbox ? [SANDBOX] : [],
+      sandboxes: sandbox ? [{ ...SANDBOX, ips }] : [],
       containers: runs.map(containerOf),
     },
     waiting: new Map(Object.entries(waiting)),
@@ -58,7 +62,7 @@ function status({
     isReady: ({ name }) => !notReady.includes(name),
     isStarted: ({ name }) => !notStarted.includes(name),
     terminal,
-    hostIPs: ['192.0.2.1'],
+    hostIPs,
     nowMs: NOW,
     failure,
   });
@@ -376,4 +380,20 @@ test('a rejected pod', () => {
     startTime: '2026-01-02T03:04:05Z',
     qosClass: 'BestEffort',
   });
+});
+
+test("addresses of both families: one of each, that of the node's first address first", () => {
+  const ips = ['10.0.0.9', 'fd00::9', 'fd00::a'];
+  const both = (hostIPs: readonly string[]): PodStatus => status({ runs: ['a running'], ips, hostIPs });
+  const four = both(['192.0.2.1', '2001:db8::1']);
+  assert.deepEqual([four.podIP, four.podIPs], ['10.0.0.9', [{ ip: '10.0.0.9' }, { ip: 'fd00::9' }]]);
+  assert.deepEqual(four.hostIPs, [{ ip: '192.0.2.1' }, { ip: '2001:db8::1' }]);
+  const six = both(['2001:db8::1']);
+  assert.deepEqual([six.podIP, six.podIPs], ['fd00::9', [{ ip: 'fd00::9' }, { ip: '10.0.0.9' }]]);
+  const host = status({
+    spec: { hostNetwork: true },
+    runs: ['a running'],
+    hostIPs: ['2001:db8::1', '192.0.2.1'],
+  });
+  assert.deepEqual(host.podIPs, [{ ip: '2001:db8::1' }, { ip: '192.0.2.1' }]);
 });
