@@ -13,7 +13,7 @@ import {
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { describe } from '../handlers/connect/errors.ts';
-import { isProxyable, isSimulatedNode } from '../handlers/connect/locations.ts';
+import { isProxyable, isSimulatedNode, ofFirstFamily } from '../handlers/connect/locations.ts';
 
 /** PEM: what extension servers know this server by. */
 export interface ProxyClientCertificate {
@@ -55,11 +55,13 @@ interface ServiceObject extends KubeObject {
   readonly spec?: {
     readonly type?: string;
     readonly clusterIP?: string;
+    readonly ipFamilies?: readonly string[];
     readonly externalName?: string;
     readonly ports?: readonly { readonly name?: string; readonly port: number }[];
   };
 }
 interface SliceObject extends KubeObject {
+  readonly addressType?: string;
   readonly endpoints?: readonly {
     readonly addresses: readonly string[];
     readonly nodeName?: string;
@@ -174,7 +176,7 @@ export class ExtensionService {
     const servicePort = ports.find((candidate) => candidate.port === port);
     if (!servicePort)
       throw new UnreachableService('ServicePortError', `${quoted} is not listening on port ${port}`);
-    const endpoints = this.#endpoints({ quoted, portName: servicePort.name ?? '' });
+    const endpoints = this.#endpoints({ quoted, service, portName: servicePort.name ?? '' });
     return endpointRouting || clusterIP === '' || clusterIP === 'None'
       ? endpoints
       : [{ host: clusterIP, port }];
@@ -182,16 +184,19 @@ export class ExtensionService {
 
   #endpoints({
     quoted,
+    service,
     portName,
   }: {
     readonly quoted: string;
+    readonly service: ServiceObject;
     readonly portName: string;
   }): ExtensionAddress[] {
     const { internal } = this.#context;
     const { name = '', namespace = '' } = this.spec.service!;
-    const slices = (
+    const all = (
       internal.list({ group: 'discovery.k8s.io', resource: 'endpointslices' }, { namespace }) as SliceObject[]
     ).filter(({ metadata }) => metadata?.labels?.['kubernetes.io/service-name'] === name);
+    const slices = ofFirstFamily(service, all);
     if (slices.length === 0)
       throw new UnreachableService('EndpointsNotFound', `cannot find endpointslices for ${quoted}`);
     const ready = slices.flatMap((slice) => {

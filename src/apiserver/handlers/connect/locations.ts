@@ -32,9 +32,13 @@ interface NodeObject extends KubeObject {
   };
 }
 interface ServiceObject extends KubeObject {
-  readonly spec?: { readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
+  readonly spec?: {
+    readonly ipFamilies?: readonly string[];
+    readonly ports?: readonly { readonly name?: string; readonly port: number }[];
+  };
 }
 interface EndpointSliceObject extends KubeObject {
+  readonly addressType?: string;
   readonly endpoints?: readonly {
     readonly addresses: readonly string[];
     readonly nodeName?: string;
@@ -208,9 +212,10 @@ export function serviceProxyTarget(
     { group: 'discovery.k8s.io', resource: 'endpointslices' },
     { namespace },
   ) as EndpointSliceObject[];
-  const endpoints = slices
-    .filter((slice) => slice.metadata?.labels?.['kubernetes.io/service-name'] === parts.name)
-    .flatMap((slice) => readyEndpoints(slice, portName));
+  const endpoints = ofFirstFamily(
+    service,
+    slices.filter((slice) => slice.metadata?.labels?.['kubernetes.io/service-name'] === parts.name),
+  ).flatMap((slice) => readyEndpoints(slice, portName));
   const start = Math.floor(random() * endpoints.length);
   const chosen = [...endpoints.slice(start), ...endpoints.slice(0, start)].find((endpoint) =>
     isPodsOwn(internal, endpoint, namespace),
@@ -219,6 +224,15 @@ export function serviceProxyTarget(
   refuseSimulated(internal, chosen.nodeName);
   if (!isProxyable(chosen.address)) throw statusErrors.badRequest('address not allowed');
   return targetUrl({ scheme: parts.scheme || 'http', host: chosen.address, port: String(chosen.port) });
+}
+
+/** Those of the Service's first family, as its Endpoints: this machine may not reach the other one. */
+export function ofFirstFamily<Slice extends { readonly addressType?: string | undefined }>(
+  { spec }: { readonly spec?: { readonly ipFamilies?: readonly string[] } | undefined },
+  slices: readonly Slice[],
+): readonly Slice[] {
+  const family = spec?.ipFamilies?.[0];
+  return family === undefined ? slices : slices.filter(({ addressType }) => addressType === family);
 }
 
 /** A port number is matched to the service's ports and stands for that port's name. */
