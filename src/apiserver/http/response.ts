@@ -75,10 +75,11 @@ function statusOfStoreError(error: StoreError): Status | undefined {
     case 'no-space':
     case 'read-only':
     case 'io':
+      return statusErrors.unavailable(`the store cannot take writes: ${error.message}`).status;
     case 'closed':
     case 'unavailable':
     case 'locked':
-      return statusErrors.unavailable(`the store cannot take writes: ${error.message}`).status;
+      return statusErrors.unavailable(`the store is not available: ${error.message}`).status;
     default:
       return undefined;
   }

@@ -168,3 +168,20 @@ test('KEP-1904: a resource without writes moves on with bookmarks, and is resume
   assert.deepEqual([tooOld.events[0]!.type, tooOld.events[0]!.object.code], ['ERROR', 410]);
   small.stop();
 });
+
+test('etcd without a leader for a while: watches go on where they were, and reads say why they wait', async () => {
+  const small = await startWorld();
+  const begin = await small.write(0, 'a', '1');
+  const watch = small.watch(0, `resourceVersion=${begin}`);
+  small.cluster.log.loseLeader();
+  await small.world.run(8_000);
+  const read = await small.request(0, `GET ${MAPS}/a?timeout=5s`);
+  assert.equal(read.status, 503);
+  assert.match(read.body.message, /the store is not available: .* no leader/);
+  small.cluster.log.electLeader();
+  const revision = await small.write(0, 'a', '2');
+  await small.until(() => watch.revision === revision, 'the event after the election');
+  assert.ok(!watch.isOver);
+  assert.deepEqual(small.world.errors, []);
+  small.stop();
+});

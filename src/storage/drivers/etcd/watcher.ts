@@ -17,7 +17,8 @@ import { EtcdCallError } from './failures.ts';
 import { EVENT_DELETE, int, type WatchResponse } from './protocol.ts';
 import { hasTrueProgress } from './versions.ts';
 
-const MAX_ATTEMPTS = 10;
+/** Some 20 s: an election or a restart of members costs no watcher its place, which is held at `reached`. */
+const MAX_ATTEMPTS = 100;
 const RETRY_MS = 200;
 /** For a member to send anything after its progress was asked for. */
 const SILENCE_MS = 1_000;
