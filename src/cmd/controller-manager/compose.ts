@@ -3,7 +3,10 @@ import type { Client } from '#client/client.ts';
 import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
+import { persistentVolumeClaims, persistentVolumes } from '#client/refs.ts';
 import { controllers } from '#controllers/list.ts';
+import { persistentVolumeBinderController } from '#controllers/volume/persistentvolume-binder-controller.ts';
+import { volumeLines } from '#controllers/volume/volume-metrics.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import {
   createControllerManager,
@@ -71,6 +74,8 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     ...(settings.leaderElect === false ? {} : { leaderElect: settings.leaderElect ?? {} }),
     clientFor: ({ serviceAccount, name }) => clients.get(serviceAccount ?? name)!,
   });
+  if (definitions.includes(persistentVolumeBinderController))
+    setup.metrics?.collect(() => (manager.isLeader ? volumeMetrics(api) : []));
   return {
     name: manager.name,
     get isLeader() {
@@ -82,4 +87,12 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
       await Promise.all([...clients.values()].map((client) => client.close()));
     },
   };
+}
+
+/** From the caches that the volume binder keeps. */
+function volumeMetrics(api: Client): string[] {
+  return volumeLines({
+    volumes: api.informer(persistentVolumes).list(),
+    claims: api.informer(persistentVolumeClaims).list(),
+  });
 }
