@@ -25,6 +25,8 @@ export function failureOf(status: number, text: string): S3Failure {
   if (FULL.has(code) || status === 507) return { code: 'no-space', message };
   if (status === 412) return { code: 'exists', message };
   if (status === 404 && code !== 'NoSuchBucket') return { code: 'missing', message };
+  // A server that lacks an operation will not have it later.
+  if (status === 501) return { code: 'refused', message };
   if (status >= 500 || status === 429 || status === 408 || PASSING.has(code))
     return { code: 'unavailable', message };
   return { code: 'refused', message };

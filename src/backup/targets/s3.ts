@@ -260,6 +260,8 @@ export class S3Target implements BackupTarget {
   }
 
   #errorOf({ method, key }: Request, { code, message }: S3Failure): BackupError {
+    if (code === 'exists' && method === 'GET')
+      return new BackupError('unavailable', `${this.location}${key} was replaced while it was read`);
     if (code === 'exists')
       return new BackupError('exists', `${this.location}${key} exists: backups are never overwritten`);
     if (code === 'missing') return new BackupError('missing', `there is no backup ${this.location}${key}`);
