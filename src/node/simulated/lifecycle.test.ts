@@ -19,7 +19,7 @@ function podOf(spec: Partial<PodSpec> = {}, annotations: Record<string, string> 
 function createRecord(pod: Pod): PodRecord {
   return {
     seenMs: SEEN,
-    podIP: '10.0.0.2',
+    podIPs: ['10.0.0.2'],
     hostIP: '192.0.2.1',
     runStartMs: SEEN + startDelayMs(pod),
     restarts: 0,
@@ -236,7 +236,7 @@ test('what another process began goes on as if nothing had happened', () => {
       const expected = step(current, { ...record }, laterMs);
       const found = step(
         current,
-        adopted(current, { nowMs: laterMs, podIP: record.podIP, hostIP: record.hostIP }),
+        adopted(current, { nowMs: laterMs, podIPs: record.podIPs, hostIP: record.hostIP }),
         laterMs,
       );
       assert.deepEqual(found.status, expected.status);

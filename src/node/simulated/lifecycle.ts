@@ -28,7 +28,8 @@ const DEADLINE_MESSAGE = 'Pod was active on the node longer than the specified d
 export interface PodRecord {
   /** When the node first saw it. */
   readonly seenMs: number;
-  readonly podIP: string;
+  /** One of each family that the node's pods have. */
+  readonly podIPs: readonly string[];
   readonly hostIP: string;
   /** When its present run of containers began; moves on with each restart. */
   runStartMs: number;
@@ -49,7 +50,7 @@ interface ContainerEnd {
 /** The initial record of a pod: empty, or taken from its status when another process simulated it before. */
 export function createRecord(
   pod: Pod,
-  at: { readonly nowMs: number; readonly podIP: string; readonly hostIP: string },
+  at: { readonly nowMs: number; readonly podIPs: readonly string[]; readonly hostIP: string },
 ): PodRecord {
   const [container] = pod.status?.containerStatuses ?? [];
   const ended = container?.lastState?.terminated;
@@ -67,7 +68,7 @@ export function createRecord(
   return {
     // A container that runs has started: the time before it must be over.
     seenMs: Number.isNaN(startedMs) ? seenMs : Math.min(seenMs, startedMs - startDelayMs(pod)),
-    podIP: at.podIP,
+    podIPs: at.podIPs,
     hostIP: at.hostIP,
     runStartMs: Number.isNaN(startedMs) ? seenMs + startDelayMs(pod) : startedMs,
     restarts: container?.restartCount ?? 0,
@@ -283,7 +284,9 @@ function base(pod: Pod, record: PodRecord, situation: Situation): PodStatus {
     conditions: conditions(pod, situation),
     hostIP: record.hostIP,
     hostIPs: [{ ip: record.hostIP }],
-    ...(situation.initialized ? { podIP: record.podIP, podIPs: [{ ip: record.podIP }] } : {}),
+    ...(situation.initialized
+      ? { podIP: record.podIPs[0], podIPs: record.podIPs.map((ip) => ({ ip })) }
+      : {}),
     startTime: pod.status?.startTime ?? text(record.seenMs),
     qosClass: pod.status?.qosClass ?? 'BestEffort',
   } as PodStatus;

@@ -165,6 +165,23 @@ describe('simulated nodes', () => {
     await started;
   });
 
+  it('give pods an address of each range of their node', async (t) => {
+    const testApi = await apiFor(t);
+    const { api } = testApi;
+    const podCIDRs = ['fd00:244:0:1::/64', '10.244.1.0/24'];
+    await api.create(nodes, { metadata: { name: 'n1' }, spec: { podCIDRs } });
+    await nodesFor(testApi, ['n1']);
+    for (const name of ['p1', 'p2']) await api.create(pods, podOn('n1', { name }));
+    const all = await until('both pods to be ready', async () => {
+      const { items } = await api.list(pods, { namespace: NAMESPACE });
+      return items.length === 2 && items.every(isReady) && items;
+    });
+    assert.deepEqual(all.map(({ status }) => status?.podIPs?.map(({ ip }) => ip).join()).toSorted(), [
+      'fd00:244:0:1::2,10.244.1.2',
+      'fd00:244:0:1::3,10.244.1.3',
+    ]);
+  });
+
   it('run hundreds of pods, each with its own address, and end deleted ones', async (t) => {
     const testApi = await apiFor(t);
     const { api } = testApi;

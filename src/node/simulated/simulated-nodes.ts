@@ -7,6 +7,7 @@ import type { SelectOptions } from '#client/client.ts';
 import { leases, nodes, pods } from '#client/refs.ts';
 import { LOCAL_PATH_DIRECTORY } from '#component-helpers/local-path.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -320,16 +321,22 @@ class SimulatedNodes implements Component {
 
   #admit(pod: Pod, node: NodeState): PodState {
     const host = pod.spec?.hostNetwork ? undefined : freeHost(node, pod.status?.podIP);
-    const podIP = host === undefined ? node.address : (pod.status?.podIP ?? this.#podIP(node, host));
-    const record = createRecord(pod, { nowMs: this.#options.clock.now(), podIP, hostIP: node.address });
+    const known = pod.status?.podIPs?.map(({ ip }) => ip) ?? [];
+    const podIPs = host === undefined ? [node.address] : known.length > 0 ? known : this.#podIPs(node, host);
+    const record = createRecord(pod, { nowMs: this.#options.clock.now(), podIPs, hostIP: node.address });
     return { node, host, record, uid: pod.metadata?.uid ?? '', busy: false, again: false, written: '' };
   }
 
-  #podIP(node: NodeState, host: number): string {
-    const cidr = this.#options.api.informer(nodes, this.#own.nodes).get(node.name)?.spec?.podCIDR;
-    const base = cidr?.split('/')[0] ?? `10.${100 + (indexOf(node) >> 8)}.${indexOf(node) & 255}.0`;
-    const number = base.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0) + host;
-    return [24, 16, 8, 0].map((shift) => Math.floor(number / 2 ** shift) % 256).join('.');
+  /** One of each of the node's ranges. */
+  #podIPs(node: NodeState, host: number): string[] {
+    const { podCIDRs = [] } = this.#options.api.informer(nodes, this.#own.nodes).get(node.name)?.spec ?? {};
+    const ranges =
+      podCIDRs.length > 0 ? podCIDRs : [`10.${100 + (indexOf(node) >> 8)}.${indexOf(node) & 255}.0/24`];
+    return ranges.flatMap((range) => {
+      const block = parseCIDR(range);
+      if (!block) return [];
+      return [formatIP({ family: block.address.family, bits: block.network + BigInt(host) })];
+    });
   }
 
   #gone(pod: Pod): void {
@@ -430,8 +437,8 @@ function indexOf(node: NodeState): number {
 
 /** The host part a pod has already, or the lowest free one from .2 on. */
 function freeHost(node: NodeState, podIP: string | undefined): number {
-  const known = Number(podIP?.split('.')[3] ?? Number.NaN);
-  let host = Number.isNaN(known) || node.usedHosts.has(known) ? 2 : known;
+  const known = Number((parseIP(podIP ?? '')?.bits ?? 0n) & 0xffn);
+  let host = known < 2 || node.usedHosts.has(known) ? 2 : known;
   while (node.usedHosts.has(host)) host += 1;
   node.usedHosts.add(host);
   return host;
