@@ -85,6 +85,9 @@ const EVENTS: Readonly<Record<ClusterEvent, string>> = {
   'csi-storage-capacity-added': 'CSIStorageCapacityAdd',
   'csi-storage-capacity-updated': 'CSIStorageCapacityUpdate',
   'csi-storage-capacity-deleted': 'CSIStorageCapacityDelete',
+  'volume-attachment-added': 'VolumeAttachmentAdd',
+  'volume-attachment-updated': 'VolumeAttachmentUpdate',
+  'volume-attachment-deleted': 'VolumeAttachmentDelete',
   'resource-claim-changed': 'ResourceClaimChange',
   'device-class-changed': 'DeviceClassChange',
 };

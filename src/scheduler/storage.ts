@@ -6,6 +6,7 @@ import type {
   PersistentVolume,
   PersistentVolumeClaim,
   StorageClass,
+  VolumeAttachment,
 } from '#api/types.ts';
 import type { Client, Informer, InformerHandler } from '#client/client.ts';
 import {
@@ -15,6 +16,7 @@ import {
   persistentVolumeClaims,
   persistentVolumes,
   storageClasses,
+  volumeAttachments,
 } from '#client/refs.ts';
 import { classOfVolume } from '#component-helpers/persistent-volumes.ts';
 import { objectKey, type KubeObject, type Stored } from '#machinery/object.ts';
@@ -27,6 +29,8 @@ export interface StorageObjects {
   csiNode(name: string): CSINode | undefined;
   csiDriver(name: string): CSIDriver | undefined;
   capacities(): Iterable<CSIStorageCapacity>;
+  /** Attachments of volumes to a node. */
+  attachments(node: string): Iterable<VolumeAttachment>;
 }
 
 export interface StorageInformers {
@@ -36,16 +40,27 @@ export interface StorageInformers {
   readonly csiNodes: Informer<CSINode>;
   readonly csiDrivers: Informer<CSIDriver>;
   readonly capacities: Informer<CSIStorageCapacity>;
+  readonly attachments: Informer<VolumeAttachment>;
 }
 
 const BY_CLASS = 'scheduler-class';
+const BY_NODE = 'scheduler-node';
 
-type StorageKind = 'claim' | 'volume' | 'storage-class' | 'csi-node' | 'csi-driver' | 'csi-storage-capacity';
+type StorageKind =
+  | 'claim'
+  | 'volume'
+  | 'storage-class'
+  | 'csi-node'
+  | 'csi-driver'
+  | 'csi-storage-capacity'
+  | 'volume-attachment';
 export type StorageEvent = `${StorageKind}-${'added' | 'updated' | 'deleted'}`;
 
 export function storageInformers(api: Client): StorageInformers {
   const volumes = api.informer(persistentVolumes);
   volumes.addIndex(BY_CLASS, (volume) => [classOfVolume(volume)]);
+  const attachments = api.informer(volumeAttachments);
+  attachments.addIndex(BY_NODE, ({ spec }) => (spec?.nodeName ? [spec.nodeName] : []));
   return {
     claims: api.informer(persistentVolumeClaims),
     volumes,
@@ -53,6 +68,7 @@ export function storageInformers(api: Client): StorageInformers {
     csiNodes: api.informer(csiNodes),
     csiDrivers: api.informer(csiDrivers),
     capacities: api.informer(csiStorageCapacities),
+    attachments,
   };
 }
 
@@ -73,6 +89,7 @@ export function subscribeStorage(
     informers.csiNodes.subscribe(forward('csi-node')),
     informers.csiDrivers.subscribe(forward('csi-driver')),
     informers.capacities.subscribe(forward('csi-storage-capacity')),
+    informers.attachments.subscribe(forward('volume-attachment')),
   ];
 }
 
@@ -117,6 +134,10 @@ export class AssumedStorage implements StorageObjects {
 
   capacities(): Iterable<CSIStorageCapacity> {
     return this.#informers.capacities.list();
+  }
+
+  attachments(node: string): Iterable<VolumeAttachment> {
+    return this.#informers.attachments.byIndex(BY_NODE, node);
   }
 
   assumeClaim(claim: PersistentVolumeClaim): void {

@@ -17,6 +17,7 @@ export const nodeVolumeLimits: SchedulerPlugin = {
     'claim-updated',
     'volume-added',
     'volume-updated',
+    'volume-attachment-deleted',
   ],
   isHelpedBy: concernsClaimOf,
   preFilter: ({ pod }) =>
@@ -25,7 +26,7 @@ export const nodeVolumeLimits: SchedulerPlugin = {
     const limits = limitsOf(snapshot.volumes, node.name);
     if (limits.size === 0) return undefined;
     const wanted = attachableVolumes(pod.pod, snapshot.volumes);
-    const attached = new Map<string, string>();
+    const attached = attachedTo(node.name, snapshot.volumes);
     for (const { pod: other } of node.pods.values())
       for (const [volume, driver] of attachableVolumes(other, snapshot.volumes)) attached.set(volume, driver);
     for (const [driver, limit] of limits) {
@@ -39,6 +40,17 @@ export const nodeVolumeLimits: SchedulerPlugin = {
     return undefined;
   },
 };
+
+/** Also of pods that are gone: their volumes are still being detached. */
+function attachedTo(node: string, objects: StorageObjects): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const { spec } of objects.attachments(node)) {
+    const { persistentVolumeName, inlineVolumeSpec } = spec?.source ?? {};
+    const csi = (inlineVolumeSpec ?? objects.volume(persistentVolumeName ?? '')?.spec)?.csi;
+    if (csi) found.set(`${csi.driver}/${csi.volumeHandle}`, csi.driver);
+  }
+  return found;
+}
 
 function isAttachable(pod: Pod, volume: Volume): boolean {
   return claimNameOf(pod, volume) !== undefined;

@@ -242,7 +242,7 @@ test('VolumeRestrictions: one pod for a ReadWriteOncePod claim, one for a disk o
 
 test('NodeVolumeLimits: no more volumes of a driver than the CSINode says', () => {
   const claims = ['a', 'b'].map((name) => claim(name, { volumeName: `v-${name}` }));
-  const volumes = storage({
+  const objects: Parameters<typeof storage>[0] = {
     claims: [...claims, claim('new')],
     volumes: ['a', 'b'].map((name) => volume(`v-${name}`, { csi: 'example.org/disks' })),
     classes: [patient()],
@@ -252,7 +252,8 @@ test('NodeVolumeLimits: no more volumes of a driver than the CSINode says', () =
         spec: { drivers: [{ name: 'example.org/disks', nodeID: 'x', allocatable: { count: 1 } }] },
       },
     ],
-  });
+  };
+  const volumes = storage(objects);
   const user = pod('user', { on: 'x', spec: using('a').spec! });
   user.spec!.nodeName = 'x';
   const run = (name: string) =>
@@ -260,6 +261,17 @@ test('NodeVolumeLimits: no more volumes of a driver than the CSINode says', () =
   assert.equal(run('a'), 'x', 'the volume is there already');
   assert.equal(run('b'), '1 node(s) exceed max volume count.');
   assert.equal(run('new'), '1 node(s) exceed max volume count.', 'it will be made by the driver');
+  const source = { persistentVolumeName: 'v-a' };
+  const attachments = [
+    { metadata: { name: 'at' }, spec: { attacher: 'example.org/disks', nodeName: 'x', source } },
+  ];
+  const detaching = { nodes: [node('x')], volumes: storage({ ...objects, attachments }) };
+  assert.equal(outcome(nodeVolumeLimits, using('a'), detaching), 'x');
+  assert.equal(
+    outcome(nodeVolumeLimits, using('b'), detaching),
+    '1 node(s) exceed max volume count.',
+    'the volume of a pod that is gone is attached yet',
+  );
 });
 
 test('VolumeZone: labels of volumes', () => {

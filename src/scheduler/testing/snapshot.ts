@@ -9,6 +9,7 @@ import type {
   Pod,
   PodSpec,
   StorageClass,
+  VolumeAttachment,
 } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { SchedulerCache } from '../cache.ts';
@@ -80,6 +81,7 @@ interface StorageOptions {
   readonly csiNodes?: readonly CSINode[];
   readonly csiDrivers?: readonly CSIDriver[];
   readonly capacities?: readonly CSIStorageCapacity[];
+  readonly attachments?: readonly VolumeAttachment[];
 }
 
 export function storage(options: StorageOptions): StorageObjects {
@@ -94,6 +96,7 @@ export function storage(options: StorageOptions): StorageObjects {
     csiNode: (name) => named(options.csiNodes, name),
     csiDriver: (name) => named(options.csiDrivers, name),
     capacities: () => options.capacities ?? [],
+    attachments: (node) => (options.attachments ?? []).filter(({ spec }) => spec?.nodeName === node),
   };
 }
 
