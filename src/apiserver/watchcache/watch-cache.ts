@@ -8,7 +8,13 @@
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { KubeObject, Stored } from '#machinery/object.ts';
-import type { Store, StoreEvent, StoreWatch, StoredValue } from '#storage/store.ts';
+import {
+  StoreError,
+  type Store,
+  type StoreEvent,
+  type StoreWatch,
+  type StoredValue,
+} from '#storage/store.ts';
 import { IDENTITY_PROBLEM, isEncrypted } from '../encryption/transformer.ts';
 import { CacheEntry } from './entry.ts';
 import { CacheEvent, WindowBudget } from './events.ts';
@@ -26,6 +32,8 @@ const RETRY_MS = 500;
 const MAX_UNCLAIMED = 10_000;
 /** Between questions how far a replay is. */
 const PROGRESS_MS = 100;
+/** The store tells nothing for so long: the watch is refused, and its client comes again. */
+const MAX_SILENCE_MS = 10_000;
 /** A longer log of the store is not replayed for one watch: 410, and the client relists. */
 const MAX_REPLAYED_EVENTS = 100_000;
 
@@ -149,7 +157,7 @@ export class WatchCache {
     this.#handedOver.delete(value);
   }
 
-  /** What happened to a resource after a revision, from the window or else the store's log; undefined = no longer known. */
+  /** What happened to a resource after a revision, from the window or else the store's log; undefined = no longer known. Rejects where the store does not tell. */
   eventsAfter(
     cache: ResourceCache,
     revision: number,
@@ -276,12 +284,17 @@ export class WatchCache {
   /** Reads the store's log from a revision up to now. */
   #replay(cache: ResourceCache, after: number): Promise<CacheEvent[] | undefined> {
     const upTo = this.#revision;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const events: CacheEvent[] = [];
       let replay: StoreWatch | undefined;
       let settled = false;
       let asking: Timer | undefined;
+      let heardMs = this.#clock.monotonic();
       const ask = (): void => {
+        if (this.#clock.monotonic() - heardMs > MAX_SILENCE_MS) {
+          fail(new StoreError('unavailable', `The store did not tell its log in ${MAX_SILENCE_MS / 1000} s`));
+          return replay?.stop();
+        }
         replay?.requestProgress?.();
         asking = this.#clock.after(PROGRESS_MS, ask);
       };
@@ -291,7 +304,17 @@ export class WatchCache {
         resolve(result);
         replay?.stop();
       };
+      /** Only what was compacted is forgotten: a store that cannot be reached still has it. */
+      const fail = (
+        error: unknown = new StoreError('unavailable', "The replay of the store's log ended"),
+      ): void => {
+        if (error instanceof StoreError && error.code === 'compacted') return settle(undefined);
+        settled = true;
+        asking?.cancel();
+        reject(error instanceof Error ? error : new Error(String(error)));
+      };
       const onEvents = (batch: readonly StoreEvent[]): void => {
+        heardMs = this.#clock.monotonic();
         for (const event of batch) {
           if (settled) return;
           if (event.revision <= upTo && event.key.startsWith(cache.prefix)) {
@@ -315,13 +338,13 @@ export class WatchCache {
           afterRevision: after,
           onEvents,
           onReached: (reached) => reached >= upTo && settle(events),
-          onClose: () => settle(undefined),
+          onClose: fail,
         });
         if (settled) replay.stop();
         // The newest revision may be of a key that this watch does not match.
         else if (replay.requestProgress) ask();
-      } catch {
-        settle(undefined);
+      } catch (error) {
+        fail(error);
       }
     });
   }

@@ -185,3 +185,23 @@ test('etcd without a leader for a while: watches go on where they were, and read
   assert.deepEqual(small.world.errors, []);
   small.stop();
 });
+
+test('a watch that resumes while etcd does not answer is refused with 503, not told that its revision is too old', async () => {
+  const small = await startWorld();
+  const begin = await small.write(0, 'a', '1');
+  const revision = await small.write(0, 'a', '2');
+  small.servers[0]!.kill();
+  await small.start();
+  small.cutOff(small.servers[0]!);
+  const patient = small.watch(0, `resourceVersion=${begin}`);
+  await small.world.run(5_000);
+  small.restore(small.servers[0]!);
+  await small.until(() => patient.revision === revision, 'what happened meanwhile');
+  small.servers[0]!.kill();
+  await small.start();
+  small.cutOff(small.servers[0]!);
+  const refused = small.watch(0, `resourceVersion=${begin}`);
+  await small.world.run(12_000);
+  assert.deepEqual([refused.events[0]?.type, refused.events[0]?.object.code], ['ERROR', 503]);
+  small.stop();
+});

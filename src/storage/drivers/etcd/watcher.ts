@@ -1,7 +1,7 @@
 /**
  * One watch on etcd: a stream of its own, resumed at another member where it breaks, from the revision that was reached.
  *
- *   opening ──▶ streaming ── stream broke ──▶ opening (at most MAX_ATTEMPTS in a row without an answer) ──▶ ended
+ *   opening ──▶ streaming ── stream broke ──▶ opening (for GIVE_UP_MS without an answer) ────────────────▶ ended
  *                   └── compacted │ listener threw │ stop() ─────────────────────────────────────────────▶ ended
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
@@ -17,8 +17,8 @@ import { EtcdCallError } from './failures.ts';
 import { EVENT_DELETE, int, type WatchResponse } from './protocol.ts';
 import { hasTrueProgress } from './versions.ts';
 
-/** Some 20 s: an election or a restart of members costs no watcher its place, which is held at `reached`. */
-const MAX_ATTEMPTS = 100;
+/** Without an answer of any member: an election or a restart of members costs no watcher its place, which is kept at `reached`. */
+const GIVE_UP_MS = 30_000;
 const RETRY_MS = 200;
 /** For a member to send anything after its progress was asked for. */
 const SILENCE_MS = 1_000;
@@ -44,7 +44,8 @@ export class Watcher {
   ended = false;
   readonly #options: WatcherOptions;
   #opened: OpenedStream | undefined;
-  #failures = 0;
+  /** When it broke; undefined since a member answered. */
+  #brokenMs: number | undefined;
   #fragments: WatchResponse['events'][number][] = [];
   #retry: Timer | undefined;
   /** When progress was first asked for since the member last sent anything. */
@@ -132,13 +133,15 @@ export class Watcher {
 
   #broke(error: Error): void {
     if (this.ended) return;
-    if (++this.#failures >= MAX_ATTEMPTS) return this.end(error);
-    this.#retry = this.#options.clock.after(RETRY_MS, () => void this.#open());
+    const { clock } = this.#options;
+    this.#brokenMs ??= clock.monotonic();
+    if (clock.monotonic() - this.#brokenMs >= GIVE_UP_MS) return this.end(error);
+    this.#retry = clock.after(RETRY_MS, () => void this.#open());
   }
 
   #take(response: WatchResponse): void {
     if (this.ended) return;
-    this.#failures = 0;
+    this.#brokenMs = undefined;
     this.#askedMs = undefined;
     if (response.canceled) return this.#canceled(response);
     if (response.fragment) {
