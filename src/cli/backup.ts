@@ -4,6 +4,8 @@ import { parseDurationMs } from '#cmd/flags/values.ts';
 import type { CreateFlags } from '#cmd/backup/create.ts';
 import type { InspectFlags, PruneFlags } from '#cmd/backup/inspect.ts';
 import type { RestoreFlags } from '#cmd/backup/restore-cluster.ts';
+import type { RestoreObjectsFlags } from '#cmd/backup/restore-objects.ts';
+import { UserError } from '#deploy/data-dir.ts';
 import { action, dataDirOption, list, print, wholeNumber } from './context.ts';
 import { rootfsOption } from './machine-options.ts';
 
@@ -40,7 +42,13 @@ export function register(program: Command): void {
       ),
     );
   withSource(
-    withKeys(subcommand(backup, 'restore', 'put a whole cluster back, into a data directory or an etcd')),
+    withKeys(
+      subcommand(
+        backup,
+        'restore',
+        'put a cluster back into a data directory or an etcd; or a namespace or object into one that runs',
+      ),
+    ),
   )
     .argument('<name>', 'its name, or latest')
     .addOption(recipientsOption())
@@ -51,8 +59,24 @@ export function register(program: Command): void {
         'of etcd: how far its revision is raised above the newest that a backup has seen (default: 100000)',
       ).argParser(wholeNumber('revision-margin', { min: 1, max: 1_000_000_000 })),
     )
+    .option('--namespace <name>', 'only this namespace, into the cluster that runs')
+    .option(
+      '--object <resource/name>',
+      'only this object, in --namespace where it has one: deployments.apps/web',
+    )
+    .addOption(
+      new Option('--conflict <policy>', 'for a namespace or object that exists and differs')
+        .choices(['skip', 'replace', 'fail'])
+        .default('skip'),
+    )
+    .option('--dry-run', 'for a namespace or object: only show what would change')
     .action(
-      action(async (name: string, flags: RestoreFlags) => {
+      action(async (name: string, flags: RestoreFlags & RestoreObjectsFlags) => {
+        if (flags.namespace !== undefined || flags.object !== undefined) {
+          const { restoreSelected } = await import('#cmd/backup/restore-objects.ts');
+          return restoreSelected({ ...flags, name }, { say: print });
+        }
+        if (flags.dryRun) throw new UserError('--dry-run needs --namespace or --object.');
         const { restoreCluster } = await import('#cmd/backup/restore-cluster.ts');
         await restoreCluster({ ...flags, name }, { say: print });
       }),
