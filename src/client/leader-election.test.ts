@@ -33,6 +33,8 @@ describe('leader election', () => {
   let leading: Set<string>;
   /** Identities whose requests fail. */
   let cutOff: Set<string>;
+  /** Answers to writes come only then. */
+  let late: PromiseWithResolvers<void> | undefined;
 
   beforeEach(() => {
     clock = new FakeClock();
@@ -47,9 +49,12 @@ describe('leader election', () => {
 
   function candidate(identity: string): Candidate {
     const api = createClient(
-      createDirectTransport((request) =>
-        cutOff.has(identity) ? Promise.reject(new Error('no route')) : fake.handler(request),
-      ),
+      createDirectTransport(async (request) => {
+        if (cutOff.has(identity)) throw new Error('no route');
+        const answer = await fake.handler(request);
+        if (request.method !== 'GET') await late?.promise;
+        return answer;
+      }),
       { userAgent: identity, clock },
     );
     clients.push(api);
@@ -115,6 +120,39 @@ describe('leader election', () => {
     assert.equal((await spec())['leaseTransitions'], 1);
     b.stop();
     await b.over;
+  });
+
+  it('a leader that stood still may not write, though its timers have not fired yet', async () => {
+    const a = candidate('a');
+    await clock.advance(0);
+    await clock.advance(5_000);
+    assert.equal(a.elector.mayWrite, true);
+    cutOff.add('a');
+    const { monotonic } = clock;
+    clock.monotonic = () => monotonic.call(clock) + 20_000;
+    assert.equal(a.elector.isLeader, true, 'as it still believes');
+    assert.equal(a.elector.mayWrite, false);
+    clock.monotonic = monotonic;
+    await clock.advance(20_000);
+    assert.equal(a.elector.mayWrite, false);
+    a.stop();
+    await a.over;
+  });
+
+  it('a lease is held from when it was asked for, not from the answer', async () => {
+    late = Promise.withResolvers<void>();
+    const a = candidate('a');
+    await clock.advance(0);
+    await clock.advance(11_000);
+    late.resolve();
+    late = undefined;
+    await clock.advance(0);
+    assert.equal(a.elector.isLeader, true);
+    assert.equal(a.elector.mayWrite, false, 'until it is renewed');
+    await clock.advance(2_000);
+    assert.equal(a.elector.mayWrite, true);
+    a.stop();
+    await a.over;
   });
 
   it('a partitioned leader steps down before another may lead', async () => {

@@ -38,6 +38,11 @@ export interface LeaderElectionOptions {
 
 export interface LeaderElector {
   readonly isLeader: boolean;
+  /**
+   * The lease is surely still held: the last renewal was sent less than renewDeadline ago. Also right at once in a process that stood still (SIGSTOP, a suspended
+   * machine) and whose timers have not fired yet; ask before each write (fenced-client.ts).
+   */
+  readonly mayWrite: boolean;
   /** The last observed leader; '' when unknown. */
   readonly leader: string;
   /**
@@ -88,6 +93,8 @@ class LeaseElector implements LeaderElector {
   #observed: Lease | undefined;
   #observedAtMs = 0;
   #reportedLeader: string | undefined;
+  /** When (monotonic) the last write of the lease that succeeded was sent. */
+  #renewedAtMs = 0;
   #isLeader = false;
 
   constructor(options: LeaderElectionOptions) {
@@ -114,6 +121,9 @@ class LeaseElector implements LeaderElector {
 
   get isLeader(): boolean {
     return this.#isLeader;
+  }
+  get mayWrite(): boolean {
+    return this.#isLeader && this.#clock.monotonic() - this.#renewedAtMs < this.#renewDeadlineMs;
   }
   get leader(): string {
     return this.#observed?.spec?.holderIdentity ?? '';
@@ -191,9 +201,8 @@ class LeaseElector implements LeaderElector {
       }
       const current = await this.#read();
       if (!current) {
-        this.#observe(
-          await this.#api.create(LEASES, { metadata: { ...this.#name }, spec: this.#nextSpec(undefined) }),
-        );
+        const object = { metadata: { ...this.#name }, spec: this.#nextSpec(undefined) };
+        await this.#hold(() => this.#api.create(LEASES, object));
         return true;
       }
       if (!sameRecord(current, this.#observed)) this.#observe(current);
@@ -218,12 +227,15 @@ class LeaseElector implements LeaderElector {
   }
 
   async #write(current: Lease): Promise<void> {
-    this.#observe(
-      await this.#api.update(LEASES, {
-        ...current,
-        spec: { ...current.spec, ...this.#nextSpec(current.spec) },
-      }),
-    );
+    const object = { ...current, spec: { ...current.spec, ...this.#nextSpec(current.spec) } };
+    await this.#hold(() => this.#api.update(LEASES, object));
+  }
+
+  /** Held from when it was sent: others may have observed it long before the answer. */
+  async #hold(write: () => Promise<Lease>): Promise<void> {
+    const sentAtMs = this.#clock.monotonic();
+    this.#observe(await write());
+    this.#renewedAtMs = sentAtMs;
   }
 
   #nextSpec(current: LeaseSpec | undefined): LeaseSpec {

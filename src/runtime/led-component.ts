@@ -26,10 +26,15 @@ interface LedComponentOptions extends ComponentContext {
   work(signal: AbortSignal): Promise<void>;
 }
 
+export interface LedComponent extends Component {
+  /** No other instance can lead; always true without leader election. For fenced-client.ts. */
+  readonly mayWrite: boolean;
+}
+
 /** Delay before a failed work() is restarted. */
 const RETRY_MS = 1_000;
 
-export function createLedComponent(options: LedComponentOptions): Component {
+export function createLedComponent(options: LedComponentOptions): LedComponent {
   const { name, api, clock, log, identity, leaderElect } = options;
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -48,17 +53,18 @@ export function createLedComponent(options: LedComponentOptions): Component {
     }
   }
 
+  const elector =
+    leaderElect &&
+    createLeaderElector({
+      lease: { namespace: 'kube-system', name },
+      ...leaderElect,
+      api,
+      clock,
+      identity,
+      log,
+    });
+
   async function run(): Promise<void> {
-    const elector =
-      leaderElect &&
-      createLeaderElector({
-        lease: { namespace: 'kube-system', name },
-        ...leaderElect,
-        api,
-        clock,
-        identity,
-        log,
-      });
     if (elector)
       options.metrics?.collect(() => leadershipLines(leaderElect?.lease?.name ?? name, elector.isLeader));
     while (!signal.aborted) await (elector ? elector.run(signal, lead) : lead(signal));
@@ -66,6 +72,9 @@ export function createLedComponent(options: LedComponentOptions): Component {
 
   return {
     name,
+    get mayWrite() {
+      return elector ? elector.mayWrite : true;
+    },
     async start() {
       assert(running === undefined, 'a component is started once');
       await options.prepare?.();

@@ -11,6 +11,7 @@ import { assert } from '#stdx/assert.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { Timer } from '#stdx/clock.ts';
 import type { Client, Informer, ResourceRef } from '#client/client.ts';
+import { fencedClient } from '#client/fenced-client.ts';
 import { createEventRecorder } from '#client/event-recorder.ts';
 import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
 import type { Component, ComponentContext } from './component.ts';
@@ -154,16 +155,18 @@ class LedControllers implements ControllerManager {
       identity,
       log: this.#log,
     });
-    while (!this.#stop.signal.aborted) await elector.run(this.#stop.signal, (leading) => this.#run(leading));
+    const mayWrite = (): boolean => elector.mayWrite;
+    while (!this.#stop.signal.aborted)
+      await elector.run(this.#stop.signal, (leading) => this.#run(leading, mayWrite));
   }
 
   /** Resolves when the signal is aborted and all work has ended or timed out. */
-  async #run(signal: AbortSignal): Promise<void> {
+  async #run(signal: AbortSignal, mayWrite?: () => boolean): Promise<void> {
     this.#leading = true;
     try {
       await Promise.all(
         this.#definitions.map((definition) =>
-          runController(definition, { options: this.#options, signal, queues: this.#queues }),
+          runController(definition, { options: this.#options, signal, queues: this.#queues, mayWrite }),
         ),
       );
     } finally {
@@ -176,17 +179,19 @@ interface RunOptions {
   readonly options: ControllerManagerOptions;
   readonly signal: AbortSignal;
   readonly queues: WorkQueueFamilies;
+  /** Undefined: always. */
+  readonly mayWrite?: (() => boolean) | undefined;
 }
 
 /** Runs one controller, from its cache sync until the signal. Never throws. */
 async function runController(
   definition: ControllerDefinition,
-  { options, signal, queues }: RunOptions,
+  { options, signal, queues, mayWrite }: RunOptions,
 ): Promise<void> {
   const log = options.log.with({ controller: definition.name });
   try {
     await Promise.all(definition.watches.map((source) => informerOf(options.api, source).synced(signal)));
-    await new RunningController(definition, { options, signal, log, queues }).run();
+    await new RunningController(definition, { options, signal, log, queues, mayWrite }).run();
   } catch (error) {
     if (!signal.aborted) log.error('controller failed', { error: errorMessage(error) });
   }
@@ -205,10 +210,13 @@ class RunningController {
 
   constructor(
     definition: ControllerDefinition,
-    { options, signal, log, queues }: RunOptions & { readonly log: Logger },
+    { options, signal, log, queues, mayWrite }: RunOptions & { readonly log: Logger },
   ) {
-    const { api: shared, clock } = options;
-    const api = options.clientFor?.(definition) ?? shared;
+    const { clock } = options;
+    const fenced = (client: Client): Client => (mayWrite ? fencedClient(client, mayWrite) : client);
+    const shared = fenced(options.api);
+    const own = options.clientFor?.(definition);
+    const api = own ? fenced(own) : shared;
     this.#definition = definition;
     this.#options = options;
     this.#signal = signal;

@@ -31,14 +31,15 @@ import {
   services,
   statefulSets,
 } from '#client/refs.ts';
-import type { Informer } from '#client/client.ts';
+import type { Client, Informer } from '#client/client.ts';
+import { fencedClient } from '#client/fenced-client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { LeaderElectionOptions } from '#client/leader-election.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
-import { createLedComponent } from '#runtime/led-component.ts';
+import { createLedComponent, type LedComponent } from '#runtime/led-component.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -123,7 +124,9 @@ class Scheduler implements Component {
   #leading = false;
   #looping = false;
   #startIndex = 0;
-  readonly #led: Component;
+  readonly #led: LedComponent;
+  /** For writes. */
+  readonly #fenced: Client;
   /** Resumes the scheduling loop when it waits for a write to finish. */
   #slotFree: (() => void) | undefined;
 
@@ -151,6 +154,7 @@ class Scheduler implements Component {
     }));
     for (const { schedulerName } of profiles) this.#metrics.profile(schedulerName);
     const { api, clock, log, identity, leaderElect = {} } = options;
+    this.#fenced = fencedClient(api, () => this.#led.mayWrite);
     this.#led = createLedComponent({
       api,
       clock,
@@ -196,7 +200,7 @@ class Scheduler implements Component {
     this.#defaultSelectors = new DefaultSelectors(informers);
     const assumed = new AssumedStorage(informers);
     this.#volumeBinder = new VolumeBinder({
-      api,
+      api: this.#fenced,
       clock: this.#options.clock,
       informers,
       pods: informers.pods,
@@ -419,7 +423,7 @@ class Scheduler implements Component {
     let reserved: readonly ResourceClaim[] = [];
     try {
       reserved = await this.#reserve(info.pod);
-      await this.#options.api.createSubresource(
+      await this.#fenced.createSubresource(
         pods,
         { name, namespace },
         {
@@ -461,12 +465,12 @@ class Scheduler implements Component {
     if (!pod.spec?.resourceClaims?.length) return [];
     const claims = claimsOfPod(pod, (this.#snapshot as Snapshot).resourceClaims);
     if ('problem' in claims) throw new Error(claims.problem);
-    return reserveClaims(this.#options.api, pod, claims.found);
+    return reserveClaims(this.#fenced, pod, claims.found);
   }
 
   async #release(pod: Pod, claims: readonly ResourceClaim[]): Promise<void> {
     try {
-      await releaseClaims(this.#options.api, pod, claims);
+      await releaseClaims(this.#fenced, pod, claims);
     } catch (error) {
       this.#options.log.warn('resource claims not released', {
         pod: objectKey(pod),
@@ -556,12 +560,12 @@ class Scheduler implements Component {
       message: `${info.pod.spec?.schedulerName ?? 'default-scheduler'}: preempting to accommodate a higher priority pod`,
     };
     try {
-      await this.#options.api.patch(
+      await this.#fenced.patch(
         pods,
         { name, namespace },
         { type: 'strategic', subresource: 'status', patch: { status: { conditions: [condition] } } },
       );
-      await this.#options.api.delete(pods, { name, namespace }, { preconditions: { uid } });
+      await this.#fenced.delete(pods, { name, namespace }, { preconditions: { uid } });
       this.#recorder(profile).event(victim, {
         type: 'Normal',
         reason: 'Preempted',
@@ -613,7 +617,7 @@ class Scheduler implements Component {
 
   async #patchStatus(pod: Pod, status: object): Promise<void> {
     try {
-      await this.#options.api.patch(
+      await this.#fenced.patch(
         pods,
         { name: pod.metadata?.name ?? '', namespace: pod.metadata?.namespace },
         { type: 'strategic', subresource: 'status', patch: { status } },
