@@ -10,6 +10,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Backoff, pollDelayMs } from '#stdx/backoff.ts';
+import { MEMORY_ENV } from '#deploy/daemon.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -152,7 +153,7 @@ export class Child {
         child = spawn(file, words, {
           stdio: ['ignore', output, output, 'ipc'],
           cwd: '/',
-          env: { ...process.env, NOTIFY_SOCKET: undefined, WATCHDOG_USEC: undefined, ...env },
+          env: { ...MEMORY_ENV, ...process.env, NOTIFY_SOCKET: undefined, WATCHDOG_USEC: undefined, ...env },
           // A terminal's interrupt is for the supervisor, which stops its children in order.
           detached: true,
         });

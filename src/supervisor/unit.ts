@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { MEMORY_ENV } from '#deploy/daemon.ts';
 import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
 import type { MachinePaths } from '#deploy/machine/paths.ts';
 import { renderExec } from '#deploy/service-unit.ts';
@@ -72,6 +73,7 @@ export function renderSupervisorUnit({
     `ExecStart=${renderExec(command)}`,
     'ExecReload=/bin/kill -HUP $MAINPID',
     `Environment=NODE_COMPILE_CACHE=${process.env['NODE_COMPILE_CACHE'] ?? resolve(PROGRAM_DIR, '.cache/compile')}`,
+    ...Object.entries(MEMORY_ENV).map(([name, value]) => `Environment=${name}=${value}`),
     'Slice=capstan.slice',
     'Restart=always',
     'RestartSec=2',

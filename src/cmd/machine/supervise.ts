@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MEMORY_ENV } from '#deploy/daemon.ts';
 import { describeDiskError, UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { machineFile } from '#deploy/machine/record.ts';
@@ -133,7 +134,8 @@ async function startDetached(paths: MachinePaths): Promise<void> {
   } catch (error) {
     throw describeDiskError(logFile, error);
   }
-  const child = spawn(file, words, { detached: true, stdio: ['ignore', output, output], cwd: '/' });
+  const env = { ...MEMORY_ENV, ...process.env };
+  const child = spawn(file, words, { detached: true, stdio: ['ignore', output, output], cwd: '/', env });
   closeSync(output);
   let ended: string | undefined;
   child.on('error', (error) => (ended = error.message));
