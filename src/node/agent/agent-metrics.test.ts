@@ -53,7 +53,10 @@ test('lists of the runtime, steps and starts of pods, cgroups', async () => {
   assert.equal(valueOf(metrics, 'kubelet_pleg_relist_interval_seconds_sum'), '1');
   metrics.podStep('sync', 0.25);
   assert.equal(valueOf(metrics, 'kubelet_pod_worker_duration_seconds_sum{operation_type="sync"}'), '0.25');
-  metrics.podStarted({ seenMs: clock.now() - 2_000, createdMs: clock.now() - 3_000 });
+  metrics.podStarted({ seenMs: clock.now() - 2_000, createdMs: clock.now() - 3_000, sliMs: 1_500 });
+  metrics.podStarted({ seenMs: clock.now(), createdMs: clock.now(), sliMs: undefined });
+  assert.equal(valueOf(metrics, 'kubelet_pod_start_sli_duration_seconds_sum'), '1.5');
+  assert.equal(valueOf(metrics, 'kubelet_pod_start_sli_duration_seconds_count'), '1');
   assert.equal(valueOf(metrics, 'kubelet_pod_start_duration_seconds_sum'), '2');
   assert.equal(valueOf(metrics, 'kubelet_pod_start_total_duration_seconds_sum'), '3');
   const cgroups = metrics.measuredCgroups({ remove: () => Promise.resolve() } as unknown as Cgroups);

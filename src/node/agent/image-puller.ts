@@ -65,6 +65,8 @@ export class ImagePuller {
   readonly #events: EventRecorder;
   /** By pod and image. */
   readonly #failures = new Map<string, Failure>();
+  /** By pod: from the start of its first pull to the end of its last one. */
+  readonly #pulls = new Map<string, { readonly firstMs: number; lastMs: number }>();
 
   constructor(options: ImagePullerOptions) {
     this.#options = options;
@@ -73,7 +75,14 @@ export class ImagePuller {
     this.#events = options.events;
   }
 
+  /** How long the pod was about its pulls. */
+  pullingMs(uid: string): number {
+    const pulls = this.#pulls.get(uid);
+    return pulls ? pulls.lastMs - pulls.firstMs : 0;
+  }
+
   forget(uid: string): void {
+    this.#pulls.delete(uid);
     for (const key of this.#failures.keys()) if (key.startsWith(`${uid}/`)) this.#failures.delete(key);
   }
 
@@ -98,7 +107,17 @@ export class ImagePuller {
       throw new ImageFailure('ErrImageNeverPull', message, this.#clock.now() + INSPECT_RETRY_MS);
     }
     this.#checkBackoff(request, image);
-    return this.#pull(request, image);
+    const startedMs = this.#clock.monotonic();
+    try {
+      return await this.#pull(request, image);
+    } finally {
+      this.#notePull(pod.metadata?.uid ?? '', startedMs);
+    }
+  }
+
+  #notePull(uid: string, startedMs: number): void {
+    const { firstMs } = this.#pulls.get(uid) ?? { firstMs: startedMs };
+    this.#pulls.set(uid, { firstMs, lastMs: this.#clock.monotonic() });
   }
 
   async #inspect(image: string): Promise<Image | undefined> {

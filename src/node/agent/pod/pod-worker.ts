@@ -18,6 +18,7 @@ import { SerialRunner } from '../serial-runner.ts';
 import { VolumeSetupError } from '../volumes/pod-volumes.ts';
 import { PodState, type PodFailure } from './pod-state.ts';
 import { PodStatusReporter, type StatusReporterDependencies } from './pod-status-reporter.ts';
+import { startSliMs } from './start-sli.ts';
 import { PodSync, type PodSyncDependencies } from './pod-sync.ts';
 import { PodTermination, type PodTerminationDependencies } from './pod-termination.ts';
 import { podText } from './pod-text.ts';
@@ -189,10 +190,14 @@ export class PodWorker {
 
   /** Once, for a pod that this agent has started. */
   #noteStart(): void {
-    if (this.#startNoted || this.#state.status?.phase !== 'Running') return;
+    const { pod, status, uid } = this.#state;
+    if (this.#startNoted || status?.phase !== 'Running') return;
     this.#startNoted = true;
-    const createdMs = Date.parse(this.pod.metadata?.creationTimestamp ?? '');
-    if (!Number.isNaN(createdMs)) this.#dependencies.metrics.podStarted({ seenMs: this.#seenMs, createdMs });
+    const createdMs = Date.parse(pod.metadata?.creationTimestamp ?? '');
+    if (Number.isNaN(createdMs)) return;
+    const { clock, images, metrics } = this.#dependencies;
+    const sliMs = startSliMs({ pod, status, nowMs: clock.now(), pullingMs: images.pullingMs(uid) });
+    metrics.podStarted({ seenMs: this.#seenMs, createdMs, sliMs });
   }
 
   #reportProblem(error: unknown): void {
