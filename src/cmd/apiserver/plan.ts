@@ -57,7 +57,8 @@ export function planFrom(
   const ranges = parseServiceRanges(givenRanges);
   const serviceCIDR = ranges.join();
   // A cluster of one family may get the second one.
-  if (stored && serviceCIDR !== stored.serviceCIDR && ranges[0] !== stored.serviceCIDR)
+  const known = stored && parseServiceRanges(stored.serviceCIDR).join();
+  if (stored && serviceCIDR !== known && ranges[0] !== known)
     throw new UserError(
       `--service-cluster-ip-range is ${serviceCIDR}, but the cluster in ${dir?.path} has ${stored.serviceCIDR}: that cannot be changed.`,
     );

@@ -8,13 +8,14 @@ test('one range, or one of each family in the order given', () => {
   assert.deepEqual(ranges('10.244.0.0/16'), ['10.244.0.0/16']);
   assert.deepEqual(ranges('fd00::/48'), ['fd00::/48']);
   assert.deepEqual(ranges('fd00::/48, 10.244.0.0/16'), ['fd00::/48', '10.244.0.0/16']);
+  assert.deepEqual(ranges('10.244.3.7/16,FD00:0::1/48'), ['10.244.0.0/16', 'fd00::/48']);
 });
 
 test('what is no such range is refused in one sentence', () => {
   for (const [text, problem] of [
     ['10.244.0.0', /"10\.244\.0\.0" must be a valid CIDR value/],
     ['10.244.0.0/16,', /"" must be a valid CIDR value/],
-    ['10.244.0.1/16', /must not have bits set beyond the prefix length/],
+    ['::ffff:10.244.0.0/112', /must not have an IPv4-mapped IPv6 address/],
     ['10.244.0.0/16,10.245.0.0/16', /one range, or one of each IP family/],
     ['10.244.0.0/16,fd00::/48,fd01::/48', /one range, or one of each IP family/],
   ] as const)
