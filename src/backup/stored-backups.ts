@@ -9,7 +9,10 @@ export interface DrillResult {
   readonly passed: boolean;
   readonly time: string;
   readonly seconds: number;
+  /** Decoded and checked. */
   readonly objects: number;
+  /** Of these, put into the API server. */
+  readonly served: number;
   /** Why it failed. */
   readonly problem?: string | undefined;
 }

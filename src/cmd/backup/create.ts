@@ -67,7 +67,9 @@ async function proven(
   await writeNote(target, name, { ...note, drill });
   if (flags.json) say(JSON.stringify({ name, drill }));
   else if (drill.passed)
-    say(`drill passed: ${countText(drill.objects)} objects served  ${drill.seconds.toFixed(1)} s`);
+    say(
+      `drill passed: ${countText(drill.objects)} objects decoded, ${countText(drill.served)} served  ${drill.seconds.toFixed(1)} s`,
+    );
   if (!drill.passed) throw new UserError(`${name} is kept, but its drill failed: ${drill.problem}.`);
 }
 

@@ -34,19 +34,27 @@ export interface DrillOptions {
   readonly identities: readonly string[];
 }
 
+/** What is put into the API server; of everything else only bytes pass by, so that memory is bounded whatever the backup has. */
+const SERVED_BYTES_OF_RESOURCE = 4 * 1024 * 1024;
+const SERVED_BYTES = 64 * 1024 * 1024;
 /** Of each resource, read through the API. */
 const SAMPLE = 3;
 const WATCH_TIMEOUT_MS = 30_000;
 const STEP = 1_000;
 
+interface State {
+  objects: number;
+  served: number;
+}
+
 /** Never rejects: what goes wrong is the result. */
 export async function runDrill(options: DrillOptions): Promise<DrillResult> {
   const startedMs = performance.now();
-  const state = { objects: 0 };
+  const state = { objects: 0, served: 0 };
   const result = (rest: { readonly passed: boolean; readonly problem?: string }): DrillResult => ({
     time: isoTime(Date.now()),
     seconds: (performance.now() - startedMs) / 1000,
-    objects: state.objects,
+    ...state,
     ...rest,
   });
   try {
@@ -57,7 +65,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillResult> {
   }
 }
 
-async function drill(options: DrillOptions, state: { objects: number }): Promise<void> {
+async function drill(options: DrillOptions, state: State): Promise<void> {
   const loaded = await load(options, state);
   try {
     await requireReadBack(loaded);
@@ -76,11 +84,12 @@ interface Loaded {
   readonly sample: readonly BackupRecord[];
 }
 
-async function load(options: DrillOptions, state: { objects: number }): Promise<Loaded> {
+async function load(options: DrillOptions, state: State): Promise<Loaded> {
   let store: Store | undefined;
   const digests = new DigestBuilder();
   const counts = new Map<string, number>();
   const sample: BackupRecord[] = [];
+  const room = new Room();
   const manifest = await openBackup({
     ...options,
     decode,
@@ -89,9 +98,10 @@ async function load(options: DrillOptions, state: { objects: number }): Promise<
     async onObject(record) {
       state.objects++;
       const object = checked(record);
-      if (isExtension(object)) return;
-      digests.add(record);
       const name = resourceName(record.key);
+      if (isExtension(object) || !room.take(name, record.value.length)) return;
+      state.served++;
+      digests.add(record);
       const count = (counts.get(name) ?? 0) + 1;
       counts.set(name, count);
       if (count <= SAMPLE && storedResource(record.key).builtin) sample.push(record);
@@ -99,6 +109,21 @@ async function load(options: DrillOptions, state: { objects: number }): Promise<
     },
   });
   return { store: store!, manifest, digests, counts, sample };
+}
+
+/** How much of each resource, and of all, is served. */
+class Room {
+  readonly #bytes = new Map<string, number>();
+  #all = 0;
+
+  /** Once a resource has no room, none of its objects has: they are the first of its keys. */
+  take(resource: string, bytes: number): boolean {
+    const before = this.#bytes.get(resource) ?? 0;
+    this.#bytes.set(resource, before + bytes);
+    if (before + bytes > SERVED_BYTES_OF_RESOURCE || this.#all + bytes > SERVED_BYTES) return false;
+    this.#all += bytes;
+    return true;
+  }
 }
 
 /** Throws where it is not the object of its key. */

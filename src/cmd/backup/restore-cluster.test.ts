@@ -61,7 +61,12 @@ describe('capstan backup restore', () => {
   let round = 0;
   before(async () => {
     makeDataDir(origin);
-    const { api, stop } = await serve(origin);
+    const { api, store, stop } = await serve(origin);
+    // As an older version wrote it: without today's defaults.
+    await store.put(
+      '/registry/namespaces/old',
+      Buffer.from('{"kind":"Namespace","apiVersion":"v1","metadata":{"name":"old"}}'),
+    );
     for (const one of ['a', 'b', 'c']) await api.create(MAPS, map(one));
     await stop();
     ({ name } = await createBackup({ dataDir: origin }, quiet));

@@ -27,7 +27,7 @@ import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { StoreError, type Revision, type Store } from '#storage/store.ts';
 import { raise } from '../store/copy.ts';
 import { openEmbedded, openEtcd, requireUnused, type OpenedSide } from '../store/open.ts';
-import { decode, encode } from './codec.ts';
+import { decode } from './codec.ts';
 import { createBackup, type CreateFlags } from './create.ts';
 import { identitiesFor } from './keys.ts';
 import { findPlace, type Place } from './place.ts';
@@ -240,7 +240,7 @@ async function writeStore(
     writer ??= await open();
     await writer.finish();
     before('compare');
-    await requireSame(side!.store, manifest);
+    await requireSame(side!.store, writer);
     say(`${countText(manifest.objects)} objects written and compared, at revision ${side!.raw.revision}`);
   } finally {
     await side?.close();
@@ -312,11 +312,11 @@ async function restoreEtcd(restore: Restore): Promise<void> {
     before('raise');
     await raise(side.raw, newest + (flags.revisionMargin ?? ETCD_MARGIN));
     before('write');
-    const keys = await writeEtcd(restore, side.store);
+    const { keys, writer } = await writeEtcd(restore, side.store);
     before('delete');
     await deleteOthers(side.raw, keys);
     before('compare');
-    await requireSame(side.store, manifest);
+    await requireSame(side.store, writer);
     before('finish');
     await side.raw.delete(MARK).catch(ignoreMissing);
     for (const { key } of (await side.raw.list(`${ROOT}capstan.`)).items)
@@ -337,7 +337,7 @@ async function clusterIn(store: Store): Promise<string | undefined> {
 async function writeEtcd(
   { target, backup, identities }: Restore,
   store: Store,
-): Promise<ReadonlySet<string>> {
+): Promise<{ readonly keys: ReadonlySet<string>; readonly writer: Writer }> {
   const keys = new Set<string>();
   const writer = new Writer(store);
   await openBackup({
@@ -351,7 +351,7 @@ async function writeEtcd(
     },
   });
   await writer.finish();
-  return keys;
+  return { keys, writer };
 }
 
 async function deleteOthers(raw: Store, keys: ReadonlySet<string>): Promise<void> {
@@ -369,8 +369,10 @@ function ignoreMissing(error: unknown): void {
 
 // ── both ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Puts, a bounded number in flight. */
+/** Puts in the order of keys, a bounded number in flight. */
 class Writer {
+  /** Of the objects as they were given, which has defaults that the stored bytes may lack. */
+  readonly digests = new DigestBuilder();
   readonly #store: Store;
   #flying: Promise<unknown>[] = [];
 
@@ -379,6 +381,7 @@ class Writer {
   }
 
   async write({ key, value, ttlSeconds }: BackupRecord): Promise<void> {
+    this.digests.add({ key, value });
     const put = this.#store.put(
       key,
       value,
@@ -396,13 +399,14 @@ class Writer {
   }
 }
 
-/** As it is read again, with the manifest's digests. Events may have expired meanwhile. */
-async function requireSame(store: Store, manifest: Manifest): Promise<void> {
-  const digests = new DigestBuilder();
+/** As it is read again. Events may have expired meanwhile. */
+async function requireSame(store: Store, { digests }: Writer): Promise<void> {
+  const found = new DigestBuilder();
   const snapshot = await takeSnapshot(store);
-  for await (const batch of snapshot.records)
-    for (const { key, value } of batch) digests.add({ key, value: encode(key, value) });
-  const different = differences(manifest, digests.finish()).filter((line) => !line.startsWith('events:'));
+  for await (const batch of snapshot.records) for (const record of batch) found.add(record);
+  const different = differences(digests.finish(), found.finish()).filter(
+    (line) => !line.startsWith('events:'),
+  );
   if (different.length > 0)
     throw new BackupError('mismatch', `what was written differs from the backup: ${different[0]}`);
 }
