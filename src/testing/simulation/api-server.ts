@@ -174,9 +174,14 @@ interface SimSinkOptions {
   readonly connection: Connection;
 }
 
+/** Of what is written at one moment, so much arrives in two pieces. */
+const SPLIT = 0.2;
+
+/** How much the server writes at once depends on the real time that it took: what it writes at one moment of the world is one message. */
 class SimSink implements ResponseSink {
   readonly bufferedBytes = 0;
   closed = false;
+  #text = '';
   readonly #options: SimSinkOptions;
 
   constructor(options: SimSinkOptions) {
@@ -186,10 +191,20 @@ class SimSink implements ResponseSink {
   }
 
   write(chunk: Buffer): boolean {
-    const text = chunk.toString();
-    const { answers, ends } = this.#options;
-    if (!this.closed) answers(() => ends.chunk(text));
+    if (this.closed) return true;
+    if (this.#text === '') this.#options.connection.ends[1].clock.after(0, () => this.#flush());
+    this.#text += chunk.toString();
     return true;
+  }
+
+  #flush(): void {
+    const { answers, ends, connection } = this.#options;
+    const text = this.#text;
+    this.#text = '';
+    if (text === '' || connection.broken !== undefined) return;
+    const at = connection.random() < SPLIT ? Math.floor(connection.random() * text.length) : text.length;
+    for (const piece of [text.slice(0, at), text.slice(at)])
+      if (piece !== '') answers(() => ends.chunk(piece));
   }
 
   drained(): Promise<void> {
@@ -197,8 +212,10 @@ class SimSink implements ResponseSink {
   }
 
   end(): void {
+    if (this.closed) return;
     const { answers, ends } = this.#options;
-    if (!this.closed) answers(() => ends.end());
+    this.#flush();
+    answers(() => ends.end());
     this.closed = true;
   }
 

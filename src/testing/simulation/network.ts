@@ -5,6 +5,7 @@
  *   up ──partition──▶ silent (messages wait) ──heal──▶ up
  *    └── reset │ a node died │ given up ──▶ broken: both ends are told, nothing arrives any more
  */
+import { seededRandom, type Random } from '#stdx/random.ts';
 import type { SimNode, World } from './world.ts';
 
 interface Delays {
@@ -12,6 +13,8 @@ interface Delays {
   readonly highMs: number;
 }
 
+/** Between the chances of connections of two worlds. */
+const SEEDS_APART = 1_000_003;
 const USUAL: Delays = { lowMs: 0.1, highMs: 3 };
 
 export class Network {
@@ -20,6 +23,7 @@ export class Network {
   /** One way each: 'api1>etcd2'. */
   readonly #cut = new Set<string>();
   readonly #connections = new Set<Connection>();
+  #made = 0;
 
   constructor(world: World) {
     this.world = world;
@@ -28,6 +32,7 @@ export class Network {
   connect(client: SimNode, server: SimNode): Connection {
     const connection: Connection = new Connection({
       network: this,
+      random: seededRandom(this.world.seed * SEEDS_APART + this.#made++),
       ends: [client, server],
       onBroken: () => this.#connections.delete(connection),
     });
@@ -63,13 +68,16 @@ export class Network {
 
 interface ConnectionOptions {
   readonly network: Network;
+  readonly random: Random;
   readonly ends: readonly [client: SimNode, server: SimNode];
   readonly onBroken: () => void;
 }
 
+/** Its chance is its own: in which order two servers do what they do at one moment depends on the real time that it takes, and must not matter. */
 export class Connection {
   readonly ends: readonly [client: SimNode, server: SimNode];
   broken: string | undefined;
+  readonly random: Random;
   readonly #options: ConnectionOptions;
   readonly #lives: readonly [number, number];
   readonly #breaking = { client: new Set<(why: string) => void>(), server: new Set<(why: string) => void>() };
@@ -79,6 +87,7 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.ends = options.ends;
+    this.random = options.random;
     this.#lives = [options.ends[0].life, options.ends[1].life];
   }
 
@@ -92,7 +101,8 @@ export class Connection {
   send(towards: 'server' | 'client', deliver: () => void): void {
     const { network } = this.#options;
     const { lowMs, highMs } = network.delays;
-    network.world.clock.after(network.world.between(lowMs, highMs), () => this.#arrive(towards, deliver));
+    const delayMs = lowMs + this.random() * (highMs - lowMs);
+    network.world.clock.after(delayMs, () => this.#arrive(towards, deliver));
   }
 
   /** A sequence of messages that arrive in their order. */
