@@ -83,13 +83,16 @@ export async function proxyToExtension(
   }
 }
 
+interface UpgradeOptions extends ProxyOptions {
+  readonly client: { readonly socket: Duplex; readonly head: Buffer };
+  /** The status of the other server's response. */
+  readonly answered?: (status: number) => void;
+}
+
 export async function upgradeToExtension(
   service: ProxyTarget,
   context: RequestContext,
-  {
-    client,
-    ...options
-  }: ProxyOptions & { readonly client: { readonly socket: Duplex; readonly head: Buffer } },
+  { client, answered, ...options }: UpgradeOptions,
 ): Promise<void> {
   const { request } = context;
   refuseDetours(request.path);
@@ -112,9 +115,13 @@ export async function upgradeToExtension(
   const backend = await requestUpgrade({ url, method: request.method, headers, tls: service.tls }).catch(
     (error: unknown) => error as Error,
   );
-  if (backend instanceof UpgradeRefused) return answerRefusal(client.socket, backend);
+  if (backend instanceof UpgradeRefused) {
+    answered?.(backend.response.statusCode ?? 500);
+    return answerRefusal(client.socket, backend);
+  }
   if (backend instanceof Error)
     throw statusErrors.unavailable(`error trying to reach service: ${describe(backend)}`);
+  answered?.(101);
   client.socket.write(
     responseHead({ status: 101, reason: 'Switching Protocols', headers: backend.response.headers }),
   );

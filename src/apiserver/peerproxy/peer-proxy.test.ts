@@ -292,6 +292,11 @@ describe('the mixed version proxy', { skip: program ? false : 'no etcd here' }, 
       `GET ${PATH}/x/exec HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
     );
     await until('it is answered', () => /^HTTP\/1\.1 4\d\d /.test(text));
+    const metrics = await ask(plain, '/metrics');
+    assert.match(
+      metrics.text,
+      new RegExp(`apiserver_rerouted_request_total\\{code="${text.slice(9, 12)}",group="${GROUP}"`),
+    );
     socket.destroy();
   });
 

@@ -195,9 +195,8 @@ export class PeerProxy {
     context: RequestContext,
     client: { readonly socket: Duplex; readonly head: Buffer },
   ): Promise<void> {
-    const target = this.#target(peers);
-    this.#count(context, 101);
-    await upgradeToExtension(target, context, { ...this.#proxy, client });
+    const answered = (status: number): void => this.#count(context, status);
+    await upgradeToExtension(this.#target(peers), context, { ...this.#proxy, client, answered });
   }
 
   /** Throws ServiceUnavailable. */
