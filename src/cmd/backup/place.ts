@@ -40,7 +40,7 @@ function machinePlace(machine: MachinePaths, flags: PlaceFlags): Place {
   return {
     pkiDir: machine.pki,
     kubeconfig: flags.kubeconfig ?? machine.kubeconfig('admin'),
-    location: machineLocation(machine),
+    location: machine.backups,
     roots: [
       { from: machine.pki, to: 'pki' },
       { from: machine.machineFile, to: 'machine.json' },
@@ -51,10 +51,6 @@ function machinePlace(machine: MachinePaths, flags: PlaceFlags): Place {
 
 export function dataDirLocation(dir: DataDir): string {
   return join(dir.path, 'backups');
-}
-
-function machineLocation(machine: MachinePaths): string {
-  return join(machine.capstan, 'backups');
 }
 
 export function dataDirRoots(dir: DataDir, encryptionFile: string | undefined): readonly FileRoot[] {

@@ -70,7 +70,7 @@ export function apiServerService({
     'service-account-key-file': pki('sa.pub'),
     'service-account-signing-key-file': pki('sa.key'),
     'service-cluster-ip-range': cluster.networking.serviceSubnet,
-    'backup-location': join(paths.capstan, 'backups'),
+    'backup-location': paths.backups,
     'backup-pki-dir': paths.pki,
     ...etcd,
   };

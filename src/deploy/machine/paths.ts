@@ -29,6 +29,8 @@ export interface MachinePaths {
   readonly etcdData: string;
   /** /var/lib/capstan */
   readonly capstan: string;
+  /** /var/backups/capstan: what a reset leaves. */
+  readonly backups: string;
   readonly machineFile: string;
   /** Held by the command that changes this machine: init, join, leave, reset. */
   readonly machineLock: string;
@@ -66,6 +68,7 @@ export function machinePaths({ rootfs = '/', certificatesDir, etcdDataDir }: Pat
     kubeletPki: at('/var/lib/kubelet/pki'),
     etcdData: at(etcdDataDir ?? '/var/lib/etcd'),
     capstan: at('/var/lib/capstan'),
+    backups: at('/var/backups/capstan'),
     machineFile: at('/var/lib/capstan/machine.json'),
     machineLock: at('/var/lib/capstan/machine.lock'),
     apiServersFile: at('/var/lib/capstan/api-servers.json'),
