@@ -428,22 +428,21 @@ class EtcdStore implements Store {
     // Where progress cannot be trusted, a key that is gone leaves it open.
     const upTo = current ? Math.max(current.modRevision, since) : this.#revision;
     if (current && current.modRevision <= since)
-      throw expected === undefined || current.modRevision === expected
-        ? undecided
-        : writtenMeanwhile(key, current);
+      throw !expected || current.modRevision === expected ? undecided : writtenMeanwhile(key, current);
     const events = await this.#history(key, { after: since, upTo }).catch(() => {
       throw unknown;
     });
     const isOurs = ({ value: stored }: StoreEvent): boolean =>
       value ? stored?.value.equals(value) === true : stored === undefined;
-    const ours = expected === undefined ? events.find(isOurs) : events[0];
+    // What was to replace one revision is decided by the first write since. A create may happen whenever the key is absent, also later.
+    const ours = expected ? events[0] : events.find(isOurs);
     if (ours && isOurs(ours))
       return {
         revision: ours.revision,
         ...(ours.value && { stored: { ...ours.value, key } }),
         ...(ours.previous && { previous: ours.previous }),
       };
-    if (expected !== undefined && ours) throw writtenMeanwhile(key, current);
+    if (expected && ours) throw writtenMeanwhile(key, current);
     throw undecided;
   }
 
