@@ -171,7 +171,7 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
       180_000,
     );
     const used = await vm.must(
-      `for unit in ${SEPARATE_UNITS.join(' ')}; do echo $unit $(($(systemctl show -p MemoryCurrent --value $unit) / 1048576)) MB; done`,
+      `for unit in ${SEPARATE_UNITS.slice(1).join(' ')}; do echo $unit $(($(systemctl show -p MemoryCurrent --value $unit) / 1048576)) MB; done`,
     );
     console.log(`vm: memory of the separate units:\n${used}`);
   });
