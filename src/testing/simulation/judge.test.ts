@@ -146,3 +146,18 @@ test('a 410 where history was not compacted', () => {
   history.streams.push({ ...base, expired: { floor: 4 } });
   assert.match(judge(history, truth).join(), /410/);
 });
+
+test('two deletes at the same time may share one deletion, one after the other may not', () => {
+  const created = write({
+    verb: 'create',
+    value: 'v2',
+    expected: undefined,
+    outcome: { kind: 'done', revision: 2 },
+  });
+  const deleted = write({ verb: 'delete', value: undefined, expected: undefined, startMs: 4, endMs: 9 });
+  const history = new History();
+  history.writes.push(created, write({ startMs: 2, endMs: 3 }), deleted, { ...deleted, startMs: 5 });
+  assert.deepEqual(judge(history, truth), []);
+  history.writes[3] = { ...deleted, startMs: 10, endMs: 11 };
+  assert.match(judge(history, truth).join(), /not linearizable/);
+});

@@ -54,7 +54,7 @@ export function judgeWrites(writes: readonly WriteRecord[], truth: Truth): strin
 
 function judgeKeys({ writes, reads }: History, truth: Truth): string[] {
   const operations = [
-    ...writes.flatMap((write) => operationOf(write, truth)),
+    ...writes.flatMap((write) => operationOf(write, { truth, shared: isShared(write, writes) })),
     ...reads.filter(({ asked }) => asked === undefined).map(readOperation),
   ];
   return Array.from(Map.groupBy(operations, ({ key }) => key)).flatMap(([key, history]) => {
@@ -71,13 +71,16 @@ function judgeKeys({ writes, reads }: History, truth: Truth): string[] {
 type KeyedOperation = KeyOperation & { readonly key: string };
 
 /** Those without an answer are where etcd's log has them, or did not happen; only deletes leave it open. */
-function operationOf(write: WriteRecord, truth: Truth): KeyedOperation[] {
+function operationOf(
+  write: WriteRecord,
+  { truth, shared }: { readonly truth: Truth; readonly shared: boolean },
+): KeyedOperation[] {
   const { key, verb, value, expected, outcome, what, startMs, endMs } = write;
   const base = { key, what, startMs, endMs };
   if (verb === 'delete') {
     if (outcome.kind === 'absent') return [{ ...base, result: { kind: 'absent' } }];
     if (outcome.kind !== 'done' && outcome.kind !== 'unknown') return refusal(write, base);
-    return [{ ...base, result: { kind: 'deleted', expected }, optional: outcome.kind === 'unknown' }];
+    return [{ ...base, result: { kind: 'deleted', expected, shared }, optional: outcome.kind === 'unknown' }];
   }
   if (outcome.kind !== 'done' && outcome.kind !== 'unknown') return refusal(write, base);
   const real = truth.changes.find((change) => change.current?.value === value);
@@ -85,6 +88,19 @@ function operationOf(write: WriteRecord, truth: Truth): KeyedOperation[] {
   return [
     { ...base, result: { kind: 'wrote', replaced: real.previous?.revision ?? 0, revision: real.revision } },
   ];
+}
+
+/** Two deletes of one object at the same time. */
+function isShared(write: WriteRecord, writes: readonly WriteRecord[]): boolean {
+  if (write.verb !== 'delete') return false;
+  return writes.some(
+    (other) =>
+      other !== write &&
+      other.verb === 'delete' &&
+      other.key === write.key &&
+      other.startMs <= write.endMs &&
+      write.startMs <= other.endMs,
+  );
 }
 
 function refusal({ outcome, expected }: WriteRecord, base: Omit<KeyedOperation, 'result'>): KeyedOperation[] {

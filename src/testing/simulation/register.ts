@@ -9,8 +9,11 @@ import type { Model, Operation } from './linearizability.ts';
 export type KeyResult =
   /** It replaced this revision (0: it created the object) by another (0: it deleted the object). */
   | { readonly kind: 'wrote'; readonly replaced: Revision; readonly revision: Revision }
-  /** It deleted the object, of whatever revision where none was expected. */
-  | { readonly kind: 'deleted'; readonly expected: Revision | undefined }
+  /**
+   * It deleted the object, of whatever revision where none was expected. Shared: another did so at the same time, and where an answer is lost the two
+   * cannot be told apart, so that both are acknowledged (docs/designs/0001-etcd-store.md).
+   */
+  | { readonly kind: 'deleted'; readonly expected: Revision | undefined; readonly shared: boolean }
   /** Read: 0 where the object was not found. */
   | { readonly kind: 'read'; readonly revision: Revision }
   /** Refused since the object exists, since it does not, or since it is not of the revision that was expected. */
@@ -32,7 +35,8 @@ export const keyModel: Model<Revision, KeyOperation> = {
       case 'wrote':
         return state === result.replaced ? result.revision : undefined;
       case 'deleted':
-        return state !== 0 && (result.expected === undefined || state === result.expected) ? 0 : undefined;
+        if (state === 0) return result.shared ? 0 : undefined;
+        return result.expected === undefined || state === result.expected ? 0 : undefined;
       case 'read':
         return state === result.revision ? state : undefined;
       case 'exists':

@@ -5,7 +5,7 @@ import type { Report } from './simulation.ts';
 const KEPT = new URL('seeds.txt', import.meta.url);
 const FILE = 'src/testing/simulation/simulation.test.ts';
 /** In every gate. */
-const SEEDS_IN_GATE = 10;
+const SEEDS_IN_GATE = 20;
 const TRACE_LINES = 60;
 
 export function keptSeeds(): number[] {
