@@ -9,6 +9,7 @@ import type { Revision } from '#storage/store.ts';
 import { EtcdState, type TxnRequest, type TxnResult } from './etcd-state.ts';
 import type { World } from './world.ts';
 
+const COMPACT_KEY = Buffer.from('compact_rev_key');
 const COMMIT_MS = { low: 0.3, high: 4 };
 /** Of proposals that were waiting when the leader was lost, so many are lost with it. */
 const LOST_WITH_LEADER = 0.4;
@@ -47,6 +48,12 @@ export class EtcdLog {
 
   follow(follower: Follower): void {
     this.#followers.push(follower);
+  }
+
+  /** What servers agreed to compact (drivers/etcd/compactor.ts), and no longer serve, though it may not be done yet. */
+  get agreedFloor(): Revision {
+    const { kvs } = this.state.range({ key: COMPACT_KEY }, this.state.revision);
+    return Math.max(this.floor, Number(kvs[0]?.value.toString() ?? 0));
   }
 
   /** `decided` may never be called. */

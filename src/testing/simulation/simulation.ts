@@ -124,7 +124,7 @@ class Simulation {
     for (let i = 1; i <= REFLECTORS; i++) {
       const reflector = new Reflector(
         this.#worker(`reflector${i}`, () => this.#over),
-        { labelled: i % 2 === 0, floor: () => this.#cluster.log.floor },
+        { labelled: i % 2 === 0, floor: () => this.#cluster.log.agreedFloor },
       );
       this.#reflectors.push(reflector);
       reflector.run();
