@@ -150,7 +150,8 @@ describe('a definition', () => {
     const refused = await make('CronTab', 'c', {});
     assert.equal(refused.status, 405);
     assert.equal(refused.body.message, 'create not allowed while custom resource definition is terminating');
-    const current = await server.request(`GET ${at('CronTab')}/b`);
+    let current = await server.request(`GET ${at('CronTab')}/b`);
+    while (!current.body.metadata.deletionTimestamp) current = await server.request(`GET ${at('CronTab')}/b`);
     const freed = await server.request(`PUT ${at('CronTab')}/b`, {
       body: { ...current.body, metadata: { ...current.body.metadata, finalizers: [] } },
     });
