@@ -125,8 +125,6 @@ const ABSENT: Readonly<Record<string, string>> = {
   'cloud-node-lifecycle-controller': 'needs a cloud provider: upstream runs it in cloud-controller-manager',
   'clusterrole-aggregation-controller': 'the API server aggregates roles when they are written',
   'device-taint-eviction-controller': 'DRA has no allocator yet',
-  'horizontal-pod-autoscaler-controller':
-    'no autoscaling yet: unimplemented-controller says so on each object',
   'kube-apiserver-serving-clustertrustbundle-publisher-controller':
     'ClusterTrustBundle is off by default, and nodes refuse its projections',
   'node-route-controller': 'needs a cloud provider; routes are the pod network of node agents',
@@ -158,6 +156,7 @@ const UPSTREAM = [
   'endpointslice-mirroring-controller',
   'ephemeral-volume-controller',
   'garbage-collector-controller',
+  'horizontal-pod-autoscaler-controller',
   'job-controller',
   'legacy-serviceaccount-token-cleaner-controller',
   'namespace-controller',
@@ -182,6 +181,7 @@ const UPSTREAM = [
   'volumeattributesclass-protection-controller',
 ];
 const OWN = [
+  'addon-controller',
   'kubelet-serving-approving-controller',
   'leased-endpointslice-controller',
   'unimplemented-controller',
