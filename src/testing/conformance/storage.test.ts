@@ -128,12 +128,11 @@ describe('conformance: storage', () => {
       csi: { driver: 'e2e.example.com', volumeHandle: `e2e-${name}` },
     },
   });
-  // Of another class than the volumes: nothing binds them, and the binder does not write beside the test.
   const claim = (name: string): Json => ({
     metadata: { name, labels: { e2e: namespace } },
     spec: {
       accessModes: ['ReadWriteOnce'],
-      storageClassName: 'other',
+      storageClassName: 'none',
       resources: { requests: { storage: '1Gi' } },
     },
   });
