@@ -38,6 +38,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   keepalived: '/usr/sbin/keepalived',
   'openssh-server': '/usr/sbin/sshd',
   'openssh-client': '/usr/bin/ssh',
+  age: '/usr/bin/age',
 };
 /** What a suite needs beside those. */
 const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
