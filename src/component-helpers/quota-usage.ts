@@ -3,6 +3,7 @@ import type { Container, PersistentVolumeClaim, Pod, PodSpec, ResourceQuota, Ser
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import { timeMs } from '#machinery/time.ts';
 import { groupResourceString, type KubeObject } from '#machinery/object.ts';
+import { classOfClaim } from './persistent-volumes.ts';
 import { isPodTerminal } from './pod-status.ts';
 import { podQOS } from './pod-qos.ts';
 import {
@@ -98,10 +99,10 @@ function serviceUsage({ spec }: Service): ResourceAmounts {
   ]);
 }
 
-function claimUsage({ spec, metadata }: PersistentVolumeClaim): ResourceAmounts {
+function claimUsage(claim: PersistentVolumeClaim): ResourceAmounts {
+  const { spec } = claim;
   const usage = new Map<string, Quantity>();
-  const storageClass =
-    metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? spec?.storageClassName ?? '';
+  const storageClass = classOfClaim(claim);
   const prefix = `${storageClass}.storageclass.storage.k8s.io/`;
   if (storageClass !== '') usage.set(`${prefix}persistentvolumeclaims`, ONE);
   const storage = spec?.resources?.requests?.['storage'];

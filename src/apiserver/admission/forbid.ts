@@ -23,14 +23,3 @@ export function isTarget(
 export function aggregate(messages: readonly string[]): string {
   return messages.length === 1 ? messages[0]! : `[${messages.join(', ')}]`;
 }
-
-/** Among several default classes upstream chooses the newest, then the first by name. */
-export function newestDefault<T extends { metadata?: { name?: string; creationTimestamp?: string | null } }>(
-  candidates: readonly T[],
-): T | undefined {
-  return candidates.toSorted((left, right) => {
-    const [a, b] = [left.metadata?.creationTimestamp ?? '', right.metadata?.creationTimestamp ?? ''];
-    if (a !== b) return a > b ? -1 : 1;
-    return (left.metadata?.name ?? '') < (right.metadata?.name ?? '') ? -1 : 1;
-  })[0];
-}

@@ -1,6 +1,7 @@
 /** DefaultIngressClass: an ingress that names no class gets the default one, if there is one. */
 import type { Ingress } from '#api/types.ts';
-import { isTarget, newestDefault } from '../forbid.ts';
+import { newestDefault } from '#component-helpers/default-class.ts';
+import { isTarget } from '../forbid.ts';
 import type { AdmissionPlugin } from '../plugin.ts';
 
 export const defaultIngressClass: AdmissionPlugin = {

@@ -1,5 +1,6 @@
 /** PersistentVolumeClaimResize: a claim grows only when it is bound and its class allows it. */
 import type { PersistentVolumeClaim, StorageClass } from '#api/types.ts';
+import { classOfClaim, requestedStorage } from '#component-helpers/persistent-volumes.ts';
 import { compareQuantities } from '#machinery/quantity.ts';
 import { forbid, isTarget } from '../forbid.ts';
 import type { AdmissionAttributes, AdmissionPlugin } from '../plugin.ts';
@@ -10,7 +11,7 @@ export const persistentVolumeClaimResize: AdmissionPlugin = {
   validate(attributes) {
     const claim = attributes.object as PersistentVolumeClaim;
     const previous = attributes.oldObject as PersistentVolumeClaim;
-    if (compareQuantities(requestOf(previous), requestOf(claim)) >= 0) return;
+    if (compareQuantities(requestedStorage(previous), requestedStorage(claim)) >= 0) return;
     if (previous.status?.phase !== 'Bound')
       throw forbid(attributes, 'Only bound persistent volume claims can be expanded');
     if (!allowsExpansion(claim, attributes))
@@ -21,15 +22,8 @@ export const persistentVolumeClaimResize: AdmissionPlugin = {
   },
 };
 
-function requestOf(claim: PersistentVolumeClaim): string {
-  return claim.spec?.resources?.requests?.['storage'] ?? '0';
-}
-
 function allowsExpansion(claim: PersistentVolumeClaim, { internal }: AdmissionAttributes): boolean {
-  const name =
-    claim.metadata?.annotations?.['volume.beta.kubernetes.io/storage-class'] ??
-    claim.spec?.storageClassName ??
-    '';
+  const name = classOfClaim(claim);
   const found =
     name === '' ? undefined : internal.get({ group: 'storage.k8s.io', resource: 'storageclasses' }, { name });
   return (found as StorageClass | undefined)?.allowVolumeExpansion === true;

@@ -1,6 +1,7 @@
 /** One claim: finds it a volume, or asks a provisioner for one, and keeps its phase. Emits the event that says why it waits. */
 import type { StorageClass } from '#api/types.ts';
 import { persistentVolumeClaims, persistentVolumes, pods, storageClasses } from '#client/refs.ts';
+import { newestDefault } from '#component-helpers/default-class.ts';
 import {
   BETA_STORAGE_PROVISIONER,
   BIND_COMPLETED,
@@ -19,7 +20,6 @@ import {
 } from '#component-helpers/persistent-volumes.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
-import { timeMs } from '#machinery/time.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { annotated, bind, setClaimPhase, type Claim, type Volume } from './bindings.ts';
 import { AVAILABLE_BY_CLASS, PODS_BY_CLAIM, VOLUMES_BY_CLAIM } from './keys.ts';
@@ -80,22 +80,12 @@ function findBestMatch(
 /** Retroactively, for a claim that was created before there was a default. True: the claim was written. */
 async function assignDefaultClass({ api, informer, log }: ReconcileContext, claim: Claim): Promise<boolean> {
   if (choosesClass(claim)) return false;
-  const found = newestDefault(informer(storageClasses).list());
+  const found = newestDefault(informer(storageClasses).list().filter(isDefaultClass));
   if (!found) return false;
   const storageClassName = found.metadata?.name ?? '';
   await api.update(persistentVolumeClaims, { ...claim, spec: { ...claim.spec, storageClassName } });
   log.info('assigned the default storage class', { claim: objectKey(claim), class: storageClassName });
   return true;
-}
-
-/** The newest of several, then the first by name: as admission chooses. */
-function newestDefault(classes: readonly StorageClass[]): StorageClass | undefined {
-  const createdMs = ({ metadata }: StorageClass): number => timeMs(metadata?.creationTimestamp) ?? 0;
-  return classes
-    .filter(isDefaultClass)
-    .toSorted(
-      (a, b) => createdMs(b) - createdMs(a) || ((a.metadata?.name ?? '') < (b.metadata?.name ?? '') ? -1 : 1),
-    )[0];
 }
 
 function emitWaiting({ informer, events }: ReconcileContext, claim: Claim): void {
