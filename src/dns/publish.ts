@@ -4,6 +4,7 @@
  * is renewed, and a controller deletes the slice when the Lease expires.
  */
 import type { EndpointSlice, Service } from '#api/types.ts';
+import { ipFamily } from '#machinery/ip.ts';
 import { endpointSlices, leases, services } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
 import {
@@ -198,7 +199,7 @@ async function ensureSlice(api: Client, listen: ListenAddress & { readonly lease
         ...(listen.leased ? { [LEASED_LABEL]: '' } : {}),
       },
     },
-    addressType: address.includes(':') ? 'IPv6' : 'IPv4',
+    addressType: ipFamily(address),
     ports: [
       { name: 'dns', port, protocol: 'UDP' },
       { name: 'dns-tcp', port, protocol: 'TCP' },

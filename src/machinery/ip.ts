@@ -19,6 +19,14 @@ export interface CIDRBlock {
   readonly network: bigint;
 }
 
+/** As in ipFamilies and addressType. */
+export type IPFamily = 'IPv4' | 'IPv6';
+
+/** Of an address or a range that is valid. */
+export function ipFamily(text: string): IPFamily {
+  return text.includes(':') ? 'IPv6' : 'IPv4';
+}
+
 /** Parses leniently (leading zeros are decimal); undefined when invalid. Zones are not allowed. */
 export function parseIP(text: string): IPAddress | undefined {
   return text.includes(':') ? parseIPv6(text) : parseIPv4(text);

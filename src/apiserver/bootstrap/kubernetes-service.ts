@@ -4,6 +4,7 @@
  * (server-leases.ts).
  */
 import { isIPv6 } from 'node:net';
+import { ipFamily } from '#machinery/ip.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -159,7 +160,7 @@ function serviceObject({ serviceAddress, advertiseAddress }: KubernetesServiceOp
       type: 'ClusterIP',
       clusterIP: serviceAddress,
       clusterIPs: [serviceAddress],
-      ipFamilies: [isIPv6(serviceAddress) ? 'IPv6' : 'IPv4'],
+      ipFamilies: [ipFamily(serviceAddress)],
       ipFamilyPolicy: 'SingleStack',
       sessionAffinity: 'None',
       ports: [{ name: 'https', protocol: 'TCP', port: 443, targetPort: advertiseAddress?.port ?? 6443 }],
@@ -185,7 +186,7 @@ function sliceObject({ ips, port }: Where): KubeObject {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: { name: NAME, namespace: NAMESPACE, labels: { 'kubernetes.io/service-name': NAME } },
-    addressType: isIPv6(ips[0]!) ? 'IPv6' : 'IPv4',
+    addressType: ipFamily(ips[0]!),
     endpoints: ips.map((ip) => ({ addresses: [ip], conditions: { ready: true } })),
     ports: [{ name: 'https', port, protocol: 'TCP' }],
   } as KubeObject;

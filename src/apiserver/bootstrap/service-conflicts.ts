@@ -3,6 +3,7 @@
  * PortRangeFull and UnknownError cannot occur: nothing is allocated anew here.
  */
 import { BlockList, isIPv6 } from 'node:net';
+import { ipFamily } from '#machinery/ip.ts';
 import type { Service } from '#api/types.ts';
 import { addressesOf, collectHoldings } from '../registry/core/services/holdings.ts';
 
@@ -49,11 +50,10 @@ function familyOf(ip: string): 'ipv4' | 'ipv6' {
 }
 
 function outOfRange(service: Service, ip: string): ServiceConflict {
-  const family = isIPv6(ip) ? 'IPv6' : 'IPv4';
   return {
     service,
     reason: 'ClusterIPOutOfRange',
-    message: `Cluster IP [${family}]: ${ip} is not within any configured Service CIDR; please recreate service`,
+    message: `Cluster IP [${ipFamily(ip)}]: ${ip} is not within any configured Service CIDR; please recreate service`,
   };
 }
 

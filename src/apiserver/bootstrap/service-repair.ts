@@ -6,6 +6,7 @@
  *   port of a Service not in the map ─▶ PortNotAllocated, set                  port in the map of no Service in LEAK_ROUNDS rounds ─▶ cleared
  */
 import type { IPAddress, Service, ServiceCIDR } from '#api/types.ts';
+import { ipFamily } from '#machinery/ip.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { KeyedWork } from '#stdx/keyed-work.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -158,7 +159,7 @@ export class ServiceRepair {
     if (this.#hasAddress(service, ip)) return;
     const current = internal.get(IP_ADDRESSES, { name: ip }) as IPAddress | undefined;
     const parent = current && this.#parentOf(current);
-    const family = ip.includes(':') ? 'IPv6' : 'IPv4';
+    const family = ipFamily(ip);
     if (parent && !isParent(current, metadata) && addressesOf(parent.spec ?? {}).includes(ip))
       return this.#warn(service, {
         reason: 'ClusterIPAlreadyAllocated',

@@ -4,6 +4,7 @@
  * those of spec.trafficDistribution are.
  */
 import type { Stored } from '#machinery/object.ts';
+import { ipFamily } from '#machinery/ip.ts';
 import type { Endpoint, EndpointSlice, Node, Pod, Service } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -149,7 +150,7 @@ function withTriggerTime(plan: SlicePlan, ms: number | undefined): SlicePlan {
 
 function addressTypesOf({ spec }: Service): string[] {
   if (spec?.ipFamilies?.length) return [...spec.ipFamilies];
-  return [spec?.clusterIP && isIPv6(spec.clusterIP) ? 'IPv6' : 'IPv4'];
+  return [ipFamily(spec?.clusterIP ?? '')];
 }
 
 function computeLabels(service: Stored<Service>): Record<string, string> {

@@ -3,6 +3,7 @@
  * masquerades what leaves it. The bridge plugin's own ipMasq is not used: it needs iptables.
  */
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { ipFamily } from '#machinery/ip.ts';
 import { existsSync, readFileSync } from 'node:fs';
 import { BlockList, isIPv6 } from 'node:net';
 import { join } from 'node:path';
@@ -152,7 +153,7 @@ function overlaps(one: Cidr, other: Cidr): boolean {
  */
 async function prepareKernel(podCIDRs: readonly string[], log: Logger): Promise<boolean> {
   for (const cidr of podCIDRs)
-    await switchOnForwarding(cidr.includes(':') ? 'IPv6' : 'IPv4').catch((error: unknown) => {
+    await switchOnForwarding(ipFamily(cidr)).catch((error: unknown) => {
       throw new ContainerdError('network', (error as Error).message, error);
     });
   if (!existsSync('/proc/sys/net/bridge')) await run(['modprobe', 'br_netfilter']);

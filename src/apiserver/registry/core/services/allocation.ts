@@ -7,6 +7,7 @@
  * Allocation runs before preparation and validation, as upstream's does: validation sees allocated values, and a failed allocation is reported first.
  */
 import type { Service, ServiceSpec } from '#api/types.ts';
+import type { IPFamily } from '#machinery/ip.ts';
 import { fieldErrors, isStatusError, statusErrors } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { needsHealthCheck, needsNodePort } from '#resources/core/services.ts';
@@ -16,7 +17,7 @@ import type { ResourceCache } from '../../../watchcache/resource-cache.ts';
 import { chooseFamilies, invalid, nameOf, prefersTheSame } from './families.ts';
 import { keepAllocated, keepInStep } from './fields.ts';
 import { collectHoldings, collectNodePorts, type Holdings } from './holdings.ts';
-import { AddressRanges, canonical, PortRange, type Family } from './ranges.ts';
+import { AddressRanges, canonical, PortRange } from './ranges.ts';
 import type { SharedAllocations } from './shared-allocations.ts';
 
 interface ServiceAllocationOptions {
@@ -244,14 +245,14 @@ export class ServiceAllocation implements StoreHooks {
     const spec = service.spec!,
       { ipFamilies = [] } = spec;
     for (let i = from; i < ipFamilies.length; i++) {
-      const ip = this.#takeAddress(service, ipFamilies[i] as Family, spec.clusterIPs?.[i] ?? '');
+      const ip = this.#takeAddress(service, ipFamilies[i] as IPFamily, spec.clusterIPs?.[i] ?? '');
       taken.ips.push(canonical(ip));
       spec.clusterIPs = [...(spec.clusterIPs ?? []).slice(0, i), ip, ...(spec.clusterIPs ?? []).slice(i + 1)];
       if (i === 0) spec.clusterIP = ip;
     }
   }
 
-  #takeAddress(service: Service, family: Family, wanted: string): string {
+  #takeAddress(service: Service, family: IPFamily, wanted: string): string {
     const ip = wanted === '' ? this.addresses.next(family) : this.addresses.take(wanted);
     if (ip !== undefined) return ip;
     if (wanted === '')

@@ -3,7 +3,7 @@ import type { Service, ServiceSpec } from '#api/types.ts';
 import { fieldErrors, statusErrors, type FieldError } from '#machinery/errors.ts';
 import { Errors } from '#resources/field-path.ts';
 import { checkClusterIPs, isHeadless } from '#resources/core/services.ts';
-import { familyOf, type Family } from './ranges.ts';
+import { ipFamily, type IPFamily } from '#machinery/ip.ts';
 
 const NONE = 'None';
 
@@ -40,7 +40,7 @@ export function prefersTheSame(spec: ServiceSpec, stored: ServiceSpec): boolean 
  */
 export function chooseFamilies(
   service: Service,
-  { stored, families }: { readonly stored: ServiceSpec | undefined; readonly families: readonly Family[] },
+  { stored, families }: { readonly stored: ServiceSpec | undefined; readonly families: readonly IPFamily[] },
 ): void {
   const spec = service.spec!,
     byHand = spec.clusterIP === NONE && Object.keys(spec.selector ?? {}).length === 0;
@@ -104,12 +104,12 @@ function tooMany({ ipFamilyPolicy, clusterIPs, ipFamilies }: ServiceSpec): Field
 }
 
 /** Addresses that are given say which families are meant. */
-function familiesOfAddresses(spec: ServiceSpec, families: readonly Family[]): FieldError[] {
+function familiesOfAddresses(spec: ServiceSpec, families: readonly IPFamily[]): FieldError[] {
   const errors: FieldError[] = [];
   if (spec.clusterIPs?.[0] === NONE) return errors;
   spec.clusterIPs?.forEach((ip, i) => {
     if (i < (spec.ipFamilies?.length ?? 0)) return;
-    const family = familyOf(ip);
+    const family = ipFamily(ip);
     if (!families.includes(family))
       errors.push(
         fieldErrors.invalid(
@@ -125,7 +125,7 @@ function familiesOfAddresses(spec: ServiceSpec, families: readonly Family[]): Fi
 
 function absentFamilies(
   { ipFamilyPolicy, ipFamilies = [] }: ServiceSpec,
-  families: readonly Family[],
+  families: readonly IPFamily[],
 ): FieldError[] {
   return [
     ...(ipFamilyPolicy === REQUIRE && families.length < 2
@@ -138,7 +138,7 @@ function absentFamilies(
         ]
       : []),
     ...ipFamilies.flatMap((family, i) =>
-      families.includes(family as Family)
+      families.includes(family as IPFamily)
         ? []
         : [fieldErrors.invalid(`spec.ipFamilies[${i}]`, family, 'not configured on this cluster')],
     ),

@@ -3,7 +3,7 @@
  * The lower part of each range is reserved for requested values, as upstream does.
  */
 import { randomInt } from 'node:crypto';
-import { formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
+import { formatIP, ipFamily, parseCIDR, parseIP, type IPFamily } from '#machinery/ip.ts';
 import { isServiceCIDR, SERVICE_CIDR_PREFIXES } from '#machinery/service-cidr.ts';
 
 /** Upstream's split of a range: the first part, at least 16 and at most `most`, is used by itself only when the rest is full. */
@@ -37,18 +37,12 @@ function freeNumber({
   return scan(reserved, size) ?? scan(0, reserved);
 }
 
-export type Family = 'IPv4' | 'IPv6';
-
-export function familyOf(address: string): Family {
-  return address.includes(':') ? 'IPv6' : 'IPv4';
-}
-
 /** Addresses given without being asked for come from the first so many of a range: as many as random numbers reach. */
 const MOST_DYNAMIC = 2 ** 47;
 
 export class AddressRange {
   readonly cidr: string;
-  readonly family: Family;
+  readonly family: IPFamily;
   /** The first address after the network's own. */
   readonly #base: bigint;
   /** Without the network's address and, of IPv4, the broadcast address. */
@@ -65,7 +59,7 @@ export class AddressRange {
         `service CIDR must be IPv4 with a prefix of 8 to 30 bits or IPv6 with 64 to 126, not ${cidr}`,
       );
     this.cidr = cidr;
-    this.family = familyOf(cidr);
+    this.family = ipFamily(cidr);
     const { width } = SERVICE_CIDR_PREFIXES[this.family];
     this.#base = block.network + 1n;
     this.#size = (1n << BigInt(width - block.prefixLength)) - (this.family === 'IPv4' ? 2n : 1n);
@@ -120,7 +114,7 @@ export class AddressRange {
   }
 
   #offset(ip: string): number | bigint | undefined {
-    if (familyOf(ip) !== this.family) return undefined;
+    if (ipFamily(ip) !== this.family) return undefined;
     const address = parseIP(ip);
     if (!address || address.mapped) return undefined;
     const offset = address.bits - this.#base;
@@ -131,7 +125,7 @@ export class AddressRange {
 
 /** Every range that service addresses are taken from. Those that the cluster begins with say which families it has; the first is the default. */
 export class AddressRanges {
-  readonly families: readonly Family[];
+  readonly families: readonly IPFamily[];
   readonly #first: string;
   readonly #ranges = new Map<string, AddressRange>();
   /** Of whatever range, also of none any more. */
@@ -182,7 +176,7 @@ export class AddressRanges {
     for (const range of this.#ranges.values()) range.release(ip);
   }
 
-  next(family: Family): string | undefined {
+  next(family: IPFamily): string | undefined {
     for (const range of this.#ranges.values()) {
       const ip = range.family === family ? range.next() : undefined;
       if (ip === undefined) continue;

@@ -3,6 +3,7 @@
  * The repair loops (bootstrap/service-repair.ts) clean up after a crashed server, as upstream's.
  */
 import type { IPAddress, Service } from '#api/types.ts';
+import { ipFamily } from '#machinery/ip.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { InternalApi } from '../../loopback-client.ts';
@@ -92,7 +93,7 @@ export function addressObject(ip: string, { namespace, name }: ServiceName): Kub
     kind: 'IPAddress',
     metadata: {
       name: ip,
-      labels: { [IP_FAMILY]: ip.includes(':') ? 'IPv6' : 'IPv4', [MANAGED_BY]: ALLOCATOR },
+      labels: { [IP_FAMILY]: ipFamily(ip), [MANAGED_BY]: ALLOCATOR },
     },
     spec: { parentRef: { resource: 'services', namespace, name } },
   };
