@@ -8,6 +8,7 @@ import { AwsClient } from 'aws4fetch';
 import { BackupError } from '../errors.ts';
 import type { BackupTarget, StoredFile } from './target.ts';
 import { elements, element, type S3Failure, failureOf } from './s3-answers.ts';
+import { backoffMs } from '#stdx/backoff.ts';
 
 export interface S3Options {
   readonly bucket: string;
@@ -255,8 +256,8 @@ export class S3Target implements BackupTarget {
   }
 
   #pause(attempt: number): Promise<void> {
-    const usual = Math.min((this.#options.pauseMs ?? PAUSE_MS) * 2 ** (attempt - 1), MAX_PAUSE_MS);
-    return sleep(usual * (0.5 + Math.random()));
+    const initialMs = this.#options.pauseMs ?? PAUSE_MS;
+    return sleep(backoffMs(attempt - 1, { initialMs, maximumMs: MAX_PAUSE_MS }) * (0.5 + Math.random()));
   }
 
   #errorOf({ method, key }: Request, { code, message }: S3Failure): BackupError {

@@ -18,6 +18,7 @@ import { namespaces } from '#api/refs.ts';
 import type { Client } from '#client/client.ts';
 import { createLeaderElector } from '#client/leader-election.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import { backoffMs } from '#stdx/backoff.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { realRandom } from '#stdx/random.ts';
@@ -119,7 +120,7 @@ class Scheduler implements Backups {
     } catch (error) {
       if (signal.aborted) return RETRY_MS;
       await this.#reportFailure(error);
-      return Math.min(RETRY_MS * 2 ** this.#failures++, intervalMs);
+      return backoffMs(this.#failures++, { initialMs: RETRY_MS, maximumMs: intervalMs });
     }
   }
 

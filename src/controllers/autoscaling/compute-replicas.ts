@@ -213,7 +213,7 @@ async function forObject(
     metric:
       target.type === 'Value'
         ? `${describedObject.kind} metric ${metric.name}`
-        : `external metric ${metric.name}(${selectorText(metric.selector)})`,
+        : `external metric ${metric.name}(${formatGoSelector(metric.selector)})`,
     status: { type: 'Object', object: { describedObject, metric, current } },
   };
 }
@@ -233,14 +233,14 @@ async function forExternal(
         'invalid external metric source: neither a value target nor an average value target was set',
       );
     const totalMilli = await prefixed(
-      `unable to get external metric ${namespace}/${metric.name}/${selectorText(metric.selector)}`,
+      `unable to get external metric ${namespace}/${metric.name}/${formatGoSelector(metric.selector)}`,
       () => externalMetric(question.context.api, { namespace, metric }),
     );
     return fromTotal(question, { totalMilli, target });
   });
   return {
     replicas,
-    metric: `external metric ${metric.name}(${selectorText(metric.selector)})`,
+    metric: `external metric ${metric.name}(${formatGoSelector(metric.selector)})`,
     status: { type: 'External', external: { metric, current } },
   };
 }
@@ -316,7 +316,7 @@ async function attempt<T>(
 }
 
 /** As Go prints a *metav1.LabelSelector: it is part of upstream's messages. */
-function selectorText(selector: LabelSelector | undefined): string {
+function formatGoSelector(selector: LabelSelector | undefined): string {
   if (!selector) return 'nil';
   const labels = Object.entries(selector.matchLabels ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const expressions = (selector.matchExpressions ?? []).map(

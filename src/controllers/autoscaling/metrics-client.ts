@@ -5,7 +5,7 @@
 import type { CrossVersionObjectReference, MetricIdentifier } from '#api/types.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { readStatusError } from '#client/status-error.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import { groupResourceString, type KubeObject } from '#machinery/object.ts';
 import { compileLabelSelector } from '#machinery/labels.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -148,7 +148,7 @@ async function groupResource(
   const found = resourceOfKind((await discoverResources(shared)).resources, { apiVersion, kind });
   if (!found)
     throw new Error(`no matches for kind ${JSON.stringify(kind)} in version ${JSON.stringify(apiVersion)}`);
-  return found.group === '' ? found.plural : `${found.plural}.${found.group}`;
+  return groupResourceString(found.plural, found.group);
 }
 
 /** The sum of the metric's series, in thousandths. */
