@@ -148,15 +148,3 @@ export function describeRule({ rule }: Permit): string {
   const groups = (rule.apiGroups ?? []).map((group) => (group === '' ? 'core' : group)).join(',');
   return `${verbs} ${(rule.resources ?? []).join(',')} of ${groups}${rule.resourceNames?.length ? `, named ${rule.resourceNames.join(',')}` : ''}`;
 }
-
-/** Columns as wide as their widest cell. */
-export function table(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  );
-  return rows.map((row) =>
-    row
-      .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
-      .join('  '),
-  );
-}

@@ -1,5 +1,6 @@
 /** `capstan access who-can VERB RESOURCE[/NAME]`: everybody whom RBAC lets, by which binding, role and rule. */
 import type { Command } from 'commander';
+import { alignColumns } from '#stdx/columns.ts';
 import { readAccessPolicy } from '#cmd/apiserver/access.ts';
 import { action, print } from '../context.ts';
 import {
@@ -9,7 +10,6 @@ import {
   describeRule,
   describeSubject,
   questionOptions,
-  table,
   withQuestion,
   type QuestionOptions,
 } from './question.ts';
@@ -48,7 +48,8 @@ function whoCan(
         describeRole(permit),
         describeRule(permit),
       ]);
-      for (const line of table([['SUBJECT', 'BY', 'ROLE', 'RULE'], ...rows])) print(`  ${line}`);
+      for (const line of alignColumns([['SUBJECT', 'BY', 'ROLE', 'RULE'], ...rows], { gap: '  ' }))
+        print(`  ${line}`);
     }
     for (const remark of remarks) print(`Also: ${remark}.`);
     print(

@@ -1,5 +1,6 @@
 /** `capstan certs list`, `check` and `check-expiration`: the certificates, their problems (exit code 1), and kubeadm's table of expiry. */
 import type { Command } from 'commander';
+import { alignColumns } from '#stdx/columns.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { inspectCertificates, type CertificateRow } from '#deploy/phases/certificates-check.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -57,7 +58,7 @@ function asJson({ certificate, ...row }: CertificateRow): unknown {
 }
 
 function listLines(rows: readonly CertificateRow[]): readonly string[] {
-  return table([
+  return alignColumns([
     ['NAME', 'SUBJECT', 'AUTHORITY', 'EXPIRES', 'RENEWED', 'NAMES'],
     ...rows.map(({ name, authority, certificate, isExternal, problems }) => [
       name,
@@ -89,12 +90,12 @@ function expirationLines(rows: readonly CertificateRow[], nowMs: number): readon
   const leaves = rows.filter(({ kind }) => kind !== 'authority');
   const authorities = rows.filter(({ kind }) => kind === 'authority');
   return [
-    ...table([
+    ...alignColumns([
       ['CERTIFICATE', 'EXPIRES', 'RESIDUAL TIME', 'CERTIFICATE AUTHORITY', 'EXTERNALLY MANAGED'],
       ...leaves.map((row) => [row.name, ...cells(row), row.authority ?? '', external(row)]),
     ]),
     '',
-    ...table([
+    ...alignColumns([
       ['CERTIFICATE AUTHORITY', 'EXPIRES', 'RESIDUAL TIME', 'EXTERNALLY MANAGED'],
       ...authorities.map((row) => [row.name, ...cells(row), external(row)]),
     ]),
@@ -124,14 +125,4 @@ function residualTime(ms: number): string {
   if (seconds < -1) return '<invalid>';
   const [unit, size] = UNITS.find(([, length]) => seconds >= length) ?? UNITS[4];
   return `${Math.max(0, Math.floor(seconds / size))}${unit}`;
-}
-
-function table(rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('   ')
-      .trimEnd(),
-  );
 }

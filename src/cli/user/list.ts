@@ -1,5 +1,6 @@
 /** `capstan user list`: users that `user create` made, their groups, roles, and when their newest certificate ends. */
 import type { Command } from 'commander';
+import { alignColumns } from '#stdx/columns.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { action, dataDirOption, print } from '../context.ts';
 import { asAdmin, listBindings, readRecords, USER_ANNOTATION, type AdminOptions } from './users.ts';
@@ -48,9 +49,7 @@ export function register(user: Command): void {
             row.expiresAt,
           ]),
         ];
-        const widths = [0, 1, 2].map((column) => Math.max(...cells.map((line) => line[column]!.length)));
-        for (const line of cells)
-          print(line.map((cell, column) => (column < 3 ? cell.padEnd(widths[column]!) : cell)).join('   '));
+        for (const line of alignColumns(cells)) print(line);
       }),
     );
 }

@@ -1,5 +1,6 @@
 /** `capstan backup list`, `show`, `verify` and `prune`: what there is, what is in one, whether it is whole, and removal of old ones. */
 import { findBackup, listBackups, pruneBackups, type Backup } from '#backup/stored-backups.ts';
+import { alignColumns } from '#stdx/columns.ts';
 import type { Manifest } from '#backup/format.ts';
 import { openBackup } from '#backup/open-backup.ts';
 import { DEFAULT_RETENTION } from '#backup/retention.ts';
@@ -8,7 +9,7 @@ import { decode } from './codec.ts';
 import { identitiesFor, type KeyFlags } from './keys.ts';
 import { findPlace, type PlaceFlags } from './place.ts';
 import { openTarget, type TargetFlags } from './target.ts';
-import { ageText, countText, explained, sizeText, table, type Say } from './words.ts';
+import { ageText, countText, explained, sizeText, type Say } from './words.ts';
 
 export interface InspectFlags extends PlaceFlags, TargetFlags, KeyFlags {
   readonly json?: boolean | undefined;
@@ -28,7 +29,8 @@ export async function showBackups(flags: InspectFlags, say: Say): Promise<void> 
       sizeText(bytes),
       drillText(note),
     ]);
-    for (const line of table([['NAME', 'AGE', 'REVISION', 'OBJECTS', 'SIZE', 'DRILL'], ...rows])) say(line);
+    for (const line of alignColumns([['NAME', 'AGE', 'REVISION', 'OBJECTS', 'SIZE', 'DRILL'], ...rows]))
+      say(line);
   });
 }
 
@@ -60,7 +62,7 @@ export async function showBackup(
       String(count),
       sha256.slice(0, 16),
     ]);
-    for (const line of table([['RESOURCE', 'OBJECTS', 'SHA256'], ...rows])) say(line);
+    for (const line of alignColumns([['RESOURCE', 'OBJECTS', 'SHA256'], ...rows])) say(line);
     for (const path of Object.keys(files)) say(`file ${path}`);
   });
 }

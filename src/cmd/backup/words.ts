@@ -1,4 +1,4 @@
-/** How backups are shown: sizes, ages, tables; and errors as one sentence. */
+/** How backups are shown: sizes, ages; and errors as one sentence. */
 import { BackupError } from '#backup/errors.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { LockedError } from '#stdx/process-lock.ts';
@@ -25,17 +25,6 @@ export function ageText(ms: number): string {
 
 export function countText(count: number): string {
   return String(count).replaceAll(/\B(?=(\d{3})+$)/g, ',');
-}
-
-/** Columns as wide as their widest cell. */
-export function table(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)));
-  return rows.map((row) =>
-    row
-      .map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(widths[i]!)))
-      .join('   ')
-      .trimEnd(),
-  );
 }
 
 /** Errors of stores, locations and backups as the sentence of a UserError. */

@@ -1,5 +1,6 @@
 /** `capstan etcd …`: what its subcommands do. Printing is by lines, so that tests can read them. */
 import { UserError } from '#deploy/data-dir.ts';
+import { alignColumns } from '#stdx/columns.ts';
 import {
   asUser,
   defragmentAll,
@@ -35,16 +36,16 @@ export async function listEtcdMembers(
       asUser(() => membership.list({ local: true })),
     );
     if (flags.output === 'json') return print(JSON.stringify({ members }, undefined, 2));
-    table(
+    alignColumns([
       ['ID', 'NAME', 'STATE', 'PEER URLS', 'CLIENT URLS'],
-      members.map(({ id, name, isLearner, peerURLs, clientURLs }) => [
+      ...members.map(({ id, name, isLearner, peerURLs, clientURLs }) => [
         id,
         name || '-',
         stateOf({ name, isLearner }),
         peerURLs.join(','),
         clientURLs.join(',') || '-',
       ]),
-    ).forEach(print);
+    ]).forEach((line) => print(line));
   });
 }
 
@@ -74,10 +75,10 @@ export async function showEtcdStatus(
     const alarms = await asUser(() => membership.alarms()).catch(() => []);
     if (flags.output === 'json') print(JSON.stringify({ members: reports, alarms }, undefined, 2));
     else {
-      table(
+      alignColumns([
         ['NAME', 'ID', 'VERSION', 'DB SIZE', 'IN USE', 'ROLE', 'TERM', 'REVISION', 'APPLIED', 'PROBLEM'],
-        reports.map(statusRow),
-      ).forEach(print);
+        ...reports.map(statusRow),
+      ]).forEach((line) => print(line));
       for (const { type, memberId } of alarms) print(`alarm ${type} of member ${memberId}`);
     }
     const sick = reports.filter(({ problem }) => problem !== undefined);
@@ -203,16 +204,4 @@ async function within(flags: EtcdFlags, work: (membership: EtcdMembership) => Pr
   } finally {
     membership.close();
   }
-}
-
-/** Columns as wide as their widest cell. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const all = [head, ...rows];
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('   ')
-      .trimEnd(),
-  );
 }

@@ -1,5 +1,6 @@
 /** `capstan token create|list|delete`: bootstrap tokens of a cluster, as its administrator. */
 import { existsSync } from 'node:fs';
+import { alignColumns } from '#stdx/columns.ts';
 import { X509Certificate } from 'node:crypto';
 import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
@@ -113,7 +114,8 @@ export async function printTokens(flags: TokenFlags, { print }: Output): Promise
       description ?? '<none>',
       groups.join() || '<none>',
     ]);
-    printTable([['TOKEN', 'TTL', 'EXPIRES', 'USAGES', 'DESCRIPTION', 'EXTRA GROUPS'], ...rows], print);
+    const head = ['TOKEN', 'TTL', 'EXPIRES', 'USAGES', 'DESCRIPTION', 'EXTRA GROUPS'];
+    for (const line of alignColumns([head, ...rows])) print(line);
   });
 }
 
@@ -123,17 +125,6 @@ function ttlText(expires: string): string {
   if (leftMs <= 0) return '<invalid>';
   const minutes = Math.floor(leftMs / 60_000);
   return minutes < 60 ? `${minutes}m` : `${Math.floor(minutes / 60)}h`;
-}
-
-function printTable(rows: readonly (readonly string[])[], print: (line: string) => void): void {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  for (const row of rows)
-    print(
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('   ')
-        .trimEnd(),
-    );
 }
 
 export async function deleteTokens(
