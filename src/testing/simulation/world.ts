@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';
-import { FakeClock } from '#stdx/testing/fake-clock.ts';
+import { FakeClock, sleepOn } from '#stdx/testing/fake-clock.ts';
 
 /** Turns of the event loop after each event, at most, in which code that yields its turn comes to rest before the next event. */
 const MAX_TURNS = 50;
@@ -144,17 +144,6 @@ class NodeClock implements Clock {
   }
 
   sleep(delayMs: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (signal?.aborted) return reject(signal.reason as Error);
-      const onAbort = (): void => {
-        timer.cancel();
-        reject(signal?.reason as Error);
-      };
-      const timer = this.after(delayMs, () => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      });
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+    return sleepOn(this, delayMs, signal);
   }
 }
