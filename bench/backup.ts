@@ -3,13 +3,13 @@
  * Each step runs in a process of its own; the store of the source is the embedded one, off. Prints JSON lines.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { newClusterId } from '#deploy/data-dir.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
+import { makeDataDir } from '../src/cmd/backup/testing/data-dir.ts';
 
 const { values } = parseArgs({
   options: {
@@ -25,16 +25,7 @@ const STEPS = ['create', 'verify', 'drill', 'restore'] as const;
 const quiet = (): void => {};
 
 async function fill(): Promise<void> {
-  mkdirSync(join(dataDir, 'pki'), { recursive: true });
-  const settings = {
-    format: 1,
-    id: newClusterId(),
-    httpsPort: 1,
-    bindAddress: '127.0.0.1',
-    runtime: 'simulated',
-  };
-  const rest = { nodes: 0, podCIDR: '10.0.0.0/16', serviceCIDR: '10.96.0.0/16' };
-  writeFileSync(join(dataDir, 'capstan.json'), JSON.stringify({ ...settings, ...rest }));
+  makeDataDir(dataDir);
   const store = await openStore({ driver: 'lmdb', dir: join(dataDir, 'store'), log: silentLogger });
   const put = (key: string, object: object): Promise<unknown> =>
     store.put(key, Buffer.from(JSON.stringify(object)));

@@ -1,18 +1,18 @@
 /** `capstan backup create`, `list`, `show`, `verify` and `prune` on a data directory, and the snapshot of an API server that runs. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { decodeSnapshot } from '#backup/snapshot.ts';
 import { temporaryDir } from '#backup/testing/cluster-store.ts';
 import { createDirectTransport } from '#client/direct.ts';
-import { newClusterId } from '#deploy/data-dir.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { ADMIN, startTestApi } from '#testing/start-test-api.ts';
 import { createBackup } from './create.ts';
 import { BACKUP_PATH } from './endpoint.ts';
 import { pruneOld, showBackup, showBackups, verifyBackup } from './inspect.ts';
+import { makeDataDir } from './testing/data-dir.ts';
 
 const MAPS = { group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true };
 
@@ -20,17 +20,7 @@ describe('of a data directory', () => {
   const root = temporaryDir();
   const dataDir = join(root.path, 'cluster');
   before(async () => {
-    mkdirSync(join(dataDir, 'pki'), { recursive: true });
-    writeFileSync(join(dataDir, 'pki/ca.key'), 'secret', { mode: 0o600 });
-    const settings = {
-      format: 1,
-      id: newClusterId(),
-      httpsPort: 1,
-      bindAddress: '127.0.0.1',
-      runtime: 'simulated',
-    };
-    const rest = { nodes: 0, podCIDR: '10.0.0.0/16', serviceCIDR: '10.96.0.0/16' };
-    writeFileSync(join(dataDir, 'capstan.json'), JSON.stringify({ ...settings, ...rest }));
+    makeDataDir(dataDir);
     const store = await openStore({ driver: 'lmdb', dir: join(dataDir, 'store'), log: silentLogger });
     const { api, stop } = await startTestApi({ store });
     await api.create(MAPS, { metadata: { name: 'm', namespace: 'default' } });

@@ -1,13 +1,12 @@
 /** Whole clusters put back: clients list again, a kill at any step is harmless, refusals leave everything as it was, embedded store and etcd in both directions. */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { temporaryDir } from '#backup/testing/cluster-store.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
 import type { Transport } from '#client/transport.ts';
-import { newClusterId } from '#deploy/data-dir.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { installedEtcd, startEtcd, unpackedEtcd35, type TestEtcd } from '#storage/drivers/etcd/test-etcd.ts';
@@ -17,26 +16,13 @@ import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { digestStore } from '../store/migrate.ts';
 import { createBackup } from './create.ts';
 import { restoreCluster } from './restore-cluster.ts';
+import { makeDataDir } from './testing/data-dir.ts';
 
 const MAPS = { group: '', version: 'v1', plural: 'configmaps', kind: 'ConfigMap', namespaced: true };
 const map = (name: string): { metadata: { name: string; namespace: string } } => ({
   metadata: { name, namespace: 'default' },
 });
 const quiet = (): void => {};
-
-function makeDataDir(path: string): void {
-  mkdirSync(join(path, 'pki'), { recursive: true });
-  writeFileSync(join(path, 'pki/ca.key'), 'secret', { mode: 0o600 });
-  const settings = {
-    format: 1,
-    id: newClusterId(),
-    httpsPort: 1,
-    bindAddress: '127.0.0.1',
-    runtime: 'simulated',
-  };
-  const rest = { nodes: 0, podCIDR: '10.0.0.0/16', serviceCIDR: '10.96.0.0/16' };
-  writeFileSync(join(path, 'capstan.json'), JSON.stringify({ ...settings, ...rest }));
-}
 
 /** An API server on the store of a data directory. */
 async function serve(dataDir: string): Promise<TestApi> {
