@@ -97,9 +97,12 @@ class Membership implements EtcdMembership {
     try {
       await this.#ask('MemberPromote', { request: { ID: wireId(id) }, doing: `promote etcd member ${id}` });
     } catch (error) {
-      if (error instanceof EtcdMembershipError && error.code === 'not-learner') return;
-      if (!(await this.#resolve(error, (members) => members.find((one) => one.id === id && !one.isLearner))))
-        throw error;
+      if (!(error instanceof EtcdMembershipError)) throw error;
+      if (error.code === 'not-learner') return;
+      // etcd asks first whether the member has caught up, also of one that votes already and lags for a moment.
+      const isUnsure = !error.certain || error.code === 'learner-not-ready';
+      const members = isUnsure ? await this.list() : [];
+      if (!members.some((one) => one.id === id && !one.isLearner)) throw error;
     }
   }
 
