@@ -1,6 +1,7 @@
 /** The parts of one API server. */
 import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
+import type { EffectiveVersion } from '#machinery/effective-version.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import type { Resource } from '#resources/resource.ts';
 import type { Store } from '#storage/store.ts';
@@ -84,6 +85,8 @@ export interface ApiServerOptions {
   /** Which versions are served. Default: the stable ones. */
   readonly isEnabled?: (served: GroupVersion & { readonly resource: string }) => boolean;
   readonly programVersion?: string;
+  /** --emulated-version and --min-compatibility-version. What is served and how it is stored is in isEnabled and the store. */
+  readonly effectiveVersion?: EffectiveVersion;
   readonly clock?: Clock;
   readonly log?: Logger;
 }

@@ -10,6 +10,7 @@ import { services as serviceRef } from '#api/refs.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { errorMessage, silentLogger, type Logger } from '#stdx/log.ts';
 import { enabledByDefault } from '#api/resources.ts';
+import { DEFAULT_EFFECTIVE_VERSION, type EffectiveVersion } from '#machinery/effective-version.ts';
 import type { Service } from '#api/types.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import { watchWrites, type WatchedStore } from '#storage/writability.ts';
@@ -276,7 +277,7 @@ function nonresourcePaths(options: ApiServerOptions, parts: PathParts): ServerCo
     metrics,
     tokenIssuer: authentication.tokenIssuer,
     isEnabled: (gv) => isEnabled({ ...gv, resource: '' }),
-    programVersion: options.programVersion ?? DEFAULT_VERSION,
+    ...versionsOf(options),
     flags: options.flags,
     cbor: options.cbor ?? false,
     extra: {
@@ -337,6 +338,13 @@ function labelsOfCache(servedEndpoints: ServedEndpoints, cache: ResourceCache): 
   return undefined;
 }
 
+function versionsOf({
+  programVersion = DEFAULT_VERSION,
+  effectiveVersion = DEFAULT_EFFECTIVE_VERSION,
+}: ApiServerOptions): { readonly programVersion: string; readonly effectiveVersion: EffectiveVersion } {
+  return { programVersion, effectiveVersion };
+}
+
 function addMetrics(
   { options, metrics }: Base,
   { store, cache, servedEndpoints, services }: Storage,
@@ -346,7 +354,7 @@ function addMetrics(
   metrics.collect(() => metrics.store.render(store.stats()));
   metrics.collect(celMetrics);
   metrics.collect(() => services.metrics());
-  metrics.collect(() => buildInfoLines(options.programVersion ?? DEFAULT_VERSION));
+  metrics.collect(() => buildInfoLines(versionsOf(options)));
   metrics.isServed = ({ group, version, resource, subresource }) => {
     const endpoint = servedEndpoints.find(group, version, resource);
     return endpoint !== undefined && (subresource === '' || endpoint.served.subresources.has(subresource));

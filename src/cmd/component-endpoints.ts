@@ -25,7 +25,16 @@ const SELF_SIGNED_MS = 365 * 86_400_000;
 
 interface EndpointsPlan extends Pick<
   ComponentServerOptions,
-  'name' | 'metrics' | 'flags' | 'config' | 'checks' | 'clock' | 'log' | 'address' | 'port'
+  | 'name'
+  | 'metrics'
+  | 'flags'
+  | 'effectiveVersion'
+  | 'config'
+  | 'checks'
+  | 'clock'
+  | 'log'
+  | 'address'
+  | 'port'
 > {
   /** Client of TokenReviews and SubjectAccessReviews. */
   readonly api: Client;

@@ -16,6 +16,7 @@ import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import type { Transport } from '#client/transport.ts';
 import { isTransportError } from '#client/transport-error.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import type { EffectiveVersion } from '#machinery/effective-version.ts';
 import type { ComponentCheck } from '#runtime/component-server/health.ts';
 import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { realClock } from '#stdx/clock.ts';
@@ -69,6 +70,8 @@ interface Endpoints {
   readonly access: AccessFlags;
   /** Where. Undefined: nowhere. */
   readonly listen: ListenAddress | undefined;
+  /** Of a component that can behave as an older version. */
+  readonly effectiveVersion?: EffectiveVersion | undefined;
   /** For /configz, under its group; default: the flags. */
   readonly config?: object;
   readonly checks?: readonly ComponentCheck[];
@@ -197,7 +200,7 @@ interface Showing {
 }
 
 async function show(
-  { table, access, listen, config, checks = [], health }: Endpoints,
+  { table, access, listen, effectiveVersion, config, checks = [], health }: Endpoints,
   { name, context, state }: Showing,
 ): Promise<readonly { close(): Promise<void> }[]> {
   const { metrics, clock, log, api } = context;
@@ -216,6 +219,7 @@ async function show(
       api: reviewClient(access, { context, name }) ?? api,
       metrics,
       flags,
+      effectiveVersion,
       config: config ?? { [name]: flags },
       checks: [started, ...checks],
       clock,

@@ -22,12 +22,16 @@ const NOT_YET = new Set([
   'resource.k8s.io/v1beta2 DeviceTaintRule',
 ]);
 
-/** The warning for requests of the kind in this version. apiVersion: 'resource.k8s.io/v1beta1'. */
+/** apiVersion: 'resource.k8s.io/v1beta1'. */
+export function deprecationOf(apiVersion: string, kind: string): Deprecation | undefined {
+  return Object.hasOwn(BY_VERSION, apiVersion) && !NOT_YET.has(`${apiVersion} ${kind}`)
+    ? BY_VERSION[apiVersion]
+    : undefined;
+}
+
+/** The warning for requests of the kind in this version. */
 export function findDeprecation(apiVersion: string, kind: string): string | undefined {
-  const found =
-    Object.hasOwn(BY_VERSION, apiVersion) && !NOT_YET.has(`${apiVersion} ${kind}`)
-      ? BY_VERSION[apiVersion]
-      : undefined;
+  const found = deprecationOf(apiVersion, kind);
   return (
     found &&
     `${apiVersion} ${kind} is deprecated in ${found.since}+, unavailable in ${found.gone}+${found.instead ? `; use ${found.instead} ${kind}` : ''}`

@@ -2,7 +2,7 @@
 import { label } from '#stdx/instruments.ts';
 import { versionInfo } from './paths.ts';
 
-export function buildInfoLines(programVersion: string): string {
+export function buildInfoLines(program: Parameters<typeof versionInfo>[0]): string {
   const {
     major,
     minor,
@@ -17,7 +17,7 @@ export function buildInfoLines(programVersion: string): string {
     goVersion,
     compiler,
     platform,
-  } = versionInfo(programVersion);
+  } = versionInfo(program);
   const build = Object.entries({
     build_date: buildDate,
     compiler,

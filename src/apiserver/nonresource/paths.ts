@@ -1,5 +1,6 @@
 /** Every path that is no resource: discovery, OpenAPI, version, health, metrics, token issuer documents, the list of paths. */
 import { arch, platform } from 'node:process';
+import { formatMajorMinor, KUBERNETES_RELEASE, type EffectiveVersion } from '#machinery/effective-version.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import type { CustomOpenapi } from '../apiextensions/openapi.ts';
@@ -17,8 +18,6 @@ import type { HealthChecks } from './health.ts';
 import { OPENAPI_V3, OpenapiDocuments, type ExtensionOpenapiSource } from './openapi.ts';
 import { flagz, statusz, type VersionInfo } from './z-pages.ts';
 
-const KUBERNETES_VERSION = { major: '1', minor: '36' } as const;
-
 interface PathOptions {
   readonly documents: DiscoveryDocuments;
   readonly customOpenapi: CustomOpenapi;
@@ -35,6 +34,7 @@ interface PathOptions {
   readonly flags: Readonly<Record<string, string>> | undefined;
   /** 'v0.1.0' of this program. */
   readonly programVersion: string;
+  readonly effectiveVersion: EffectiveVersion;
 }
 
 export type PathHandler = (context: RequestContext) => ApiResponse | Promise<ApiResponse>;
@@ -45,9 +45,9 @@ export function createPathRouter(options: PathOptions): PathHandler {
     isEnabled: options.isEnabled,
     custom: options.customOpenapi,
     extensions: options.extensions,
-    features: { cbor: options.cbor, version: `${KUBERNETES_VERSION.major}.${KUBERNETES_VERSION.minor}` },
+    features: { cbor: options.cbor, version: formatMajorMinor(options.effectiveVersion.emulated) },
   });
-  const version = versionInfo(options.programVersion);
+  const version = versionInfo(options);
   const routes: Readonly<Record<string, (context: RequestContext) => ApiResponse>> = {
     '/version': (context) => json(requireProduced(context, CONTENT_TYPE_JSON), version),
     '/.well-known/openid-configuration': (context) =>
@@ -145,15 +145,18 @@ function discovery(context: RequestContext, path: string, documents: DiscoveryDo
 
 const DOCUMENT_TYPES = Object.values(MEDIA_TYPES);
 
-export function versionInfo(programVersion: string): VersionInfo {
-  const gitVersion = `v1.36.0+capstan.${programVersion.replace(/^v/, '')}`;
+export function versionInfo({
+  programVersion,
+  effectiveVersion: { binary, emulated, minCompatibility },
+}: Pick<PathOptions, 'programVersion' | 'effectiveVersion'>): VersionInfo {
   return {
-    ...KUBERNETES_VERSION,
-    emulationMajor: '1',
-    emulationMinor: '36',
-    minCompatibilityMajor: '1',
-    minCompatibilityMinor: '35',
-    gitVersion,
+    major: String(binary.major),
+    minor: String(binary.minor),
+    emulationMajor: String(emulated.major),
+    emulationMinor: String(emulated.minor),
+    minCompatibilityMajor: String(minCompatibility.major),
+    minCompatibilityMinor: String(minCompatibility.minor),
+    gitVersion: `v${KUBERNETES_RELEASE}+capstan.${programVersion.replace(/^v/, '')}`,
     gitCommit: '',
     gitTreeState: 'clean',
     buildDate: '1970-01-01T00:00:00Z',

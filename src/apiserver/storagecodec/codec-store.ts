@@ -4,6 +4,7 @@
  *
  *   API server ──JSON──► CodecStore ──protobuf or JSON──► EncryptedStore ──► etcd
  */
+import type { MajorMinor } from '#machinery/effective-version.ts';
 import { storedResource } from '#resources/stored-resource.ts';
 import {
   StoreError,
@@ -28,11 +29,14 @@ const SLICE = 256;
 
 export class CodecStore implements Store {
   readonly #store: Store;
+  readonly #codecs: Codecs;
   readonly newestRevision?: () => Promise<Revision>;
   readonly ttlSeconds?: (key: string) => Promise<number | undefined>;
 
-  constructor(store: Store) {
+  /** minCompatibility: of the server, which decides the versions in which it stores. Default: upstream's without flags. */
+  constructor(store: Store, minCompatibility?: MajorMinor) {
     this.#store = store;
+    this.#codecs = minCompatibility ? new Codecs(minCompatibility) : USUAL;
     if (store.newestRevision) this.newestRevision = () => store.newestRevision!();
     if (store.ttlSeconds) this.ttlSeconds = (key) => store.ttlSeconds!(key);
   }
@@ -61,7 +65,7 @@ export class CodecStore implements Store {
   }
 
   async put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue> {
-    const encoded = codecAt(key).encode(value);
+    const encoded = this.#codecs.at(key).encode(value);
     try {
       return { ...(await this.#store.put(key, encoded, options)), value };
     } catch (error) {
@@ -95,7 +99,9 @@ export class CodecStore implements Store {
   async isStale(key: string): Promise<boolean> {
     if (await this.#store.isStale?.(key)) return true;
     const stored = await this.#store.get(key);
-    return stored !== undefined && stored.unreadable === undefined && !codecAt(key).isCurrent(stored.value);
+    return (
+      stored !== undefined && stored.unreadable === undefined && !this.#codecs.at(key).isCurrent(stored.value)
+    );
   }
 
   stats(): StoreStats {
@@ -106,8 +112,6 @@ export class CodecStore implements Store {
   }
 }
 
-/** By prefix: few, and the same again and again. Custom resources and what is no resource share one. */
-const codecs = new Map<string, ObjectCodec>();
 const CUSTOM = codecOf(undefined);
 const BESIDE: readonly { readonly prefix: string; readonly codec: ObjectCodec }[] = [
   { prefix: '/registry/ranges/', codec: new KindCodec('RangeAllocation') },
@@ -115,12 +119,28 @@ const BESIDE: readonly { readonly prefix: string; readonly codec: ObjectCodec }[
   { prefix: '/registry/peerserverleases/', codec: new KindCodec('Endpoints') },
 ];
 
+/** By prefix: few, and the same again and again. Custom resources and what is no resource share one. */
+class Codecs {
+  readonly #byPrefix = new Map<string, ObjectCodec>();
+  readonly #minCompatibility: MajorMinor | undefined;
+
+  constructor(minCompatibility?: MajorMinor) {
+    this.#minCompatibility = minCompatibility;
+  }
+
+  at(key: string): ObjectCodec {
+    const { prefix, builtin } = storedResource(key);
+    if (!builtin) return BESIDE.find((one) => key.startsWith(one.prefix))?.codec ?? CUSTOM;
+    let codec = this.#byPrefix.get(prefix);
+    if (!codec) this.#byPrefix.set(prefix, (codec = codecOf(builtin, this.#minCompatibility)));
+    return codec;
+  }
+}
+
+const USUAL = new Codecs();
+
 function codecAt(key: string): ObjectCodec {
-  const { prefix, builtin } = storedResource(key);
-  if (!builtin) return BESIDE.find((one) => key.startsWith(one.prefix))?.codec ?? CUSTOM;
-  let codec = codecs.get(prefix);
-  if (!codec) codecs.set(prefix, (codec = codecOf(builtin)));
-  return codec;
+  return USUAL.at(key);
 }
 
 /** The form that both sides of a migration agree on: as a reader of the stored bytes sees it, whichever server wrote them. */

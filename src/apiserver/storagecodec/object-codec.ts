@@ -12,6 +12,7 @@ import {
   ProtobufError,
 } from '#machinery/codec/protobuf.ts';
 import { formatApiVersion, parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import type { MajorMinor } from '#machinery/effective-version.ts';
 import type { ObjectSchema } from '#machinery/schema.ts';
 import { parseSerialized, serializeObject } from '#machinery/serialize.ts';
 import { upstreamStorageVersion } from '#resources/storage-version.ts';
@@ -34,9 +35,12 @@ const OLD_DEFINITIONS = 'apiextensions.k8s.io/v1beta1';
 /** Upstream keeps these in JSON: their servers know no protobuf. */
 const JSON_GROUPS: ReadonlySet<string> = new Set(['apiextensions.k8s.io', 'apiregistration.k8s.io']);
 
-export function codecOf(resource: Resource | undefined): ObjectCodec {
+/** minCompatibility: the oldest server that has to read what encode() makes. Default: as upstream stores it without flags. */
+export function codecOf(resource: Resource | undefined, minCompatibility?: MajorMinor): ObjectCodec {
   if (!resource) return new JsonCodec(undefined);
-  return JSON_GROUPS.has(resource.group) ? new JsonCodec(resource) : new ProtobufCodec(resource);
+  return JSON_GROUPS.has(resource.group)
+    ? new JsonCodec(resource)
+    : new ProtobufCodec(resource, minCompatibility);
 }
 
 /** resource: undefined for a custom one, whose versions are its definition's affair. */
@@ -67,9 +71,9 @@ class ProtobufCodec implements ObjectCodec {
   /** In etcd. */
   readonly #apiVersion: string;
 
-  constructor(resource: Resource) {
+  constructor(resource: Resource, minCompatibility: MajorMinor | undefined) {
     this.#resource = resource;
-    this.#apiVersion = upstreamStorageVersion(resource);
+    this.#apiVersion = upstreamStorageVersion(resource, minCompatibility);
   }
 
   encode(json: Buffer): Buffer {

@@ -27,7 +27,13 @@ import { hostPort } from '#deploy/config/endpoint.ts';
 import { CLUSTER_ADMINS_GROUP, type Pki } from '#deploy/pki/pki.ts';
 import { admissionFrom } from './flags/admission.ts';
 import { aggregationOfPki, requestHeaderOptions, type AggregationFromFlags } from './flags/aggregation.ts';
-import { featureMetrics, featuresFrom, featuresOn } from './flags/feature-gates.ts';
+import {
+  featureMetrics,
+  featuresFrom,
+  featuresOn,
+  type FeatureName,
+  type Features,
+} from './flags/feature-gates.ts';
 import type { Serving } from './flags/serving.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -82,13 +88,16 @@ export interface ComposeOptions {
 
 /** The store as the server sees it, encryption at rest and upstream's bytes behind it. */
 async function openStoredForm(
-  { store, etcdPrefix }: ComposeOptions,
+  { store, etcdPrefix, serving }: ComposeOptions,
   encryption: Encryption | undefined,
 ): Promise<Store> {
   if (etcdPrefix === undefined) return encryption?.wrap(store) ?? store;
   const inEtcd = (key: string): string => etcdPrefix + key.slice(ROOT.length);
   const { CodecStore } = await import('#apiserver/storagecodec/codec-store.ts');
-  return new CodecStore(encryption?.wrap(store, inEtcd) ?? store);
+  return new CodecStore(
+    encryption?.wrap(store, inEtcd) ?? store,
+    serving?.effectiveVersion?.minCompatibility,
+  );
 }
 
 export interface ComposedApiServer {
@@ -98,6 +107,17 @@ export interface ComposedApiServer {
   /** /readyz fails from now on; everything is served as before. */
   leave(): void;
   stop(): Promise<void>;
+}
+
+/** Plugins that came with a feature gate, which an older emulated version has off. */
+const PLUGIN_GATES: Readonly<Record<string, FeatureName>> = {
+  MutatingAdmissionPolicy: 'MutatingAdmissionPolicy',
+  PodTopologyLabels: 'PodTopologyLabelsAdmission',
+};
+
+function isOfVersion(plugin: string, features: Features | undefined): boolean {
+  const gate = Object.hasOwn(PLUGIN_GATES, plugin) ? PLUGIN_GATES[plugin] : undefined;
+  return gate === undefined || features === undefined || features[gate];
 }
 
 /** Resolves once listening. */
@@ -180,7 +200,9 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     },
     admission: () => {
       assert(authorization, 'authorization is made before admission');
-      return admissionFrom({ authorization, ...settings.admission });
+      return admissionFrom({ authorization, ...settings.admission }).filter(({ name }) =>
+        isOfVersion(name, options.serving?.features),
+      );
     },
     connect: streams,
     healthChecks: [...(encryption?.healthChecks ?? []), ...(options.healthChecks ?? [])],
@@ -201,7 +223,8 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
   server.metrics.collect(() => options.metrics?.() ?? '');
-  server.metrics.collect(() => featureMetrics(options.serving?.features ?? featuresFrom(new Map())));
+  const features = options.serving?.features ?? featuresFrom(new Map());
+  server.metrics.collect(() => featureMetrics(features, options.serving?.effectiveVersion?.emulated));
   server.metrics.collect(
     () => `${authentication?.metrics() ?? ''}${sources ? `\n${sources.metrics()}` : ''}`,
   );

@@ -4,6 +4,7 @@
  */
 import { LOGGING_FLAGS, TLS_FLAGS } from '../flags/common.ts';
 import { flagKinds, refused, type GivenFlags } from '../flags/define.ts';
+import { VERSION_FLAGS } from '../flags/versions.ts';
 import type { ApiServerSettings } from './settings.ts';
 
 const flag = flagKinds<ApiServerSettings>();
@@ -596,6 +597,7 @@ export const API_SERVER_FLAGS = {
   ...AGGREGATION_FLAGS,
   ...PEER_FLAGS,
   ...SERVING_FLAGS,
+  ...VERSION_FLAGS,
   ...ENCRYPTION_FLAGS,
   ...REQUEST_LIMIT_FLAGS,
   ...AUDIT_FLAGS,

@@ -13,7 +13,7 @@ import { loginOptions } from './flags/login.ts';
 import { aggregationFrom } from './flags/aggregation.ts';
 import { requestLimitsFrom } from './flags/request-limits.ts';
 import { peersFrom } from './flags/peers.ts';
-import { parseGates, servingFrom } from './flags/serving.ts';
+import { servingFrom } from './flags/serving.ts';
 import type { ComposeOptions } from './compose.ts';
 import { collectSettings, shownFlags } from '../flags/define.ts';
 import { API_SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
@@ -26,17 +26,18 @@ export function composeOptionsFrom(
   flags: ApiServerFlags,
   { settings, pki }: { readonly settings: ApiServerSettings; readonly pki: Pki | undefined },
 ): Pick<ComposeOptions, 'pki' | 'settings' | 'extensions' | 'peers' | 'serving' | 'flags'> {
+  const serving = servingFrom(flags);
   const extensions = aggregationFrom(flags, { pki, readPem });
   return {
     pki: keysFrom(flags, pki),
     settings,
     extensions,
     peers: peersFrom(flags, {
-      isOn: parseGates(flags.featureGates).UnknownVersionInteroperabilityProxy,
+      isOn: serving.features.UnknownVersionInteroperabilityProxy,
       hasProxyClient: extensions.aggregation?.proxyClient !== undefined,
       readPem,
     }),
-    serving: servingFrom(flags),
+    serving,
     // Secrets are in files, which flags only name.
     flags: shownFlags(API_SERVER_FLAGS, flags),
   };

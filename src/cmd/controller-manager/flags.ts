@@ -1,6 +1,7 @@
 /** The flags of `capstan controller-manager`, one entry a flag, with upstream's names; upstream's others are refused by name. */
 import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
 import { ACCESS_FLAGS, portFlags } from '../flags/endpoints.ts';
+import { VERSION_FLAGS } from '../flags/versions.ts';
 import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 import type { ControllerManagerSettings } from './compose.ts';
 
@@ -200,6 +201,7 @@ export const CONTROLLER_MANAGER_FLAGS = {
   ...ELECTION_FLAGS,
   ...PORT_FLAGS,
   ...ACCESS_FLAGS,
+  ...VERSION_FLAGS,
   ...MANAGER_FLAGS,
   ...SIGNING_FLAGS,
   ...REFUSED_FLAGS,

@@ -16,6 +16,7 @@ import { electionFrom } from '../flags/common.ts';
 import { readFlags, collectSettings } from '../flags/define.ts';
 import { listenAt } from '../flags/endpoints.ts';
 import { parseRanges } from '../flags/ranges.ts';
+import { versionsFrom } from '../flags/versions.ts';
 import { runComponent, type RunContext } from '../run-component.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -34,7 +35,12 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
   await runComponent({
     name: NAME,
     flags,
-    endpoints: { table: CONTROLLER_MANAGER_FLAGS, access: flags, listen: listenAt(PORT_FLAGS, flags) },
+    endpoints: {
+      table: CONTROLLER_MANAGER_FLAGS,
+      access: flags,
+      listen: listenAt(PORT_FLAGS, flags),
+      effectiveVersion: versionsFrom(flags),
+    },
     create: (context) =>
       startControllerManager({
         api: context.api,
@@ -70,7 +76,7 @@ function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings 
       legacyTokenCleanUpMs,
     },
     leaderElect: electionFrom(flags, NAME),
-    features: featuresOn(parseGates(flags.featureGates)),
+    features: featuresOn(parseGates(flags.featureGates, versionsFrom(flags).emulated)),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The flags of `capstan dns`, one entry a flag. CoreDNS is configured by a Corefile, so they are our own. */
 import { COMPONENT_FLAGS } from '../flags/common.ts';
-import { ACCESS_FLAGS } from '../flags/endpoints.ts';
+import { ACCESS_FLAGS, OWN_VERSION_FLAGS } from '../flags/endpoints.ts';
 import { flagKinds, type GivenFlags } from '../flags/define.ts';
 
 const flag = flagKinds();
@@ -44,6 +44,7 @@ export const DNS_FLAGS = {
     own: true,
   }),
   ...ACCESS_FLAGS,
+  ...OWN_VERSION_FLAGS,
   publish: flag.text({
     placeholder: '<ip>',
     help: 'keep Service kube-system/kube-dns at this cluster IP, with this server behind it',

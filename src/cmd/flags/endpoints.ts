@@ -116,9 +116,13 @@ export const ACCESS_FLAGS = {
     'allow-metric-labels',
     'allow-metric-labels-manifest',
     'disabled-metrics',
-    'emulated-version',
-    'emulation-forward-compatible',
   ]),
 };
+
+/** Of components that behave as their own version only, as upstream's do. */
+export const OWN_VERSION_FLAGS = refusedFlags('it is not supported', [
+  'emulated-version',
+  'emulation-forward-compatible',
+]);
 
 export type AccessFlags = GivenFlags<typeof ACCESS_FLAGS>;

@@ -1,6 +1,6 @@
 /** The flags of `capstan proxy`, one entry a flag, with upstream's names; upstream's others are refused by name. */
 import { COMPONENT_FLAGS } from '../flags/common.ts';
-import { ACCESS_FLAGS } from '../flags/endpoints.ts';
+import { ACCESS_FLAGS, OWN_VERSION_FLAGS } from '../flags/endpoints.ts';
 import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
 const flag = flagKinds();
@@ -32,6 +32,7 @@ export const PROXY_FLAGS = {
     default: '0.0.0.0:10256',
   }),
   ...ACCESS_FLAGS,
+  ...OWN_VERSION_FLAGS,
   'bind-address-hard-fail': fixed('true', 'a port that is taken always ends the program'),
   'cluster-id': flag.text({
     placeholder: '<id>',

@@ -2,6 +2,7 @@
 import type { SchedulerOptions } from '#scheduler/scheduler.ts';
 import { COMPONENT_FLAGS, ELECTION_FLAGS } from '../flags/common.ts';
 import { ACCESS_FLAGS, portFlags } from '../flags/endpoints.ts';
+import { VERSION_FLAGS } from '../flags/versions.ts';
 import { flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
 /** Settings of the scheduler from flags. */
@@ -40,6 +41,7 @@ export const SCHEDULER_FLAGS = {
   ...ELECTION_FLAGS,
   ...PORT_FLAGS,
   ...ACCESS_FLAGS,
+  ...VERSION_FLAGS,
   ...PROFILE_FLAGS,
   ...refusedFlags('there are no feature gates of the scheduler', ['feature-gates']),
   ...refusedFlags('unschedulable pods are tried again after 5 minutes at the latest', [

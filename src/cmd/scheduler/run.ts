@@ -5,6 +5,7 @@ import { electionFrom, loggerFrom } from '../flags/common.ts';
 import { effectiveConfig, warnAll, withConfigFile } from '../flags/config-file.ts';
 import { readFlags } from '../flags/define.ts';
 import { listenAt } from '../flags/endpoints.ts';
+import { versionsFrom } from '../flags/versions.ts';
 import { runComponent } from '../run-component.ts';
 import { profilesFrom, SCHEDULER_FIELDS, SCHEDULER_KIND } from './config.ts';
 import {
@@ -31,6 +32,7 @@ export function runScheduler(given: SchedulerFlags): Promise<void> {
       table: SCHEDULER_FLAGS,
       access: flags,
       listen: listenAt(PORT_FLAGS, flags),
+      effectiveVersion: versionsFrom(flags),
       config: { [SCHEDULER_KIND.group]: effectiveConfig(SCHEDULER_FLAGS, flags, SCHEDULER_FIELDS) },
     },
     create: (context) => createScheduler({ ...context, ...settings }),

@@ -4,6 +4,11 @@ import { stringifyYaml } from '#machinery/yaml.ts';
 import { label } from '#stdx/instruments.ts';
 import { processLines } from '#stdx/process-metrics.ts';
 import type { MetricsRegistry } from '#stdx/metrics-registry.ts';
+import {
+  DEFAULT_EFFECTIVE_VERSION,
+  formatMajorMinor,
+  type EffectiveVersion,
+} from '#machinery/effective-version.ts';
 import type { ComponentHealth } from './health.ts';
 
 export interface ComponentPages {
@@ -11,6 +16,8 @@ export interface ComponentPages {
   readonly name: string;
   /** 'v1.36.0+…' */
   readonly version: string;
+  /** Of a component that can behave as an older version. */
+  readonly effectiveVersion?: EffectiveVersion | undefined;
   readonly metrics: MetricsRegistry;
   /** As given or by default, without dashes. */
   readonly flags: Readonly<Record<string, string>>;
@@ -25,7 +32,6 @@ interface PageAnswer {
 
 const PATHS = ['/configz', '/flagz', '/metrics', '/metrics/slis', '/statusz'];
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
-const EMULATION = '1.36';
 
 /** Undefined: unknown page. Throws a StatusError for an Accept header that cannot be satisfied. */
 export function renderPage(
@@ -42,7 +48,7 @@ export function renderPage(
 ): PageAnswer | undefined {
   switch (path) {
     case '/metrics':
-      return metricsPage([...buildInfo(pages.version), ...processLines()], pages.metrics.render());
+      return metricsPage([...buildInfo(pages), ...processLines()], pages.metrics.render());
     case '/metrics/slis':
       return metricsPage(health.slis(), '');
     case '/configz':
@@ -52,7 +58,7 @@ export function renderPage(
         statuszPage(accept, {
           name: pages.name,
           gitVersion: pages.version,
-          emulationVersion: EMULATION,
+          emulationVersion: formatMajorMinor((pages.effectiveVersion ?? DEFAULT_EFFECTIVE_VERSION).emulated),
           paths: [...PATHS, ...health.paths()].toSorted(),
         }),
       );
@@ -72,8 +78,8 @@ function zAnswer({ headers, text, object, encoding }: ZPage): PageAnswer {
   return { headers, body: encoding === 'yaml' ? stringifyYaml(object) : JSON.stringify(object) };
 }
 
-function buildInfo(version: string): string[] {
-  const [major = '', minor = ''] = EMULATION.split('.');
+function buildInfo({ version, effectiveVersion }: ComponentPages): string[] {
+  const [, major = '', minor = ''] = /^v?(\d+)\.(\d+)/.exec(version) ?? [];
   const labels = [
     label('git_version', version),
     label('go_version', `node ${process.version}`),
@@ -85,5 +91,20 @@ function buildInfo(version: string): string[] {
     '# HELP kubernetes_build_info Version of this program; the value is 1.',
     '# TYPE kubernetes_build_info gauge',
     `kubernetes_build_info{${labels.join(',')}} 1`,
+    ...(effectiveVersion ? versionLines(version, effectiveVersion) : []),
+  ];
+}
+
+function versionLines(version: string, { emulated, minCompatibility }: EffectiveVersion): string[] {
+  const labels = [
+    label('binary', version.replace(/^v/, '')),
+    label('component', 'kube'),
+    label('emulation', formatMajorMinor(emulated)),
+    label('min_compat', formatMajorMinor(minCompatibility)),
+  ];
+  return [
+    '# HELP version_info Which version of Kubernetes it behaves as; the value is 1.',
+    '# TYPE version_info gauge',
+    `version_info{${labels.join(',')}} 1`,
   ];
 }

@@ -3,63 +3,104 @@
  * others are fixed: their value is accepted and the other one refused. Unknown names are refused.
  */
 import { UserError } from '#deploy/data-dir.ts';
+import { BINARY_VERSION, formatMajorMinor, type MajorMinor } from '#machinery/effective-version.ts';
 
 type Stage = '' | 'BETA' | 'ALPHA' | 'DEPRECATED';
 
-interface FeatureGate {
+/** From a version of Kubernetes on. */
+interface GateSpec {
   /** '' = generally available, as metrics have it. */
   readonly stage: Stage;
   readonly default: boolean;
+}
+
+interface FeatureGate {
+  /** By minor version of Kubernetes 1, upstream's VersionedSpecs: '35' holds until the next entry. */
+  readonly since: Readonly<Record<number, GateSpec>>;
+  /** Its effect can be switched here; others are fixed to their default. */
   readonly switchable?: boolean;
 }
 
+const ALPHA: GateSpec = { stage: 'ALPHA', default: false };
+const BETA: GateSpec = { stage: 'BETA', default: true };
+const BETA_OFF: GateSpec = { stage: 'BETA', default: false };
+const GA: GateSpec = { stage: '', default: true };
+
+/** Nothing older than the oldest version that can be emulated, whose entry may stand for earlier ones. */
 const FEATURE_GATES = {
-  AnonymousAuthConfigurableEndpoints: { stage: '', default: true },
-  AuthorizeNodeWithSelectors: { stage: '', default: true },
-  AuthorizeWithSelectors: { stage: '', default: true },
-  CBORServingAndStorage: { stage: 'ALPHA', default: false, switchable: true },
-  ConstrainedImpersonation: { stage: 'BETA', default: true, switchable: true },
-  ExternalServiceAccountTokenSigner: { stage: 'BETA', default: false },
-  KMSv1: { stage: 'DEPRECATED', default: false },
-  KubeletFineGrainedAuthz: { stage: '', default: true },
-  MutatingAdmissionPolicy: { stage: '', default: true },
-  PodTopologyLabelsAdmission: { stage: 'BETA', default: true },
-  StorageVersionMigrator: { stage: 'BETA', default: false, switchable: true },
-  StructuredAuthenticationConfiguration: { stage: '', default: true },
-  StructuredAuthorizationConfiguration: { stage: '', default: true },
-  UnknownVersionInteroperabilityProxy: { stage: 'BETA', default: true, switchable: true },
-  WatchList: { stage: 'BETA', default: true },
+  AnonymousAuthConfigurableEndpoints: { since: { 32: BETA, 34: GA } },
+  AuthorizeNodeWithSelectors: { since: { 32: BETA, 34: GA } },
+  AuthorizeWithSelectors: { since: { 32: BETA, 34: GA } },
+  CBORServingAndStorage: { since: { 32: ALPHA }, switchable: true },
+  ConstrainedImpersonation: { since: { 35: ALPHA, 36: BETA }, switchable: true },
+  ExternalServiceAccountTokenSigner: { since: { 32: ALPHA, 34: BETA_OFF } },
+  KMSv1: { since: { 29: { stage: 'DEPRECATED', default: false } } },
+  KubeletFineGrainedAuthz: { since: { 33: BETA, 36: GA } },
+  MutatingAdmissionPolicy: { since: { 32: ALPHA, 34: BETA_OFF, 36: GA } },
+  PodTopologyLabelsAdmission: { since: { 33: ALPHA, 35: BETA } },
+  StorageVersionMigrator: { since: { 30: ALPHA, 35: BETA_OFF }, switchable: true },
+  StructuredAuthenticationConfiguration: { since: { 30: BETA, 34: GA } },
+  StructuredAuthorizationConfiguration: { since: { 32: GA } },
+  UnknownVersionInteroperabilityProxy: { since: { 28: ALPHA, 36: BETA }, switchable: true },
+  WatchList: { since: { 32: BETA, 33: BETA_OFF, 34: BETA } },
 } as const satisfies Readonly<Record<string, FeatureGate>>;
 
 export type FeatureName = keyof typeof FEATURE_GATES;
 export type Features = Readonly<Record<FeatureName, boolean>>;
 
-/** Every gate: the given values over the defaults. AllAlpha and AllBeta switch those of a stage. Throws a UserError. */
-export function featuresFrom(settings: ReadonlyMap<string, boolean>): Features {
-  const gates = Object.entries(FEATURE_GATES) as [FeatureName, FeatureGate][];
+const GATES = Object.entries(FEATURE_GATES) as [FeatureName, FeatureGate][];
+
+/** Undefined: the gate is newer than the version. */
+function specAt({ since }: FeatureGate, { minor }: MajorMinor): GateSpec | undefined {
+  const from = Object.keys(since)
+    .map(Number)
+    .findLast((one) => one <= minor);
+  return from === undefined ? undefined : since[from];
+}
+
+/** Every gate: the given values over the defaults of that version. AllAlpha and AllBeta switch those of a stage. Throws a UserError. */
+export function featuresFrom(
+  settings: ReadonlyMap<string, boolean>,
+  emulated: MajorMinor = BINARY_VERSION,
+): Features {
   for (const name of settings.keys()) {
     if (name !== 'AllAlpha' && name !== 'AllBeta' && !Object.hasOwn(FEATURE_GATES, name)) {
       throw new UserError(
-        `--feature-gates names ${name}, which is no feature gate of this server; there are: ${gates.map(([known]) => known).join(', ')}.`,
+        `--feature-gates names ${name}, which is no feature gate of this server; there are: ${GATES.map(([known]) => known).join(', ')}.`,
       );
     }
   }
   return Object.fromEntries(
-    gates.map(([name, gate]): [FeatureName, boolean] => {
-      const wanted = settings.get(name);
-      const ofStage =
-        gate.stage === 'ALPHA'
-          ? settings.get('AllAlpha')
-          : gate.stage === 'BETA'
-            ? settings.get('AllBeta')
-            : undefined;
-      // A stage switches only gates that are not locked.
-      if (gate.switchable) return [name, wanted ?? ofStage ?? gate.default];
-      if (wanted !== undefined && wanted !== gate.default)
-        throw new UserError(`--feature-gates sets ${name} to ${wanted}; here it is always ${gate.default}.`);
-      return [name, gate.default];
-    }),
+    GATES.map(([name, gate]) => [name, valueOf(name, { gate, settings, emulated })]),
   ) as unknown as Features;
+}
+
+interface GateSettings {
+  readonly gate: FeatureGate;
+  readonly settings: ReadonlyMap<string, boolean>;
+  readonly emulated: MajorMinor;
+}
+
+function valueOf(name: FeatureName, { gate, settings, emulated }: GateSettings): boolean {
+  const wanted = settings.get(name);
+  const spec = specAt(gate, emulated);
+  if (!spec) {
+    if (wanted !== undefined)
+      throw new UserError(
+        `--feature-gates: cannot set feature gate ${name} to ${wanted}, feature is PreAlpha at emulated version ${formatMajorMinor(emulated)}.`,
+      );
+    return false;
+  }
+  // A stage switches only gates that are not locked.
+  if (gate.switchable) return wanted ?? stageSetting(spec.stage, settings) ?? spec.default;
+  if (wanted !== undefined && wanted !== spec.default)
+    throw new UserError(`--feature-gates sets ${name} to ${wanted}; here it is always ${spec.default}.`);
+  return spec.default;
+}
+
+function stageSetting(stage: Stage, settings: ReadonlyMap<string, boolean>): boolean | undefined {
+  if (stage === 'ALPHA') return settings.get('AllAlpha');
+  return stage === 'BETA' ? settings.get('AllBeta') : undefined;
 }
 
 /** The names of those that are on; undefined: by default. */
@@ -72,11 +113,14 @@ export function featuresOn(features: Features = featuresFrom(new Map())): Readon
 }
 
 /** kubernetes_feature_enabled, as upstream counts them. */
-export function featureMetrics(features: Features): string {
-  const lines = (Object.entries(features) as [FeatureName, boolean][]).map(
-    ([name, on]) =>
-      `kubernetes_feature_enabled{name="${name}",stage="${FEATURE_GATES[name].stage}"} ${on ? 1 : 0}`,
-  );
+export function featureMetrics(features: Features, emulated: MajorMinor = BINARY_VERSION): string {
+  // One that the emulated version does not have is not counted.
+  const lines = GATES.flatMap(([name, gate]) => {
+    const spec = specAt(gate, emulated);
+    return spec
+      ? [`kubernetes_feature_enabled{name="${name}",stage="${spec.stage}"} ${features[name] ? 1 : 0}`]
+      : [];
+  });
   return [
     '# HELP kubernetes_feature_enabled Whether a feature is on, by name and stage.',
     '# TYPE kubernetes_feature_enabled gauge',

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { featureMetrics } from './feature-gates.ts';
+import { builtinResources, enabledByDefault } from '#api/resources.ts';
+import { DEFAULT_EFFECTIVE_VERSION } from '#machinery/effective-version.ts';
+import { RESOURCES } from '#resources/registry.ts';
 import { servingFrom, type IsEnabled } from './serving.ts';
 
 const enabled = (runtimeConfig: string): IsEnabled => servingFrom({ runtimeConfig }).isEnabled!;
@@ -9,8 +12,60 @@ const ask = (isEnabled: IsEnabled, name: string): boolean => {
   return isEnabled({ group, version, resource });
 };
 
-test('without the flag there is no warning', () => {
-  assert.deepEqual(servingFrom({}), {});
+test('without flags the stable versions are served, stored as usual', () => {
+  const { isEnabled, effectiveVersion, registry } = servingFrom({});
+  assert.deepEqual(effectiveVersion, DEFAULT_EFFECTIVE_VERSION);
+  assert.equal(registry, undefined);
+  for (const { group, version } of builtinResources)
+    assert.equal(
+      isEnabled({ group, version, resource: '' }),
+      enabledByDefault(version),
+      `${group}/${version}`,
+    );
+});
+
+test('an emulated version has its own API versions, gates and storage versions', () => {
+  const at = (minor: number): ReturnType<typeof servingFrom> =>
+    servingFrom({ emulatedVersion: [`1.${minor}`], runtimeConfig: 'api/all=true' });
+  const policy = 'admissionregistration.k8s.io/v1/mutatingadmissionpolicies';
+  const gates = (minor: number): boolean[] => {
+    const { features } = at(minor);
+    return [
+      features.MutatingAdmissionPolicy,
+      features.ConstrainedImpersonation,
+      features.UnknownVersionInteroperabilityProxy,
+    ];
+  };
+  assert.deepEqual([ask(at(36).isEnabled, policy), ask(at(35).isEnabled, policy)], [true, false]);
+  assert.equal(ask(at(35).isEnabled, 'scheduling.k8s.io/v1alpha2/'), false);
+  assert.equal(ask(at(35).isEnabled, 'admissionregistration.k8s.io/v1beta1/mutatingadmissionpolicies'), true);
+  assert.deepEqual(
+    [gates(36), gates(35)],
+    [
+      [true, true, true],
+      [false, false, false],
+    ],
+  );
+  const stored = at(34)
+    .registry?.find(({ plural }) => plural === 'mutatingadmissionpolicies')
+    ?.served('v1beta1')?.storageVersionHash;
+  assert.notEqual(stored, undefined);
+  assert.notEqual(
+    stored,
+    RESOURCES.find(({ plural }) => plural === 'mutatingadmissionpolicies')?.served('v1beta1')
+      ?.storageVersionHash,
+  );
+});
+
+test('a gate that the emulated version does not have cannot be set', () => {
+  const flags = { emulatedVersion: ['1.34'], featureGates: 'ConstrainedImpersonation=true' };
+  assert.throws(() => servingFrom(flags), {
+    message:
+      '--feature-gates: cannot set feature gate ConstrainedImpersonation to true, feature is PreAlpha at emulated version 1.34.',
+  });
+  assert.throws(() => servingFrom({ emulatedVersion: ['1.99'] }), /emulation version 1\.99 is not between/);
+  const { features, effectiveVersion } = servingFrom({ emulatedVersion: ['1.34'] });
+  assert.doesNotMatch(featureMetrics(features, effectiveVersion!.emulated), /ConstrainedImpersonation/);
 });
 
 test('events are kept as long as --event-ttl says', () => {

@@ -1,14 +1,21 @@
-/** --runtime-config, --feature-gates and --event-ttl: served versions and resources, enabled features, the lifetime of events. Upstream's syntax. */
+/**
+ * --runtime-config, --feature-gates, --event-ttl and the emulated version: served versions and resources, enabled features, the lifetime of events.
+ * Upstream's syntax.
+ */
 import { UserError } from '#deploy/data-dir.ts';
 import type { GroupVersion } from '#machinery/object.ts';
 import { featuresFrom, type FeatureName, type Features } from './feature-gates.ts';
 import { apiGroups, builtinResources, enabledByDefault, parseStability } from '#api/resources.ts';
 import { RESOURCES } from '#resources/registry.ts';
+import { resourceExistsIn } from '#resources/lifecycle.ts';
 import type { Resource } from '#resources/resource.ts';
+import { storedFor } from '#resources/storage-version.ts';
+import type { EffectiveVersion, MajorMinor } from '#machinery/effective-version.ts';
 import { readFlags, type GivenFlags } from '../../flags/define.ts';
+import { versionsFrom, type VersionFlags } from '../../flags/versions.ts';
 import { SERVING_FLAGS } from '../flags.ts';
 
-type ServingFlags = GivenFlags<typeof SERVING_FLAGS>;
+type ServingFlags = GivenFlags<typeof SERVING_FLAGS> & VersionFlags;
 
 export type IsEnabled = (served: GroupVersion & { readonly resource: string }) => boolean;
 
@@ -17,6 +24,7 @@ export interface Serving {
   readonly features?: Features;
   readonly cbor?: boolean;
   readonly constrainedImpersonation?: boolean;
+  readonly effectiveVersion?: EffectiveVersion;
   /** The built-in resources, where they are not as usual. */ readonly registry?: readonly Resource[];
 }
 
@@ -26,24 +34,33 @@ const STABILITIES: Readonly<Record<string, string>> = {
   'api/alpha': 'alpha',
 };
 
-export function servingFrom(flags: ServingFlags): Serving {
+export function servingFrom(
+  flags: ServingFlags,
+): Serving & { readonly features: Features; readonly isEnabled: IsEnabled } {
   const { runtimeConfig, featureGates, eventTtl: ttlMs } = readFlags(SERVING_FLAGS, flags);
-  const features = parseGates(featureGates);
+  const effectiveVersion = versionsFrom(flags);
+  const { emulated, minCompatibility } = effectiveVersion;
+  const features = parseGates(featureGates, emulated);
+  const settings = collectSettings('--runtime-config', runtimeConfig ?? '');
+  const registry = registryFor(minCompatibility, ttlMs);
   return {
-    ...(runtimeConfig === undefined
-      ? {}
-      : { isEnabled: gated(isEnabledBy(collectSettings('--runtime-config', runtimeConfig)), features) }),
-    ...(featureGates === undefined
-      ? {}
-      : {
-          features,
-          cbor: features.CBORServingAndStorage,
-          constrainedImpersonation: features.ConstrainedImpersonation,
-        }),
-    ...(ttlMs === undefined
-      ? {}
-      : { registry: RESOURCES.map((resource) => withTtl(resource, Math.floor(ttlMs / 1000))) }),
+    isEnabled: existing(gated(isEnabledBy(settings), features), emulated),
+    features,
+    cbor: features.CBORServingAndStorage,
+    constrainedImpersonation: features.ConstrainedImpersonation,
+    effectiveVersion,
+    ...(registry ? { registry } : {}),
   };
+}
+
+/** Undefined: as usual. */
+function registryFor(
+  minCompatibility: MajorMinor,
+  ttlMs: number | undefined,
+): readonly Resource[] | undefined {
+  const stored = RESOURCES.map((resource) => storedFor(resource, minCompatibility));
+  if (ttlMs !== undefined) return stored.map((resource) => withTtl(resource, Math.floor(ttlMs / 1000)));
+  return stored.every((resource, index) => resource === RESOURCES[index]) ? undefined : stored;
 }
 
 /** TTL of events. 0: none. */
@@ -135,8 +152,8 @@ function requireKnown(name: string): void {
 }
 
 /** The value of --feature-gates, or the defaults. Throws a UserError. */
-export function parseGates(featureGates: string | undefined): Features {
-  return featuresFrom(collectSettings('--feature-gates', featureGates ?? ''));
+export function parseGates(featureGates: string | undefined, emulated?: MajorMinor): Features {
+  return featuresFrom(collectSettings('--feature-gates', featureGates ?? ''), emulated);
 }
 
 /** Groups that exist only with a feature, whatever --runtime-config enables. */
@@ -149,4 +166,9 @@ function gated(isEnabled: IsEnabled, features: Features): IsEnabled {
     const gate = GROUP_GATES[served.group];
     return (gate === undefined || features[gate]) && isEnabled(served);
   };
+}
+
+/** Nothing that the emulated version has not, whatever --runtime-config enables. */
+function existing(isEnabled: IsEnabled, emulated: MajorMinor): IsEnabled {
+  return (served) => resourceExistsIn(emulated, served) && isEnabled(served);
 }
