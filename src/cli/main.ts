@@ -18,6 +18,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   status: () => import('./status.ts'),
   delete: () => import('./delete.ts'),
   reset: () => import('./reset.ts'),
+  doctor: () => import('./doctor.ts'),
   etcd: () => import('./etcd.ts'),
   store: () => import('./store.ts'),
   backup: () => import('./backup.ts'),

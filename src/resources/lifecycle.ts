@@ -36,7 +36,7 @@ export function introducedIn(apiVersion: string, kind: string): MajorMinor | und
 }
 
 /** The first version without it. Undefined: none is announced. */
-function removedIn(apiVersion: string, kind: string): MajorMinor | undefined {
+export function removedIn(apiVersion: string, kind: string): MajorMinor | undefined {
   const gone = deprecationOf(apiVersion, kind)?.gone;
   return gone === undefined ? undefined : parseMajorMinor(gone);
 }

@@ -1,5 +1,6 @@
 /** The processes that the services of machine.json make: a group of services is one process. */
-import { resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { NODE_FLAGS } from '#deploy/daemon.ts';
 import type { HealthProbe, ServiceSpec } from '#deploy/machine/services.ts';
 
@@ -35,15 +36,19 @@ function programOf(name: string, members: readonly ServiceSpec[]): Program {
   const isGroup = members.some(({ group }) => group === name);
   const words = members.map((member) => ('capstan' in member.run ? member.run.capstan : []));
   const [first] = members;
+  const checkout = first?.checkout;
+  const command = isGroup || !first ? togetherCommand(words, checkout) : serviceCommand(first);
   return {
     name,
     services: members.map((member) => member.name),
-    command: isGroup || !first ? togetherCommand(words) : serviceCommand(first),
+    command,
     env,
     health: members.flatMap((member) => member.health ?? []),
     addedTo(other) {
       if (!isGroup || other.name !== name || JSON.stringify(other.env) !== JSON.stringify(env))
         return undefined;
+      // Another program: its process is replaced.
+      if (programIn(other.command) !== programIn(command)) return undefined;
       const before = wordsOf(other);
       const kept = before.every((text) => words.some((one) => JSON.stringify(one) === text));
       return kept ? words.filter((one) => !before.includes(JSON.stringify(one))) : undefined;
@@ -62,15 +67,30 @@ function wordsOf({ command }: Program): string[] {
   return groups.map((group) => JSON.stringify(group));
 }
 
-export function capstanCommand(words: readonly string[]): [string, ...string[]] {
-  return [process.execPath, ...NODE_FLAGS, MAIN, ...words];
+/** checkout: directory of another Capstan. Default: this one. */
+export function capstanCommand(words: readonly string[], checkout?: string): [string, ...string[]] {
+  const main = checkout === undefined ? MAIN : join(checkout, 'src/cli/main.ts');
+  return [nodeOf(checkout), ...NODE_FLAGS, main, ...words];
 }
 
-function togetherCommand(services: readonly (readonly string[])[]): [string, ...string[]] {
+/** The Node.js that came with the other program, where it has one. */
+function nodeOf(checkout: string | undefined): string {
+  const own = checkout && join(checkout, `node_modules/node-linux-${process.arch}/bin/node`);
+  return own && existsSync(own) ? own : process.execPath;
+}
+
+function programIn(command: readonly string[]): string | undefined {
+  return command[command.indexOf('together') - 1];
+}
+
+function togetherCommand(
+  services: readonly (readonly string[])[],
+  checkout: string | undefined,
+): [string, ...string[]] {
   const words = services.flatMap((one, index) => (index === 0 ? one : [GROUP_SEPARATOR, ...one]));
-  return capstanCommand(['together', ...words]);
+  return capstanCommand(['together', ...words], checkout);
 }
 
-function serviceCommand({ run }: ServiceSpec): [string, ...string[]] {
-  return 'capstan' in run ? capstanCommand(run.capstan) : [run.program, ...run.args];
+function serviceCommand({ run, checkout }: ServiceSpec): [string, ...string[]] {
+  return 'capstan' in run ? capstanCommand(run.capstan, checkout) : [run.program, ...run.args];
 }

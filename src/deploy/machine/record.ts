@@ -150,7 +150,8 @@ function isTexts(value: unknown): value is readonly string[] {
 }
 
 function isService(value: unknown): boolean {
-  const { name, run } = (value ?? {}) as Partial<ServiceSpec>;
+  const { name, run, checkout } = (value ?? {}) as Partial<ServiceSpec>;
   if (name === undefined || !SERVICE_NAMES.includes(name) || typeof run !== 'object') return false;
+  if (checkout !== undefined && typeof checkout !== 'string') return false;
   return 'capstan' in run ? isTexts(run.capstan) : typeof run.program === 'string' && isTexts(run.args);
 }

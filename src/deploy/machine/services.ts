@@ -24,6 +24,8 @@ export interface ServiceSpec {
   readonly group?: string | undefined;
   readonly health?: HealthProbe | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Directory of the Capstan that runs it, during an upgrade. Default: the supervisor's own. Services of a group have the same. */
+  readonly checkout?: string | undefined;
 }
 
 /** Healthy on a response of 200. Without caFile the server's certificate is not verified: it is on this machine's loopback. */

@@ -1,0 +1,111 @@
+/**
+ * Check deprecated-apis: API versions that are gone, or going, and who writes in them: managers of stored objects (managedFields), custom resources'
+ * stored versions, and requests that the API server counted (apiserver_requested_deprecated_apis).
+ */
+import { builtinResources, enabledByDefault } from '#api/resources.ts';
+import type { Client, ResourceRef } from '#client/client.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { formatApiVersion, type Stored } from '#machinery/object.ts';
+import { compareMajorMinor, formatMajorMinor, type MajorMinor } from '#machinery/effective-version.ts';
+import { findDeprecation } from '#resources/deprecations.ts';
+import { removedIn } from '#resources/lifecycle.ts';
+import { listAllMetadata } from '../list-all.ts';
+import type { CheckContext, Finding, ReadinessCheck } from '../check.ts';
+
+/** Managers that are named of one API version. */
+const SHOWN = 5;
+
+export const deprecatedApis: ReadinessCheck = {
+  name: 'deprecated-apis',
+  short: 'nobody uses an API version that is going',
+  async run(context) {
+    return [...(await managers(context)), ...(await requested(context))];
+  },
+};
+
+interface Use {
+  readonly kind: string;
+  readonly objects: Set<string>;
+  readonly managers: Set<string>;
+}
+
+async function managers({ api, target }: CheckContext): Promise<Finding[]> {
+  const uses = new Map<string, Use>();
+  for (const ref of watchedKinds())
+    for (const object of await listServed(api, ref))
+      for (const { apiVersion = '', manager = '' } of object.metadata.managedFields ?? [])
+        if (findDeprecation(apiVersion, ref.kind) !== undefined)
+          noteUse(uses, { name: `${apiVersion} ${ref.kind}`, kind: ref.kind, object, manager });
+  return Array.from(uses, ([name, { kind, objects, managers: by }]) => {
+    const [apiVersion = ''] = name.split(' ');
+    return {
+      severity: severityOf(removedIn(apiVersion, kind), target),
+      object: `${kind} ${[...objects].slice(0, SHOWN).join(', ')}${objects.size > SHOWN ? ', …' : ''}`,
+      evidence: `${objects.size} objects were written by ${[...by].slice(0, SHOWN).join(', ')} as ${findDeprecation(apiVersion, kind)}`,
+      remedy: 'change the manifests or the program that writes them to the newer version',
+    };
+  });
+}
+
+function noteUse(
+  uses: Map<string, Use>,
+  {
+    name,
+    kind,
+    object: { metadata },
+    manager,
+  }: { readonly name: string; readonly kind: string; readonly object: Stored; readonly manager: string },
+): void {
+  const use = uses.get(name) ?? { kind, objects: new Set(), managers: new Set() };
+  use.objects.add(metadata.namespace ? `${metadata.namespace}/${metadata.name}` : metadata.name);
+  use.managers.add(manager);
+  uses.set(name, use);
+}
+
+/** A reference that is not served any more has no objects to look at. */
+async function listServed(api: Client, ref: ResourceRef): Promise<readonly Stored[]> {
+  try {
+    return (await listAllMetadata(api, ref)).items;
+  } catch (error) {
+    if (isStatusError(error, 'NotFound')) return [];
+    throw error;
+  }
+}
+
+/** Kinds of which some version is deprecated, by a version that is served. */
+function watchedKinds(): ResourceRef[] {
+  const deprecated = new Set(
+    builtinResources
+      .filter((facts) => findDeprecation(formatApiVersion(facts), facts.kind) !== undefined)
+      .map(({ group, plural }) => `${group}/${plural}`),
+  );
+  return builtinResources.filter(
+    ({ group, plural, version }) => deprecated.has(`${group}/${plural}`) && enabledByDefault(version),
+  );
+}
+
+/** apiserver_requested_deprecated_apis{group="storage.k8s.io",removed_release="1.37",…,version="v1beta1"} 1 */
+async function requested({ api, target }: CheckContext): Promise<Finding[]> {
+  const response = await api.transport.request({ method: 'GET', path: '/metrics' });
+  const text = (await response.bytes()).toString();
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('apiserver_requested_deprecated_apis{'))
+    .map((line) => {
+      const field = (name: string): string => new RegExp(`[{,]${name}="([^"]*)"`).exec(line)?.[1] ?? '';
+      const [major = 0, minor = 0] = field('removed_release').split('.').map(Number);
+      const removed = major > 0 ? { major, minor } : undefined;
+      return {
+        severity: severityOf(removed, target),
+        object: `${field('group')}/${field('version')} ${field('resource')}`,
+        evidence: `it was requested since this API server started${removed ? `, and is gone in ${formatMajorMinor(removed)}` : ''}`,
+        remedy:
+          'the audit log names who: requests with the annotation k8s.io/deprecated; change them to the newer version',
+      };
+    });
+}
+
+/** Gone in the version that the cluster is upgraded to: an error. */
+function severityOf(removed: MajorMinor | undefined, target: MajorMinor | undefined): Finding['severity'] {
+  return removed && target && compareMajorMinor(removed, target) <= 0 ? 'error' : 'warning';
+}
