@@ -9,7 +9,7 @@ import { defaultPlugins } from '#scheduler/plugins/list.ts';
 import { podInfo } from '#scheduler/pod-info.ts';
 import { schedule } from '#scheduler/schedule.ts';
 import type { Snapshot } from '#scheduler/snapshot.ts';
-import { storage } from '#scheduler/testing/snapshot.ts';
+import { noResourceClaims, storage } from '#scheduler/testing/snapshot.ts';
 import { seededRandom } from '#stdx/random.ts';
 
 const ZONE = 'topology.kubernetes.io/zone';
@@ -119,7 +119,7 @@ function measure(nodeCount: number, kind: Kind): number {
     namespaceLabels: () => ({}),
     defaultSelector: () => (kind.defaultSelector ? matcher : undefined),
     volumes: storage({}),
-    resourceClaims: { claim: () => undefined, hasDeviceClass: () => false },
+    resourceClaims: noResourceClaims,
     nominated: () => [],
   };
   const profile = { schedulerName: 'bench', plugins: defaultPlugins };

@@ -4,6 +4,7 @@ import { Duration, INT_MAX, INT_MIN, Message, Optional, UnorderedList, UnsignedI
 import { equalValues } from './equality.ts';
 import { EvaluationError, NoSuchOverloadError } from './errors.ts';
 import { Timestamp } from './timestamp.ts';
+import { DefaultingMap } from './values.ts';
 import type { BinaryOperator } from './ast.ts';
 
 type Operator = (left: unknown, right: unknown, meter: Meter) => unknown;
@@ -145,6 +146,7 @@ function isMember(item: unknown, container: unknown, meter: Meter): boolean {
     meter.charge(container.length);
     return container.some((candidate) => equalValues(candidate, item, meter));
   }
+  if (container instanceof DefaultingMap) return container.has(item as string);
   if (container instanceof Map) return createEntry(container, item, meter) !== undefined;
   throw new NoSuchOverloadError();
 }

@@ -48,6 +48,20 @@ export class LazyMap extends Map<string, unknown> {
   }
 }
 
+/** A map whose missing keys select a default value; `in` still tells which keys are there. After upstream's attributes of devices. */
+export class DefaultingMap extends Map<string, unknown> {
+  readonly #missing: unknown;
+
+  constructor(entries: Iterable<readonly [string, unknown]>, missing: unknown) {
+    super(entries);
+    this.#missing = missing;
+  }
+
+  override get(key: string): unknown {
+    return super.get(key) ?? this.#missing;
+  }
+}
+
 /** How expressions name an object's fields, and their types on the wire. */
 export interface DeclaredField {
   readonly key: string;

@@ -124,7 +124,7 @@ describe('all controllers together', () => {
 const ABSENT: Readonly<Record<string, string>> = {
   'cloud-node-lifecycle-controller': 'needs a cloud provider: upstream runs it in cloud-controller-manager',
   'clusterrole-aggregation-controller': 'the API server aggregates roles when they are written',
-  'device-taint-eviction-controller': 'DRA has no allocator yet',
+  'device-taint-eviction-controller': 'nodes do not prepare devices, so no pod with a claim runs',
   'kube-apiserver-serving-clustertrustbundle-publisher-controller':
     'ClusterTrustBundle is off by default, and nodes refuse its projections',
   'node-route-controller': 'needs a cloud provider; routes are the pod network of node agents',
@@ -132,8 +132,7 @@ const ABSENT: Readonly<Record<string, string>> = {
     'no volume that nodes support is attached: CSI volumes are refused',
   'podcertificaterequest-cleaner-controller': 'nodes refuse pod certificates',
   'podgroup-protection-controller': 'gang scheduling is off by default and not built',
-  'resourceclaim-controller': 'DRA has no allocator yet',
-  'resourcepoolstatusrequest-controller': 'alpha, off by default; DRA has no allocator yet',
+  'resourcepoolstatusrequest-controller': 'alpha, off by default',
   'selinux-warning-controller': 'off by default; nodes do not label volumes for SELinux',
   'service-cidr-controller': 'the API server follows ServiceCIDRs itself',
   'service-lb-controller': 'needs a cloud provider: unimplemented-controller says so on each object',
@@ -169,6 +168,7 @@ const UPSTREAM = [
   'pod-garbage-collector-controller',
   'replicaset-controller',
   'replicationcontroller-controller',
+  'resourceclaim-controller',
   'resourcequota-controller',
   'root-ca-certificate-publisher-controller',
   'serviceaccount-controller',

@@ -40,6 +40,7 @@ import { endpointSliceController } from './discovery/endpointslice-controller.ts
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
 import { leasedEndpointSliceController } from './discovery/leased-endpointslice-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
+import { resourceClaimController, type ResourceClaimOptions } from './resource/resourceclaim-controller.ts';
 import {
   legacyServiceAccountTokenCleanerController,
   type LegacyTokenCleanerOptions,
@@ -54,7 +55,7 @@ import { persistentVolumeClaimProtectionController } from './volume/persistentvo
 import { volumeAttributesClassProtectionController } from './volume/volumeattributesclass-protection-controller.ts';
 
 interface ControllersOptions
-  extends SigningOptions, LegacyTokenCleanerOptions, HorizontalPodAutoscalerOptions {
+  extends SigningOptions, LegacyTokenCleanerOptions, HorizontalPodAutoscalerOptions, ResourceClaimOptions {
   /** The CIDR that pod CIDRs of nodes are taken from: '10.244.0.0/16', or one per address family, separated by a comma. */
   readonly clusterCIDR: string;
   /** Prefix length of a node's pod CIDR. Default 24 (IPv4) and 64 (IPv6). */
@@ -110,6 +111,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     endpointSliceMirroringController,
     leasedEndpointSliceController,
     disruptionController,
+    resourceClaimController(options),
     storageVersionMigratorController,
     persistentVolumeBinderController,
     persistentVolumeExpanderController,

@@ -7,6 +7,7 @@
  */
 import type { Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
+import type { DeviceEvent } from './dra/device-state.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { Snapshot } from './snapshot.ts';
@@ -37,8 +38,7 @@ export type ClusterEvent =
   | 'pod-updated'
   | 'pod-deleted'
   | StorageEvent
-  | 'resource-claim-changed'
-  | 'device-class-changed';
+  | DeviceEvent;
 
 export interface SchedulerPlugin {
   /** Upstream's name: 'NodeResourcesFit'. */
@@ -50,7 +50,12 @@ export interface SchedulerPlugin {
   /** Whether such an event concerns this pod; `object` is what changed, where that is known. Undefined: it does. */
   isHelpedBy?(
     pod: Pod,
-    event: { readonly kind: ClusterEvent; readonly object: KubeObject | undefined },
+    event: {
+      readonly kind: ClusterEvent;
+      readonly object: KubeObject | undefined;
+      /** Of an update. */
+      readonly before: KubeObject | undefined;
+    },
   ): boolean;
   /** undefined: the pod may be queued; otherwise the message. */
   preEnqueue?(pod: Pod): string | undefined;

@@ -18,6 +18,8 @@ import { queuedBefore } from './plugins/priority-sort.ts';
 
 const DEFAULT_BACKOFF: Backoff = { initialMs: 1_000, maximumMs: 10_000 };
 const UNSCHEDULABLE_LIMIT_MS = 5 * 60_000;
+/** Of an event during an attempt. */
+const UNKNOWN = { object: undefined, before: undefined };
 const FLUSH_EVERY_MS = 30_000;
 
 interface Entry extends HeapEntry {
@@ -88,8 +90,15 @@ const EVENTS: Readonly<Record<ClusterEvent, string>> = {
   'volume-attachment-added': 'VolumeAttachmentAdd',
   'volume-attachment-updated': 'VolumeAttachmentUpdate',
   'volume-attachment-deleted': 'VolumeAttachmentDelete',
-  'resource-claim-changed': 'ResourceClaimChange',
-  'device-class-changed': 'DeviceClassChange',
+  'resource-claim-added': 'ResourceClaimAdd',
+  'resource-claim-updated': 'ResourceClaimUpdate',
+  'resource-claim-deleted': 'ResourceClaimDelete',
+  'device-class-added': 'DeviceClassAdd',
+  'device-class-updated': 'DeviceClassUpdate',
+  'device-class-deleted': 'DeviceClassDelete',
+  'resource-slice-added': 'ResourceSliceAdd',
+  'resource-slice-updated': 'ResourceSliceUpdate',
+  'resource-slice-deleted': 'ResourceSliceDelete',
 };
 
 export interface Popped {
@@ -202,10 +211,10 @@ export class SchedulingQueue {
   }
 
   /** A cluster event: moves the pods that it may make schedulable. `object` is what changed, where plugins ask for it. */
-  event(kind: ClusterEvent, object?: KubeObject): void {
+  event(kind: ClusterEvent, object?: KubeObject, before?: KubeObject): void {
     for (const entry of this.#inFlight) entry.missed.add(kind);
     for (const entry of this.#unschedulable)
-      if (this.#helps(kind, entry, object)) this.#wake(entry, EVENTS[kind]);
+      if (this.#helps(kind, entry, { object, before })) this.#wake(entry, EVENTS[kind]);
   }
 
   stop(): void {
@@ -260,7 +269,11 @@ export class SchedulingQueue {
     this.#options.onReady();
   }
 
-  #helps(kind: ClusterEvent, entry: Entry, object?: KubeObject): boolean {
+  #helps(
+    kind: ClusterEvent,
+    entry: Entry,
+    change: { readonly object: KubeObject | undefined; readonly before: KubeObject | undefined } = UNKNOWN,
+  ): boolean {
     let helped = this.#wokenBy.get(kind);
     if (!helped) {
       helped = new Map(
@@ -272,7 +285,7 @@ export class SchedulingQueue {
     }
     for (const name of entry.refusedBy) {
       const plugin = helped.get(name);
-      if (plugin && plugin.isHelpedBy?.(entry.pod, { kind, object }) !== false) return true;
+      if (plugin && plugin.isHelpedBy?.(entry.pod, { kind, ...change }) !== false) return true;
     }
     return false;
   }

@@ -7,9 +7,7 @@
  *                     │                     └─none──► preemption? ──► victims deleted, nominatedNodeName set
  *                     └──────────────────── condition PodScheduled=False, event FailedScheduling
  */
-import type { ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import type {
-  DeviceClass,
   Namespace,
   Node,
   Pod,
@@ -28,6 +26,7 @@ import {
   replicaSets,
   replicationControllers,
   resourceClaims,
+  resourceSlices,
   services,
   statefulSets,
 } from '#client/refs.ts';
@@ -37,7 +36,7 @@ import { createEventRecorder, type StoppableEventRecorder } from '#client/event-
 import type { LeaderElectionOptions } from '#client/leader-election.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { objectKey } from '#machinery/object.ts';
+import { objectKey, type KubeObject } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createLedComponent, type LedComponent } from '#runtime/led-component.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -45,7 +44,7 @@ import { realRandom, type Random } from '#stdx/random.ts';
 import { formatTime } from '#machinery/time.ts';
 import { SchedulerCache } from './cache.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
-import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
+import type { SchedulerPlugin } from './plugin.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import { findPreemption, type Preemption } from './preemption.ts';
 import { Nominator } from './nominator.ts';
@@ -53,7 +52,9 @@ import { SchedulerMetrics, type AttemptResult } from './metrics.ts';
 import { SchedulingQueue, type Backoff, type Popped } from './queue.ts';
 import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
 import { DefaultSelectors } from './default-selectors.ts';
-import { claimsOfPod, releaseClaims, reserveClaims, type ResourceClaims } from './resource-claims.ts';
+import { AllocationError } from './dra/allocation-error.ts';
+import { ClaimBinder, ClaimBindingError, plannedClaims, type PlannedClaims } from './dra/claim-binder.ts';
+import { DeviceState, type DeviceInformers } from './dra/device-state.ts';
 import { plannedVolumes, type PodVolumes } from './plugins/volume-binding.ts';
 import type { Snapshot } from './snapshot.ts';
 import { AssumedStorage, storageInformers, subscribeStorage, type StorageInformers } from './storage.ts';
@@ -82,7 +83,7 @@ export function createScheduler(options: SchedulerOptions): Component {
   return new Scheduler(options);
 }
 
-interface Informers extends StorageInformers {
+interface Informers extends StorageInformers, DeviceInformers {
   readonly pods: Informer<Pod>;
   readonly nodes: Informer<Node>;
   readonly namespaces: Informer<Namespace>;
@@ -91,8 +92,6 @@ interface Informers extends StorageInformers {
   readonly replicationControllers: Informer<ReplicationController>;
   readonly statefulSets: Informer<StatefulSet>;
   readonly budgets: Informer<PodDisruptionBudget>;
-  readonly resourceClaims: Informer<ResourceClaim>;
-  readonly deviceClasses: Informer<DeviceClass>;
 }
 
 interface PodBinding {
@@ -100,6 +99,8 @@ interface PodBinding {
   readonly profile: Profile;
   /** Called with the result of the attempt. */
   readonly bound: (isBound: boolean) => void;
+  /** What its claims need before it is bound. */
+  readonly claims: PlannedClaims | undefined;
 }
 
 class Scheduler implements Component {
@@ -118,8 +119,10 @@ class Scheduler implements Component {
   #defaultSelectors: DefaultSelectors | undefined;
   #snapshot: Snapshot | undefined;
   #volumeBinder: VolumeBinder | undefined;
-  /** Pods whose volumes are being bound: bounded by the pods in the API, and no write slots, because a provisioner may take minutes. */
-  readonly #bindingVolumes = new Set<Promise<void>>();
+  #claimBinder: ClaimBinder | undefined;
+  #devices: DeviceState | undefined;
+  /** Pods that wait for volumes or devices: bounded by the pods in the API, and no write slots, because a provisioner may take minutes. */
+  readonly #preBinding = new Set<Promise<void>>();
   #leadership = new AbortController();
   #leading = false;
   #looping = false;
@@ -195,6 +198,7 @@ class Scheduler implements Component {
       budgets: api.informer(podDisruptionBudgets),
       resourceClaims: api.informer(resourceClaims),
       deviceClasses: api.informer(deviceClasses),
+      resourceSlices: api.informer(resourceSlices),
     };
     this.#informers = informers;
     this.#defaultSelectors = new DefaultSelectors(informers);
@@ -210,7 +214,11 @@ class Scheduler implements Component {
         return info?.node && info.labels;
       },
     });
-    this.#snapshot = this.#liveSnapshot({ informers, assumed, selectors: this.#defaultSelectors });
+    const { clock } = this.#options;
+    const devices = new DeviceState(informers, clock);
+    this.#devices = devices;
+    this.#claimBinder = new ClaimBinder({ api: this.#fenced, clock, state: devices });
+    this.#snapshot = this.#liveSnapshot({ informers, assumed, devices, selectors: this.#defaultSelectors });
     this.#subscribe(informers);
     await Promise.all(
       Object.values(informers).map((informer: Informer<never>) => informer.synced(this.#stop.signal)),
@@ -225,7 +233,7 @@ class Scheduler implements Component {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     this.#leading = false;
     this.#leadership.abort(new Error('the scheduler leads no more'));
-    await Promise.allSettled(this.#bindingVolumes);
+    await Promise.allSettled(this.#preBinding);
     await Promise.allSettled(this.#writing);
   }
 
@@ -247,6 +255,7 @@ class Scheduler implements Component {
         },
         deleted: (node) => {
           this.#cache.removeNode(node.metadata?.name ?? '');
+          this.#devices?.forgetNode(node.metadata?.name ?? '');
           this.#queue.event('node-deleted');
         },
       }),
@@ -259,14 +268,11 @@ class Scheduler implements Component {
         this.#queue.event(event, object);
         this.#volumeBinder?.changed();
       }),
-      informers.resourceClaims.subscribe(this.#forward('resource-claim-changed')),
-      informers.deviceClasses.subscribe(this.#forward('device-class-changed')),
+      ...this.#devices!.subscribe((event, { object, before }) => {
+        this.#queue.event(event, object as KubeObject, before as KubeObject | undefined);
+        if (event === 'resource-claim-updated') this.#claimBinder?.changed();
+      }),
     );
-  }
-
-  #forward(event: ClusterEvent): { added(): void; updated(): void; deleted(): void } {
-    const forward = (): void => this.#queue.event(event);
-    return { added: forward, updated: forward, deleted: forward };
   }
 
   #podSeen(pod: Pod, before: Pod | undefined): void {
@@ -353,7 +359,9 @@ class Scheduler implements Component {
     } catch (error) {
       this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
       attempt.ended('error');
-      return this.#queue.failed(uid, new Set());
+      this.#queue.failed(uid, new Set());
+      if (error instanceof AllocationError) this.#track(this.#attemptFailed(info, { profile, error }));
+      return;
     }
     if (decision.kind === 'fits') {
       this.#startIndex += decision.evaluated;
@@ -365,7 +373,9 @@ class Scheduler implements Component {
         if (isBound) this.#metrics.scheduled({ attempts, seconds });
       };
       const volumes = plannedVolumes(decision.cycle, decision.node);
-      const binding = { node: decision.node, profile, bound };
+      const claims = plannedClaims(decision.cycle, decision.node);
+      if (claims) this.#claimBinder?.assume(claims);
+      const binding = { node: decision.node, profile, bound, claims };
       if (!volumes) return this.#track(this.#bind(info, binding));
       return this.#bindVolumes(info, { ...binding, volumes });
     }
@@ -395,19 +405,27 @@ class Scheduler implements Component {
         () => this.#track(this.#bind(info, binding)),
         (error: unknown) => this.#track(this.#volumesFailed(info, { ...binding, error })),
       )
-      .finally(() => this.#bindingVolumes.delete(work));
-    this.#bindingVolumes.add(work);
+      .finally(() => this.#preBinding.delete(work));
+    this.#preBinding.add(work);
   }
 
   async #volumesFailed(
     info: PodInfo,
-    { profile, bound, error }: PodBinding & { readonly error: unknown },
+    { profile, bound, claims, error }: PodBinding & { readonly error: unknown },
   ): Promise<void> {
     bound(false);
     this.#cache.forget(info.uid);
     this.#queue.event('pod-deleted');
     this.#queue.failed(info.uid, new Set());
-    if (!(error instanceof VolumeBindingError)) return;
+    await this.#release(info, claims);
+    if (error instanceof VolumeBindingError) await this.#attemptFailed(info, { profile, error });
+  }
+
+  /** An error that the pod's owner should see. */
+  async #attemptFailed(
+    info: PodInfo,
+    { profile, error }: { readonly profile: Profile; readonly error: Error },
+  ): Promise<void> {
     const { message } = error;
     this.#recorder(profile).event(info.pod, {
       type: 'Warning',
@@ -418,11 +436,37 @@ class Scheduler implements Component {
     await this.#setUnscheduled(info.pod, { message, nominatedNodeName: undefined, reason: 'SchedulerError' });
   }
 
-  async #bind(info: PodInfo, { node, profile, bound }: PodBinding): Promise<void> {
-    const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
-    let reserved: readonly ResourceClaim[] = [];
+  async #bind(info: PodInfo, binding: PodBinding): Promise<void> {
     try {
-      reserved = await this.#reserve(info.pod);
+      const mustWait = binding.claims && (await this.#claimBinder!.write(binding.claims));
+      if (mustWait) return this.#awaitDevices(info, binding);
+    } catch (error) {
+      return this.#bindingFailed(info, { ...binding, error });
+    }
+    return this.#bindPod(info, binding);
+  }
+
+  /** Outside the write slots: a driver may take minutes. */
+  #awaitDevices(info: PodInfo, binding: PodBinding): void {
+    this.#recorder(binding.profile).event(info.pod, {
+      type: 'Normal',
+      reason: 'BindingConditionsPending',
+      action: 'Scheduling',
+      message: `waiting for binding conditions for device on node ${binding.node}`,
+    });
+    const work: Promise<void> = this.#claimBinder!.wait(binding.claims!, this.#leadership.signal)
+      .then(
+        () => this.#track(this.#bindPod(info, binding)),
+        (error: unknown) => this.#track(this.#bindingFailed(info, { ...binding, error })),
+      )
+      .finally(() => this.#preBinding.delete(work));
+    this.#preBinding.add(work);
+  }
+
+  async #bindPod(info: PodInfo, binding: PodBinding): Promise<void> {
+    const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
+    const { node, profile, bound } = binding;
+    try {
       await this.#fenced.createSubresource(
         pods,
         { name, namespace },
@@ -445,37 +489,39 @@ class Scheduler implements Component {
         message: `Successfully assigned ${info.key} to ${node}`,
       });
     } catch (error) {
-      bound(false);
-      this.#cache.forget(uid);
-      if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict'))
-        this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
-      else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
-      // An earlier nomination is kept until the pod is deleted.
-      this.#nominator.seen(info, undefined);
-      this.#queue.event('pod-deleted');
-      await this.#release(info.pod, reserved);
-      if (!isStatusError(error, 'NotFound')) return this.#queue.failed(uid, new Set());
-      this.#queue.done(uid);
-      this.#nominator.delete(uid);
+      await this.#bindingFailed(info, { ...binding, error });
     }
   }
 
-  /** The claims that this call reserved; reservations that the pod held before must not be released. */
-  async #reserve(pod: Pod): Promise<readonly ResourceClaim[]> {
-    if (!pod.spec?.resourceClaims?.length) return [];
-    const claims = claimsOfPod(pod, (this.#snapshot as Snapshot).resourceClaims);
-    if ('problem' in claims) throw new Error(claims.problem);
-    return reserveClaims(this.#fenced, pod, claims.found);
+  async #bindingFailed(
+    info: PodInfo,
+    { node, profile, bound, claims, error }: PodBinding & { readonly error: unknown },
+  ): Promise<void> {
+    const { uid } = info;
+    bound(false);
+    this.#cache.forget(uid);
+    if (isStatusError(error, 'NotFound') || isStatusError(error, 'Conflict'))
+      this.#options.log.debug('pod changed while binding', { pod: info.key, error: errorMessage(error) });
+    else this.#options.log.warn('binding failed', { pod: info.key, node, error: errorMessage(error) });
+    // An earlier nomination is kept until the pod is deleted.
+    this.#nominator.seen(info, undefined);
+    this.#queue.event('pod-deleted');
+    await this.#release(info, claims);
+    if (isStatusError(error, 'NotFound')) {
+      this.#queue.done(uid);
+      this.#nominator.delete(uid);
+      return;
+    }
+    this.#queue.failed(uid, new Set());
+    if (error instanceof ClaimBindingError) await this.#attemptFailed(info, { profile, error });
   }
 
-  async #release(pod: Pod, claims: readonly ResourceClaim[]): Promise<void> {
+  async #release(info: PodInfo, claims: PlannedClaims | undefined): Promise<void> {
+    if (!claims) return;
     try {
-      await releaseClaims(this.#fenced, pod, claims);
+      await this.#claimBinder!.release(claims);
     } catch (error) {
-      this.#options.log.warn('resource claims not released', {
-        pod: objectKey(pod),
-        error: errorMessage(error),
-      });
+      this.#options.log.warn('resource claims not released', { pod: info.key, error: errorMessage(error) });
     }
   }
 
@@ -497,6 +543,7 @@ class Scheduler implements Component {
     let nominated: string | undefined;
     try {
       if (failure.nodeCount > 0) {
+        const released = await this.#claimBinder?.postFilter(cycle);
         const found = findPreemption({
           cycle,
           failure,
@@ -510,7 +557,12 @@ class Scheduler implements Component {
           await this.#preempt(info, { preemption: found, profile });
         } else {
           message = failureMessage(failure, [
-            ...profile.plugins.flatMap((plugin) => plugin.postFilter?.(cycle) ?? []),
+            ...profile.plugins.flatMap((plugin) => {
+              const said = plugin.postFilter?.(cycle);
+              return said === undefined
+                ? []
+                : ((plugin.name === 'DynamicResources' ? released : undefined) ?? said);
+            }),
             `preemption: ${found.message}`,
           ]);
           if (!found.keepNomination) {
@@ -643,10 +695,12 @@ class Scheduler implements Component {
   #liveSnapshot({
     informers,
     assumed,
+    devices,
     selectors,
   }: {
     readonly informers: Informers;
     readonly assumed: AssumedStorage;
+    readonly devices: DeviceState;
     readonly selectors: DefaultSelectors;
   }): Snapshot {
     const cache = this.#cache;
@@ -661,7 +715,7 @@ class Scheduler implements Component {
       namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
       defaultSelector: (pod) => selectors.of(pod),
       volumes: assumed,
-      resourceClaims: claimsFrom(informers),
+      resourceClaims: devices,
       nominated: (node) => this.#nominator.on(node),
     };
   }
@@ -703,11 +757,4 @@ function nodeChanged(node: Node, before: Node): boolean {
   const seen = (of: Node): string =>
     JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);
   return seen(node) !== seen(before);
-}
-
-function claimsFrom({ resourceClaims, deviceClasses }: Informers): ResourceClaims {
-  return {
-    claim: (namespace, name) => resourceClaims.get(`${namespace}/${name}`),
-    hasDeviceClass: (name) => deviceClasses.get(name) !== undefined,
-  };
 }

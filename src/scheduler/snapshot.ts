@@ -4,7 +4,7 @@
  */
 import type { NodeInfo } from './node-info.ts';
 import type { NamespaceLabels, PodInfo, PodMatcher } from './pod-info.ts';
-import type { ResourceClaims } from './resource-claims.ts';
+import type { ResourceClaims } from './dra/resource-claims.ts';
 import type { StorageObjects } from './storage.ts';
 
 export interface Snapshot {

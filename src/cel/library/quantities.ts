@@ -3,7 +3,8 @@ import { parseQuantity, Quantity, tryParseQuantity } from '#machinery/quantity.t
 import { readInput } from '../estimates.ts';
 import { fail, opaque, type Add } from './add.ts';
 
-class CelQuantity {
+/** A quantity as expressions see it. */
+export class CelQuantity {
   readonly value: Quantity;
   constructor(value: Quantity) {
     this.value = value;

@@ -3,9 +3,10 @@ import type { Client } from '#client/client.ts';
 import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
-import { persistentVolumeClaims, persistentVolumes } from '#client/refs.ts';
+import { persistentVolumeClaims, persistentVolumes, resourceClaims } from '#client/refs.ts';
 import { controllers } from '#controllers/list.ts';
 import { persistentVolumeBinderController } from '#controllers/volume/persistentvolume-binder-controller.ts';
+import { ClaimCreations, resourceClaimLines } from '#controllers/resource/resource-claim-metrics.ts';
 import { volumeLines } from '#controllers/volume/volume-metrics.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import {
@@ -47,12 +48,15 @@ interface ControllerManagerSetup extends ComponentContext {
  */
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, signer, apiFor, settings = {} } = setup;
+  const claimCreations = new ClaimCreations();
+  setup.metrics?.add(claimCreations.counter);
   const known = [
     ...controllers({
       clusterCIDR,
       rootCA: caPem,
       ...(signer === undefined ? {} : { clusterSigner: signer }),
       serviceAccountKey: setup.serviceAccountKeyPem,
+      claimCreations,
       ...settings.controllers,
     }),
     localPathProvisionerController,
@@ -76,6 +80,10 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
   });
   if (definitions.includes(persistentVolumeBinderController))
     setup.metrics?.collect(() => (manager.isLeader ? volumeMetrics(api) : []));
+  if (definitions.some(({ name }) => name === 'resourceclaim-controller'))
+    setup.metrics?.collect(() =>
+      manager.isLeader ? resourceClaimLines(api.informer(resourceClaims).list()) : [],
+    );
   return {
     name: manager.name,
     get isLeader() {

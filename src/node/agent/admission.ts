@@ -53,7 +53,7 @@ export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefi
 
 /** Features that this node does not support: the pod is rejected by name of the feature, never run without it. */
 function unsupported(pod: Pod): Rejection | undefined {
-  const { spec } = pod;
+  const { spec, status } = pod;
   if (spec?.os?.name && spec.os.name !== 'linux')
     return {
       reason: 'PodOSNotSupported',
@@ -64,7 +64,7 @@ function unsupported(pod: Pod): Rejection | undefined {
       reason: 'UnsupportedFeature',
       message: 'user namespaces (hostUsers: false) are not supported by this node',
     };
-  if ((spec?.resourceClaims ?? []).length > 0)
+  if ((spec?.resourceClaims ?? []).length > 0 || status?.extendedResourceClaimStatus)
     return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
   const sysctl = forbiddenSysctl(pod);
   return sysctl === undefined ? undefined : { reason: 'SysctlForbidden', message: sysctl };

@@ -6,7 +6,8 @@ import { seededRandom } from '#stdx/random.ts';
 import { defaultPlugins } from './list.ts';
 import { dynamicResources } from './dynamic-resources.ts';
 import { failureMessage, schedule } from '../schedule.ts';
-import { node, pod, podInfo, world } from '../testing/snapshot.ts';
+import { deviceClass } from '../testing/devices.ts';
+import { node, noResourceClaims, pod, podInfo, world } from '../testing/snapshot.ts';
 
 const profile = { schedulerName: 'default-scheduler', plugins: defaultPlugins };
 const CLAIM = { name: 'gpu', resourceClaimName: 'c' };
@@ -37,14 +38,15 @@ function outcome(incoming: Pod, { claims = [], classes = ['gpus'] }: Options): s
   const { snapshot } = world({
     nodes: [node('x'), node('y')],
     resourceClaims: {
+      ...noResourceClaims,
       claim: (namespace, name) =>
         claims.find(({ metadata }) => metadata?.namespace === namespace && metadata?.name === name),
-      hasDeviceClass: (name) => classes.includes(name),
+      deviceClass: (name) => (classes.includes(name) ? deviceClass(name) : undefined),
     },
   });
   const decision = schedule({ pod: podInfo(incoming), snapshot, profile, random: seededRandom(1) });
   if (decision.kind === 'fits') return decision.node;
-  return failureMessage(decision.failure, [dynamicResources.postFilter!(decision.cycle) ?? '']);
+  return failureMessage(decision.failure, [dynamicResources().postFilter!(decision.cycle) ?? '']);
 }
 
 const wants = (reference: object = CLAIM, status: object = {}): Pod => {

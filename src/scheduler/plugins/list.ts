@@ -31,7 +31,7 @@ export const defaultPlugins: readonly SchedulerPlugin[] = [
   volumeZone,
   podTopologySpread,
   interPodAffinity,
-  dynamicResources,
+  dynamicResources(),
   nodeResourcesBalancedAllocation,
   imageLocality,
 ];

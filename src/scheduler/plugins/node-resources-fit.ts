@@ -1,5 +1,6 @@
 /** NodeResourcesFit: the node must have the requested resources available; scored by LeastAllocated over CPU and memory. */
 import { MAX_NODE_SCORE, refusal, type Refusal, type SchedulerPlugin } from '../plugin.ts';
+import type { ResourceClaims } from '../dra/resource-claims.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
 
@@ -7,7 +8,7 @@ export const nodeResourcesFit: SchedulerPlugin = {
   name: 'NodeResourcesFit',
   weight: 1,
   queueingHints: ['pod-deleted', 'pod-updated', 'node-added', 'node-updated'],
-  filter: ({ pod }, node) => insufficient(pod, node),
+  filter: ({ pod, snapshot }, node) => insufficient(pod, node, snapshot.resourceClaims),
   score({ pod }, node) {
     const { milliCPU, memoryBytes } = node.allocatable;
     const cpu = freeShare(node.scoringRequested.milliCPU + pod.scoringRequests.milliCPU, milliCPU);
@@ -27,7 +28,11 @@ function freeShare(requested: number, capacity: number): number {
 }
 
 /** Every insufficient resource, in upstream's order. Not resolvable when the request exceeds the node's allocatable. */
-export function insufficient({ requests }: PodInfo, node: NodeInfo): Refusal | undefined {
+export function insufficient(
+  { requests }: PodInfo,
+  node: NodeInfo,
+  claims?: Pick<ResourceClaims, 'classOfExtendedResource'>,
+): Refusal | undefined {
   const { requested, allocatable } = node;
   let reasons: string[] | undefined;
   let resolvable = true;
@@ -51,7 +56,11 @@ export function insufficient({ requests }: PodInfo, node: NodeInfo): Refusal | u
     used: requested.ephemeralStorageBytes,
     total: allocatable.ephemeralStorageBytes,
   });
-  for (const [name, wanted] of requests.scalars)
-    need(name, { wanted, used: requested.scalars.get(name) ?? 0, total: allocatable.scalars.get(name) ?? 0 });
+  for (const [name, wanted] of requests.scalars) {
+    const total = allocatable.scalars.get(name) ?? 0;
+    // DynamicResources allocates devices for it.
+    if (total === 0 && claims?.classOfExtendedResource(name)) continue;
+    need(name, { wanted, used: requested.scalars.get(name) ?? 0, total });
+  }
   return reasons && refusal('NodeResourcesFit', reasons, { resolvable });
 }

@@ -13,6 +13,7 @@ import type {
 } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { SchedulerCache } from '../cache.ts';
+import type { ResourceClaims } from '../dra/resource-claims.ts';
 import { podInfo, type PodInfo } from '../pod-info.ts';
 import type { Snapshot } from '../snapshot.ts';
 import type { StorageObjects } from '../storage.ts';
@@ -100,6 +101,17 @@ export function storage(options: StorageOptions): StorageObjects {
   };
 }
 
+export const noResourceClaims: ResourceClaims = {
+  claim: () => undefined,
+  deviceClass: () => undefined,
+  classOfExtendedResource: () => undefined,
+  extendedResourceClaim: () => undefined,
+  isBeingAllocated: () => false,
+  pools: () => [],
+  taken: { has: () => false, capacity: () => undefined },
+  nowMs: () => 0,
+};
+
 interface World {
   readonly cache: SchedulerCache;
   readonly snapshot: Snapshot;
@@ -129,7 +141,7 @@ export function world(options: WorldOptions): World {
     namespaceLabels: (name) => ({ 'kubernetes.io/metadata.name': name }),
     defaultSelector: options.defaultSelector ?? (() => undefined),
     nominated: options.nominated ?? (() => []),
-    resourceClaims: options.resourceClaims ?? { claim: () => undefined, hasDeviceClass: () => false },
+    resourceClaims: options.resourceClaims ?? noResourceClaims,
     volumes: options.volumes ?? storage({}),
   };
   return { cache, snapshot };

@@ -1,17 +1,23 @@
-/**
- * Resolves the resource claims of a pod and reserves them before it is bound. After upstream's dynamic-resource-allocation/resourceclaim.
- * Does not allocate devices: a pod with an unallocated claim stays pending (plugins/dynamic-resources.ts).
- */
-import type { ResourceClaim } from '#api/generated/types/resource-v1.ts';
+/** The resource claims that a pod names, and who may use them. Pure. After upstream's dynamic-resource-allocation/resourceclaim. */
+import type { DeviceClass, ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import type { Pod, PodResourceClaim } from '#api/types.ts';
-import { resourceClaims } from '#client/refs.ts';
-import type { Client } from '#client/client.ts';
 import { isControlledBy } from '#component-helpers/owner-references.ts';
+import type { TakenDevices } from './allocated-devices.ts';
+import type { DeviceNode, DevicePool } from './device-pools.ts';
 
-/** The cluster's claims and classes, as read in a scheduling cycle. */
+/** Claims, classes and devices, as a scheduling cycle reads them; decisions that are being written are included. */
 export interface ResourceClaims {
   claim(namespace: string, name: string): ResourceClaim | undefined;
-  hasDeviceClass(name: string): boolean;
+  deviceClass(name: string): DeviceClass | undefined;
+  /** The class whose devices serve an extended resource ('example.com/gpu'). */
+  classOfExtendedResource(name: string): DeviceClass | undefined;
+  /** The claim that an earlier attempt made for the extended resources of a pod. */
+  extendedResourceClaim(podUID: string): ResourceClaim | undefined;
+  /** Whether an allocation of the claim is being written. */
+  isBeingAllocated(uid: string): boolean;
+  pools(node: DeviceNode): readonly DevicePool[];
+  readonly taken: TakenDevices;
+  readonly nowMs: () => number;
 }
 
 /** Maximum number of pods that share a claim. */
@@ -20,7 +26,7 @@ const RESERVED_MAXIMUM = 256;
 /** All claims that the pod refers to, or upstream's message about the first missing one. */
 export function claimsOfPod(
   pod: Pod,
-  claims: ResourceClaims,
+  claims: Pick<ResourceClaims, 'claim'>,
 ): { readonly found: readonly ResourceClaim[] } | { readonly problem: string } {
   const found: ResourceClaim[] = [];
   for (const reference of pod.spec?.resourceClaims ?? []) {
@@ -52,6 +58,15 @@ function claimName(
     : { problem: `${where}: ResourceClaim not created yet` };
 }
 
+/** Whether the pod names this claim. */
+export function usesClaim(pod: Pod, { metadata }: ResourceClaim): boolean {
+  if (metadata?.namespace !== pod.metadata?.namespace) return false;
+  return (pod.spec?.resourceClaims ?? []).some((reference) => {
+    const named = claimName(pod, reference);
+    return 'name' in named && named.name === metadata?.name;
+  });
+}
+
 function claimProblem(pod: Pod, claim: ResourceClaim, isGenerated: boolean): string | undefined {
   const { name, namespace, deletionTimestamp } = claim.metadata ?? {};
   if (deletionTimestamp) return `resourceclaim "${name}" is being deleted`;
@@ -66,44 +81,4 @@ export function isReservedFor(pod: Pod, { status }: ResourceClaim): boolean {
 
 export function mayBeReserved({ status }: ResourceClaim): boolean {
   return (status?.reservedFor?.length ?? 0) < RESERVED_MAXIMUM;
-}
-
-/** Adds the pod to status.reservedFor of its claims; returns those that were changed: all or none. Throws the errors of the API. */
-export async function reserveClaims(
-  api: Client,
-  pod: Pod,
-  claims: readonly ResourceClaim[],
-): Promise<readonly ResourceClaim[]> {
-  const missing = claims.filter((claim) => !isReservedFor(pod, claim));
-  const { name, uid } = pod.metadata ?? {};
-  const written: ResourceClaim[] = [];
-  try {
-    for (const claim of missing) {
-      await patchReservation(api, claim, { resource: 'pods', name, uid });
-      written.push(claim);
-    }
-  } catch (error) {
-    await releaseClaims(api, pod, written);
-    throw error;
-  }
-  return written;
-}
-
-/** Releases the reservations of reserveClaims when the pod could not be bound. */
-export async function releaseClaims(api: Client, pod: Pod, claims: readonly ResourceClaim[]): Promise<void> {
-  for (const claim of claims)
-    await patchReservation(api, claim, { $patch: 'delete', uid: pod.metadata?.uid });
-}
-
-async function patchReservation(api: Client, { metadata }: ResourceClaim, entry: object): Promise<void> {
-  const { name = '', namespace, uid } = metadata ?? {};
-  await api.patch(
-    resourceClaims,
-    { name, namespace },
-    {
-      type: 'strategic',
-      subresource: 'status',
-      patch: { metadata: { uid }, status: { reservedFor: [entry] } },
-    },
-  );
 }
