@@ -24,12 +24,12 @@ interface Config {
   readonly disabledPlugins?: readonly string[];
   /** URL of an etcd member; absent: the lmdb store in dir. */
   readonly etcd?: string;
+  /** Default: /capstan, apart from /registry, where upstream's server on the same etcd keeps its objects. */
+  readonly etcdPrefix?: string;
 }
 
-/** Apart from /registry, where upstream's server on the same etcd keeps its objects. */
-const ETCD_PREFIX = '/capstan';
-
 const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
+const etcdPrefix = config.etcdPrefix ?? '/capstan';
 
 /** Processor time and the longest hold-up of the event loop since the last question. */
 let lastCpu = process.cpuUsage();
@@ -54,11 +54,13 @@ async function startApi(): Promise<void> {
   });
   const log = createLogger({ level: 'warn' });
   const store = config.etcd
-    ? await openEtcdStore({ endpoints: [config.etcd], keyPrefix: ETCD_PREFIX, replaces: '/registry', log })
+    ? await openEtcdStore({ endpoints: [config.etcd], keyPrefix: etcdPrefix, replaces: '/registry', log })
     : await openStore({ driver: 'lmdb', dir: join(config.dir, 'store'), log });
   const port = await freePort();
   const server = await composeApiServer({
     store,
+    // As upstream keeps them: protobuf.
+    ...(config.etcd ? { etcdPrefix } : {}),
     pki,
     settings: {
       authentication: { tokenFile },

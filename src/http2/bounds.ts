@@ -44,6 +44,14 @@ export const MAX_REMEMBERED_GAPS = 16;
 /** After its response, the rest of a request may come for so long (as much as its window has room for). Beyond: RST_STREAM with NO_ERROR. */
 export const UNWANTED_REST_MS = 250;
 
+/** Of one stream and of the connection, where we are the client: pages of lists are some MiB. Beyond: FLOW_CONTROL_ERROR. */
+export const CLIENT_STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
+export const CLIENT_CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
+/** Header block of a response, encoded and decoded. Beyond: ENHANCE_YOUR_CALM. */
+export const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
+/** Of requests that wait for a window or for their turn. Beyond: requests are refused. */
+export const MAX_CLIENT_QUEUED_BYTES = 256 * 1024 * 1024;
+
 /** How long a client may take. */
 export interface Http2Patience {
   /** From the connection to its preface and SETTINGS. Beyond: closed. */

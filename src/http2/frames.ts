@@ -105,6 +105,10 @@ export function pingAck(opaque: Buffer): Buffer {
   return frame({ type: FrameType.ping, flags: Flag.ack, streamId: 0 }, opaque);
 }
 
+export function pingFrame(): Buffer {
+  return frame({ type: FrameType.ping, flags: 0, streamId: 0 }, Buffer.alloc(8));
+}
+
 export function windowUpdateFrame(streamId: number, increment: number): Buffer {
   return frame({ type: FrameType.windowUpdate, flags: 0, streamId }, words(increment));
 }

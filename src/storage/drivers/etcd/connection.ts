@@ -77,7 +77,7 @@ export class EtcdConnection {
   /** Rejects with an EtcdCallError. */
   async call<Response>(method: EtcdMethod, request: object, options: CallOptions): Promise<Response> {
     for (let attempt = 1; ; attempt++) {
-      const member = await this.#ready(options);
+      const member = this.#connected() ?? (await this.#ready(options));
       try {
         return await member.send<Response>(
           { method, request },
@@ -135,12 +135,20 @@ export class EtcdConnection {
     for (const member of this.#members) member.close();
   }
 
-  /** The first in order that is connected, those that failed lately last; else whichever connects first. */
+  /** The first in order that is connected and did not fail lately. */
+  #connected(): EtcdMember | undefined {
+    if (this.#closed) return undefined;
+    for (const member of this.#members) if (!member.avoided && member.connected) return member;
+    return undefined;
+  }
+
+  /** That one; else whichever connects first, those that failed lately last. */
   async #ready({ doing }: { readonly doing: string }): Promise<EtcdMember> {
     if (this.#closed) throw new EtcdCallError({ error: closedError(), certain: true, elsewhere: false });
-    const members = this.#members.toSorted((a, b) => Number(a.avoided) - Number(b.avoided));
+    const first = this.#connected();
+    if (first) return first;
+    const members = this.#members;
     const connected = members.find((member) => member.connected);
-    if (connected && !connected.avoided) return connected;
     const preferred = members.filter(({ avoided }) => !avoided);
     const timeoutMs = connected ? RECONNECT_MS : this.#connectTimeoutMs;
     try {

@@ -3,16 +3,18 @@
  * vanished without a word (its machine lost, its cable cut, its process stopped) would hold calls and watches until keepalive notices, after 40 s:
  * who waits too long suspects it, and it must send something within SUSPECT_MS or loses everything that is under way on it.
  *
- * Unary calls go over unary.ts while its connection stands, else, as streams always, over grpc-js.
+ * Calls and streams in both directions go over grpc-connection.ts while its connection stands, else over grpc-js.
  *
  *   used ──a call failed, or it is suspected and silent──▶ avoided ──answers Status, asked every PROBE_MS──▶ used
  */
+import { EventEmitter } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Client, credentials, connectivityState, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { whyUnreachable } from './diagnosis.ts';
 import { EtcdCallError, classifyFailure } from './failures.ts';
+import { GrpcConnection } from './grpc-connection.ts';
+import type { CallError } from './grpc-messages.ts';
 import { etcdCall, type EtcdMethod, type StatusResponse } from './protocol.ts';
-import { UnaryConnection } from './unary.ts';
 
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
@@ -48,8 +50,8 @@ export interface Sent {
   readonly request: object;
 }
 
-/** grpc-js, and the connection of unary.ts. */
-type Transport = 'grpc' | 'unary';
+/** grpc-js, and the connection of grpc-connection.ts. */
+type Transport = 'grpc' | 'own';
 
 interface CallUnderWay extends UnderWay {
   /** Rejects with what classifyFailure() reads. */
@@ -90,18 +92,30 @@ export interface EtcdMember {
   close(): void;
 }
 
+class OwnStream extends EventEmitter implements EtcdStream {
+  write!: (message: object) => void;
+  cancel!: () => void;
+
+  end(error: CallError | undefined): void {
+    if (!error) this.emit('end');
+    else if (this.listenerCount('error') > 0) this.emit('error', error);
+  }
+}
+
 export class Member implements EtcdMember {
   readonly endpoint: string;
   avoided = false;
   readonly #tls: EtcdTls;
   readonly #underWay = new Set<UnderWay>();
   #client: Client;
-  #unary: UnaryConnection;
+  #own: GrpcConnection;
   /** As it said since it was last connected. */
   #version: Promise<string | undefined> | undefined;
   #isSuspected = false;
   /** When each connection last brought anything but an error. */
-  readonly #heardMs: Record<Transport, number> = { grpc: 0, unary: 0 };
+  readonly #heardMs: Record<Transport, number> = { grpc: 0, own: 0 };
+  readonly #waiting = new Set<{ suspectsMs: number }>();
+  #patience: NodeJS.Timeout | undefined;
   #probe: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -109,7 +123,7 @@ export class Member implements EtcdMember {
     this.endpoint = endpoint;
     this.#tls = tls;
     this.#client = clientOf(endpoint, tls);
-    this.#unary = unaryOf(endpoint, tls);
+    this.#own = connectionOf(endpoint, tls);
   }
 
   get connected(): boolean {
@@ -123,22 +137,45 @@ export class Member implements EtcdMember {
   }
 
   async send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
-    const impatient = options.withoutLeader ? undefined : setInterval(() => this.suspect(), PATIENCE_MS);
+    if (options.withoutLeader) return this.#send<Response>(sent, options);
+    const waiting = { suspectsMs: performance.now() + PATIENCE_MS };
+    this.#waiting.add(waiting);
+    if (!this.#patience) this.#beImpatientIn(PATIENCE_MS);
     try {
       return await this.#send<Response>(sent, options);
     } finally {
-      clearInterval(impatient);
+      this.#waiting.delete(waiting);
     }
   }
 
+  /** One timer for all calls, at the earliest that is to suspect the member. */
+  #beImpatientIn(delayMs: number): void {
+    this.#patience = setTimeout(() => {
+      this.#patience = undefined;
+      const now = performance.now();
+      let isLate = false;
+      let next = Infinity;
+      for (const one of this.#waiting) {
+        if (one.suspectsMs <= now) {
+          isLate = true;
+          one.suspectsMs = now + PATIENCE_MS;
+        }
+        next = Math.min(next, one.suspectsMs);
+      }
+      if (next < Infinity && !this.#closed) this.#beImpatientIn(next - now);
+      if (isLate) this.suspect();
+    }, delayMs);
+    this.#patience.unref();
+  }
+
   #send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
-    return this.#sendBy(this.#unary.ready ? 'unary' : 'grpc', sent, options);
+    return this.#sendBy(this.#own.ready ? 'own' : 'grpc', sent, options);
   }
 
   async #sendBy<Response>(transport: Transport, sent: Sent, options: CallOptions): Promise<Response> {
     let call: CallUnderWay | undefined;
     try {
-      call = transport === 'unary' ? this.#callUnary(sent, options) : this.#callGrpc(sent, options);
+      call = transport === 'own' ? this.#callOwn(sent, options) : this.#callGrpc(sent, options);
       this.#underWay.add(call);
       const response = await call.answer;
       this.#heardMs[transport] = performance.now();
@@ -151,9 +188,9 @@ export class Member implements EtcdMember {
     }
   }
 
-  #callUnary({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
+  #callOwn({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
     const { path, encode, decode } = etcdCall(method);
-    const { answer, cancel } = this.#unary.call({
+    const { answer, cancel } = this.#own.call({
       path,
       message: encode(request),
       metadata: withoutLeader ? {} : REQUIRE_LEADER,
@@ -178,6 +215,32 @@ export class Member implements EtcdMember {
   }
 
   openStream(method: EtcdMethod): EtcdStream {
+    return this.#own.ready ? this.#openOwnStream(method) : this.#openGrpcStream(method);
+  }
+
+  #openOwnStream(method: EtcdMethod): EtcdStream {
+    const { path, encode, decode } = etcdCall(method);
+    const stream = new OwnStream();
+    const { write, cancel } = this.#own.openStream(
+      { path, metadata: REQUIRE_LEADER },
+      {
+        message: (wire) => {
+          this.#heardMs.own = performance.now();
+          stream.emit('data', decode(wire));
+        },
+        closed: (error) => {
+          this.#underWay.delete(stream);
+          stream.end(error);
+        },
+      },
+    );
+    stream.write = (message) => write(encode(message));
+    stream.cancel = cancel;
+    this.#underWay.add(stream);
+    return stream;
+  }
+
+  #openGrpcStream(method: EtcdMethod): EtcdStream {
     const { path, encode, decode } = etcdCall(method);
     const stream = this.#client.makeBidiStreamRequest<object, object>(path, encode, decode, metadata(), {});
     this.#underWay.add(stream);
@@ -215,7 +278,7 @@ export class Member implements EtcdMember {
     if (this.#closed || this.#isSuspected) return;
     this.#isSuspected = true;
     const begunMs = performance.now();
-    const transports: readonly Transport[] = this.#unary.ready ? ['grpc', 'unary'] : ['grpc'];
+    const transports: readonly Transport[] = this.#own.ready ? ['grpc', 'own'] : ['grpc'];
     const over = (): void => void (this.#isSuspected = false);
     const options = { doing: 'read the status', timeoutMs: SUSPECT_MS };
     Promise.all(transports.map((transport) => this.#sendBy(transport, STATUS, options))).then(
@@ -237,9 +300,9 @@ export class Member implements EtcdMember {
     const { endpoint } = this;
     const underWay = [...this.#underWay];
     this.#underWay.clear();
-    const before = [this.#client, this.#unary];
+    const before = [this.#client, this.#own];
     this.#client = clientOf(endpoint, this.#tls);
-    this.#unary = unaryOf(endpoint, this.#tls);
+    this.#own = connectionOf(endpoint, this.#tls);
     for (const one of underWay) one.cancel();
     for (const one of before) one.close();
   }
@@ -268,8 +331,9 @@ export class Member implements EtcdMember {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#probe);
+    clearTimeout(this.#patience);
     this.#client.close();
-    this.#unary.close();
+    this.#own.close();
   }
 }
 
@@ -281,9 +345,14 @@ function metadata(): Metadata {
   return Metadata.fromHttp2Headers(REQUIRE_LEADER);
 }
 
-function unaryOf(endpoint: string, tls: EtcdTls): UnaryConnection {
-  const url = parseEndpoint(endpoint);
-  return new UnaryConnection({ url, readTls: () => readTls(tls), maxReceivedBytes: MAX_RECEIVED_BYTES });
+function connectionOf(endpoint: string, tls: EtcdTls): GrpcConnection {
+  return new GrpcConnection({
+    url: parseEndpoint(endpoint),
+    readTls: () => readTls(tls),
+    maxReceivedBytes: MAX_RECEIVED_BYTES,
+    keepaliveMs: KEEPALIVE_MS,
+    keepaliveTimeoutMs: KEEPALIVE_TIMEOUT_MS,
+  });
 }
 
 function readTls({ caFile, keyFile, certFile }: EtcdTls): Record<'ca' | 'key' | 'cert', Buffer | null> {

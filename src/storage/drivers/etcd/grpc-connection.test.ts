@@ -4,7 +4,7 @@ import { createServer, type Http2Server, type ServerHttp2Session, type ServerHtt
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { UnaryConnection, type UnaryCall } from './unary.ts';
+import { GrpcConnection, type UnaryCall } from './grpc-connection.ts';
 
 const NO_TLS = { ca: null, key: null, cert: null };
 const REQUEST = {
@@ -32,24 +32,26 @@ function answer(
   stream.end(body);
 }
 
-describe('unary gRPC calls', () => {
+describe('gRPC to one member', () => {
   let server: Http2Server;
-  let connection: UnaryConnection;
+  let connection: GrpcConnection;
   const sessions: ServerHttp2Session[] = [];
 
   async function connectTo(
     behave: (stream: ServerHttp2Stream, headers: Readonly<Record<string, unknown>>) => void,
-  ): Promise<UnaryConnection> {
+  ): Promise<GrpcConnection> {
     server = createServer();
     server.on('session', (session) => sessions.push(session));
     server.on('stream', behave);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    connection = new UnaryConnection({
+    connection = new GrpcConnection({
       url: new URL(`http://127.0.0.1:${port}`),
       readTls: () => NO_TLS,
       maxReceivedBytes: 1_000,
+      keepaliveMs: 30_000,
+      keepaliveTimeoutMs: 10_000,
     });
     await becomesReady();
     return connection;
