@@ -120,11 +120,14 @@ export class Http2Client {
     return this.#isReady && !this.#isRetired;
   }
 
-  /** Only while it accepts requests. body: the whole of it; absent: written later, and the request never ends. */
+  /**
+   * Only while it accepts requests. body: the whole of it; absent: written later, and the request never ends. isUrgent: it does not wait for what
+   * else the turn sends.
+   */
   request(
     fields: HeaderFields,
     receiver: StreamReceiver,
-    { body }: { readonly body?: Buffer } = {},
+    { body, isUrgent = false }: { readonly body?: Buffer; readonly isUrgent?: boolean } = {},
   ): ClientStream {
     const stream = new Stream({ connection: this, fields, receiver, body });
     if (!this.accepts || this.#queuedBytes > MAX_CLIENT_QUEUED_BYTES)
@@ -135,6 +138,7 @@ export class Http2Client {
       this.#queuedBytes += body?.length ?? 0;
       this.#unopened.add(stream);
     }
+    if (isUrgent) process.nextTick(() => this.#flush());
     return stream;
   }
 
@@ -239,12 +243,15 @@ export class Http2Client {
     if (!this.#isCorked) {
       this.#isCorked = true;
       socket.cork();
-      setImmediate(() => {
-        this.#isCorked = false;
-        socket.uncork();
-      });
+      setImmediate(() => this.#flush());
     }
     socket.write(bytes);
+  }
+
+  #flush(): void {
+    if (!this.#isCorked) return;
+    this.#isCorked = false;
+    this.#socket.uncork();
   }
 
   // -------------------------------------------------------------------------------------------------------------- reading
@@ -474,7 +481,7 @@ export class Http2Client {
     clearInterval(this.#keepalive);
     this.#retire();
     // A GOAWAY may wait in it.
-    if (this.#isCorked) this.#socket.uncork();
+    this.#flush();
     this.#socket.destroySoon();
     for (const stream of [...this.#streams.values(), ...this.#unopened]) this.#close(stream, error);
   }

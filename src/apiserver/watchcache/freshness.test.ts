@@ -29,25 +29,33 @@ function setUp(): {
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test('who comes while a question is under way shares the next one', async () => {
+test('who comes in one turn shares a question, who comes while it is under way shares the next one', async () => {
   const { freshness, questions } = setUp();
   const done: string[] = [];
   void freshness.caughtUp().then(() => done.push('first'));
+  await Promise.resolve();
   void freshness.caughtUp().then(() => done.push('second'));
+  assert.equal(questions.length, 0);
+  await turn();
   void freshness.caughtUp().then(() => done.push('third'));
-  assert.equal(questions.length, 1);
+  await turn();
+  void freshness.caughtUp().then(() => done.push('fourth'));
+  await turn();
+  assert.deepEqual([done, questions.length], [[], 1]);
   questions[0]!(5);
   await turn();
-  assert.deepEqual([done, questions.length], [['first'], 2]);
+  await turn();
+  assert.deepEqual([done, questions.length], [['first', 'second'], 2]);
   questions[1]!(5);
   await turn();
-  assert.deepEqual([done, questions.length], [['first', 'second', 'third'], 2]);
+  assert.deepEqual([done, questions.length], [['first', 'second', 'third', 'fourth'], 2]);
 });
 
 test('waits for the revision, asks for progress meanwhile, and gives up after three seconds', async () => {
   const { freshness, clock, questions, at, progress } = setUp();
   let isDone = false;
   void freshness.caughtUp().then(() => (isDone = true));
+  await turn();
   questions[0]!(7);
   await turn();
   assert.deepEqual([isDone, progress()], [false, 0]);
@@ -59,6 +67,7 @@ test('waits for the revision, asks for progress meanwhile, and gives up after th
   await turn();
   assert.equal(isDone, true);
   const late = freshness.caughtUp();
+  await turn();
   questions[1]!(9);
   await turn();
   clock.advance(4_000);
@@ -74,8 +83,11 @@ test('a question that fails fails those who share it, not those after', async ()
     clock: new FakeClock(),
   });
   const first = freshness.caughtUp();
+  const shared = freshness.caughtUp();
+  const refused = assert.rejects(first, /no leader/);
+  await assert.rejects(shared, /no leader/);
+  await refused;
   const second = freshness.caughtUp();
-  await assert.rejects(first, /no leader/);
   await second;
   assert.equal(calls, 2);
 });

@@ -2,8 +2,8 @@
  * Waits until the watch cache of a shared store has everything acknowledged so far: reads the store's newest revision, then waits for the cache to
  * reach it. Not used where this server is the only writer.
  *
- *   caughtUp() ─▶ one read shared by all callers before it was sent ─▶ revision ─▶ cache reached it │ progress requested every PROGRESS_MS
- *                   └── callers while it is in flight share the next one
+ *   caughtUp() ─▶ one read shared by all callers until it is sent ─▶ revision ─▶ cache reached it │ progress requested every PROGRESS_MS
+ *                   └── it is sent at the end of a turn of the event loop, and while none is in flight
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { StoreError, type Revision } from '#storage/store.ts';
@@ -19,7 +19,11 @@ interface FreshnessOptions {
   readonly reached: () => Revision;
   readonly requestProgress: () => void;
   readonly clock: Clock;
+  /** Calls back at the end of the turn: all that have arrived with one poll of the sockets share a read. Default: setImmediate. */
+  readonly defer?: ((callback: () => void) => void) | undefined;
 }
+
+type Group = ReturnType<typeof Promise.withResolvers<void>>;
 
 interface Waiting {
   readonly revision: Revision;
@@ -30,9 +34,9 @@ interface Waiting {
 
 export class Freshness {
   readonly #options: FreshnessOptions;
-  /** The request in flight, and the one to be sent after it. */
-  #asking: Promise<Revision> | undefined;
-  #next: Promise<Revision> | undefined;
+  /** Of the callers that share the read which is not sent yet. */
+  #next: Group | undefined;
+  #isAsking = false;
   readonly #waiting = new Set<Waiting>();
   #timer: Timer | undefined;
 
@@ -41,25 +45,32 @@ export class Freshness {
   }
 
   caughtUp(): Promise<void> {
-    const asking = this.#asking;
-    if (!asking) return this.#ask().then((revision) => this.#reach(revision));
-    // The response in flight may be older than a write that the caller knows of.
-    this.#next ??= asking.then(
-      () => this.#ask(),
-      () => this.#ask(),
-    );
-    return this.#next.then((revision) => this.#reach(revision));
+    // A read in flight may be older than a write that the caller knows of.
+    if (!this.#next) {
+      this.#next = Promise.withResolvers<void>();
+      if (!this.#isAsking) this.#askSoon();
+    }
+    return this.#next.promise;
   }
 
-  #ask(): Promise<Revision> {
+  #askSoon(): void {
+    const { defer = setImmediate } = this.#options;
+    this.#isAsking = true;
+    defer(() => this.#ask());
+  }
+
+  #ask(): void {
+    const group = this.#next!;
     this.#next = undefined;
-    const asking = this.#options.newest();
-    this.#asking = asking;
     const over = (): void => {
-      if (this.#asking === asking) this.#asking = undefined;
+      this.#isAsking = false;
+      if (this.#next) this.#askSoon();
     };
-    asking.then(over, over);
-    return asking;
+    this.#options
+      .newest()
+      .finally(over)
+      .then((revision) => this.#reach(revision))
+      .then(group.resolve, group.reject);
   }
 
   #reach(revision: Revision): Promise<void> | undefined {

@@ -43,7 +43,7 @@ export interface MemberStatus {
   readonly status?: StatusResponse;
 }
 
-interface CallOptions extends Pick<MemberCallOptions, 'doing' | 'withoutLeader'> {
+interface CallOptions extends Pick<MemberCallOptions, 'doing' | 'withoutLeader' | 'isUrgent'> {
   /** Sent again to another member where one fails. */
   readonly idempotent: boolean;
   /** Default: callTimeoutMs. */

@@ -102,6 +102,7 @@ class EtcdStore implements Store {
   readonly #clock: Clock;
   readonly #leases: Leases;
   readonly #keySpace: KeySpace;
+  readonly #markKey: Buffer;
   readonly #monitor: Monitor;
   readonly #compactor: Compactor | undefined;
   readonly #watchers = new Set<Watcher>();
@@ -130,6 +131,7 @@ class EtcdStore implements Store {
     ...options
   }: EtcdStoreOptions) {
     this.#keySpace = new KeySpace({ prefix: keyPrefix, replaces });
+    this.#markKey = this.#keySpace.encode(MARK);
     this.#clock = clock;
     const connection = (this.#connection = new EtcdConnection(options));
     this.#leases = new Leases(connection);
@@ -242,7 +244,13 @@ class EtcdStore implements Store {
     this.#assertOpen();
     if (revision <= this.#floor) return;
     try {
-      await this.#call('Compact', { revision, physical: true }, `compact up to revision ${revision}`);
+      await this.#call(
+        'Compact',
+        { revision, physical: true },
+        {
+          doing: `compact up to revision ${revision}`,
+        },
+      );
     } catch (error) {
       if (!(error instanceof StoreError) || error.code !== 'compacted') throw error;
     }
@@ -252,9 +260,10 @@ class EtcdStore implements Store {
   /** Linearizable: what was acknowledged to anybody before is not newer. */
   async newestRevision(): Promise<Revision> {
     this.#assertOpen();
-    const { header } = await this.#range(
-      { key: this.#keySpace.encode(MARK), countOnly: true },
-      'ask for the newest revision',
+    const { header } = await this.#call<RangeResponse>(
+      'Range',
+      { key: this.#markKey, countOnly: true },
+      { doing: 'ask for the newest revision', isUrgent: true },
     );
     return int(header.revision);
   }
@@ -267,7 +276,7 @@ class EtcdStore implements Store {
     const { TTL } = await this.#call<LeaseTimeToLiveResponse>(
       'LeaseTimeToLive',
       { ID: lease },
-      `read the time to live of ${key}`,
+      { doing: `read the time to live of ${key}` },
     );
     return Math.max(1, int(TTL));
   }
@@ -372,10 +381,10 @@ class EtcdStore implements Store {
           ? []
           : [{ result: COMPARE_EQUAL, target: COMPARE_MOD_REVISION, key, modRevision: expected }],
       success: value
-        ? // Read in the same transaction, for the revision that created the key.
-          [
+        ? [
             { requestPut: { key, value, ...(lease === undefined ? {} : { lease }) } },
-            { requestRange: { key, keysOnly: true } },
+            // In the same transaction, for the revision that created the key; a create is that revision.
+            ...(expected === 0 ? [] : [{ requestRange: { key, keysOnly: true } }]),
           ]
         : [{ requestDeleteRange: { key, prevKv: true } }],
       failure: [read],
@@ -386,7 +395,8 @@ class EtcdStore implements Store {
     const revision = int(header.revision);
     if (!succeeded) throw this.#refused({ key, value, expected }, responses[0]!.responseRange!.kvs[0]);
     if (value) {
-      const createRevision = int(responses[1]!.responseRange!.kvs[0]!.createRevision);
+      const createRevision =
+        expected === 0 ? revision : int(responses[1]!.responseRange!.kvs[0]!.createRevision);
       return { revision, stored: { key, value, modRevision: revision, createRevision } };
     }
     const removed = responses[0]!.responseDeleteRange!.prevKvs[0];
@@ -522,17 +532,20 @@ class EtcdStore implements Store {
   // ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #range(request: object, doing: string): Promise<RangeResponse> {
-    return this.#call<RangeResponse>('Range', request, doing);
+    return this.#call<RangeResponse>('Range', request, { doing });
   }
 
   /** A request that may be sent more than once. */
   async #call<Response extends Pick<RangeResponse, 'header'>>(
     method: 'Range' | 'Compact' | 'LeaseTimeToLive',
     request: object,
-    doing: string,
+    options: { readonly doing: string; readonly isUrgent?: boolean },
   ): Promise<Response> {
     try {
-      const answer = await this.#connection.call<Response>(method, request, { doing, idempotent: true });
+      const answer = await this.#connection.call<Response>(method, request, {
+        ...options,
+        idempotent: true,
+      });
       this.#saw(answer);
       return answer;
     } catch (error) {

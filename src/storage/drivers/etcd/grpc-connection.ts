@@ -38,6 +38,8 @@ interface UnaryRequest extends StreamRequest {
   /** Encoded protobuf. */
   readonly message: Buffer;
   readonly timeoutMs: number;
+  /** Does not wait for what else this turn of the event loop sends. */
+  readonly isUrgent?: boolean | undefined;
 }
 
 export interface UnaryCall {
@@ -135,7 +137,7 @@ export class GrpcConnection {
   }
 
   /** Only while ready. */
-  call({ path, message, metadata, timeoutMs }: UnaryRequest): UnaryCall {
+  call({ path, message, metadata, timeoutMs, isUrgent = false }: UnaryRequest): UnaryCall {
     const client = this.#required();
     const call = new Call({
       maxBytes: this.#options.maxReceivedBytes,
@@ -145,7 +147,7 @@ export class GrpcConnection {
     this.#underWay.add(call);
     const fields = this.#fieldsOf({ path, metadata }, timeoutMs);
     try {
-      call.stream = client.request(fields, call, { body: framed(message) });
+      call.stream = client.request(fields, call, { body: framed(message), isUrgent });
     } catch (error) {
       call.closed(error as Error);
     }

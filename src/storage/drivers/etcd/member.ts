@@ -38,6 +38,8 @@ export interface CallOptions {
   readonly doing: string;
   /** A member without a leader answers too. Default: it refuses. */
   readonly withoutLeader?: boolean | undefined;
+  /** Others wait for it together already: it does not wait for what else is sent in this turn. */
+  readonly isUrgent?: boolean | undefined;
   readonly timeoutMs: number;
 }
 
@@ -188,15 +190,19 @@ export class Member implements EtcdMember {
     }
   }
 
-  #callOwn({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
+  #callOwn(
+    { method, request }: Sent,
+    { timeoutMs, withoutLeader = false, isUrgent }: CallOptions,
+  ): CallUnderWay {
     const { path, encode, decode } = etcdCall(method);
-    const { answer, cancel } = this.#own.call({
+    const call = this.#own.call({
       path,
       message: encode(request),
       metadata: withoutLeader ? {} : REQUIRE_LEADER,
       timeoutMs,
+      isUrgent,
     });
-    return { answer: answer.then(decode), cancel };
+    return { answer: call.answer.then(decode), cancel: () => call.cancel() };
   }
 
   #callGrpc({ method, request }: Sent, { timeoutMs, withoutLeader = false }: CallOptions): CallUnderWay {
