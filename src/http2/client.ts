@@ -52,7 +52,7 @@ export interface ClientStream {
   cancel(error: Error): void;
 }
 
-export interface Http2ClientOptions {
+interface Http2ClientOptions {
   /** The server has sent its settings. */
   readonly onReady: () => void;
   /** It takes no more requests; streams under way may still end. Called once, also when the connection is lost. */

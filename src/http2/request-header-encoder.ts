@@ -10,7 +10,7 @@ export type HeaderFields = readonly (readonly [name: string, value: string])[];
 const STATIC_COUNT = 61;
 /** What an entry counts beyond its text. */
 const ENTRY_BYTES = 32;
-/** Cached blocks. Beyond: all are made anew. */
+/** Cached blocks. Beyond: all are rebuilt. */
 const MAX_BLOCKS = 256;
 const INDEXED = 0x80;
 const WITH_INDEXING = 0x40;

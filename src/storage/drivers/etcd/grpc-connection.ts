@@ -14,7 +14,7 @@ import { CallError, framed, GrpcStatus, MessageReader } from './grpc-messages.ts
 
 /** Between attempts to connect. */
 const RETRY_MS = 1_000;
-/** Sets of header fields that are kept: of few methods, with few timeouts. Beyond: all are made anew. */
+/** Sets of header fields that are kept: of few methods, with few timeouts. Beyond: all are rebuilt. */
 const MAX_FIELDS = 256;
 
 interface GrpcOptions {
@@ -48,14 +48,14 @@ export interface UnaryCall {
   cancel(): void;
 }
 
-export interface GrpcStreamListener {
+interface GrpcStreamListener {
   /** A copy, which does not keep what came with it. */
   message(wire: Buffer): void;
   /** Once; without an error where the server ended it. */
   closed(error: CallError | undefined): void;
 }
 
-export interface GrpcStream {
+interface GrpcStream {
   write(message: Buffer): void;
   cancel(): void;
 }
