@@ -7,12 +7,13 @@ import { compileLabelSelector, type LabelSelectorObject } from '#machinery/label
 import { cloneCycle, refusal, type Cycle, type Refusal } from './plugin.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
-import { failureMessage, refusalOn, type Failure } from './schedule.ts';
+import { failureMessage, refusalOn, type Failure, type PreemptionArgs } from './schedule.ts';
 
 interface PreemptionInput {
   readonly cycle: Cycle;
   readonly failure: Failure;
   readonly budgets: readonly PodDisruptionBudget[];
+  readonly args?: PreemptionArgs | undefined;
   /** The node nominated by an earlier preemption. */
   readonly nominatedNode?: string | undefined;
 }
@@ -28,13 +29,18 @@ interface NoPreemption {
   readonly keepNomination: boolean;
 }
 
-interface Candidate extends Preemption {
+export interface PreemptionCandidate extends Preemption {
   readonly violations: number;
 }
 
-/** As upstream, 10 % of the nodes are candidates, at least 100. */
-const MIN_CANDIDATES = 100;
-const CANDIDATE_SHARE = 0.1;
+interface PreemptionCandidates {
+  readonly candidates: readonly PreemptionCandidate[];
+  /** When there are none. */
+  readonly message: string;
+}
+
+/** As upstream. */
+const DEFAULTS: PreemptionArgs = { minCandidateNodesPercentage: 10, minCandidateNodesAbsolute: 100 };
 
 const UNHELPFUL = refusal('DefaultPreemption', 'Preemption is not helpful for scheduling', {
   resolvable: false,
@@ -44,6 +50,18 @@ const NO_VICTIMS = refusal('DefaultPreemption', 'No preemption victims found for
 });
 
 export function findPreemption(input: PreemptionInput): Preemption | NoPreemption {
+  const found = preemptionCandidates(input);
+  if (!('candidates' in found)) return found;
+  return bestPreemption(found);
+}
+
+export function bestPreemption({ candidates, message }: PreemptionCandidates): Preemption | NoPreemption {
+  const best = candidates.toSorted(compareCandidates)[0];
+  return best ? { node: best.node, victims: best.victims } : { message, keepNomination: false };
+}
+
+/** Nodes where preemption would help, up to the number that the arguments want. */
+export function preemptionCandidates(input: PreemptionInput): PreemptionCandidates | NoPreemption {
   const {
     cycle: { pod, snapshot },
   } = input;
@@ -51,8 +69,10 @@ export function findPreemption(input: PreemptionInput): Preemption | NoPreemptio
     return { message: 'not eligible due to preemptionPolicy=Never.', keepNomination: true };
   if (victimsEnding(input))
     return { message: 'not eligible due to terminating pod on the nominated node.', keepNomination: true };
-  const wanted = Math.max(MIN_CANDIDATES, Math.trunc(snapshot.nodes.length * CANDIDATE_SHARE));
-  const candidates: Candidate[] = [];
+  const { minCandidateNodesPercentage, minCandidateNodesAbsolute } = input.args ?? DEFAULTS;
+  const share = Math.trunc((snapshot.nodes.length * minCandidateNodesPercentage) / 100);
+  const wanted = Math.max(minCandidateNodesAbsolute, share);
+  const candidates: PreemptionCandidate[] = [];
   const refusals = new Map<string, Refusal>();
   for (const node of snapshot.nodes) {
     if (refusedOn(input.failure, node.name)?.resolvable !== true) continue;
@@ -61,11 +81,12 @@ export function findPreemption(input: PreemptionInput): Preemption | NoPreemptio
     else refusals.set(node.name, tried);
     if (candidates.length >= wanted) break;
   }
-  const best = candidates.sort(compareCandidates)[0];
-  if (best) return { node: best.node, victims: best.victims };
   return {
-    message: failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }),
-    keepNomination: false,
+    candidates,
+    message:
+      candidates.length > 0
+        ? ''
+        : failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }),
   };
 }
 
@@ -89,7 +110,7 @@ function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: Pre
 }
 
 /** Removes all pods of lower priority; if the pod then fits, reprieves as many as possible, highest priority first. */
-function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Candidate | Refusal {
+function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): PreemptionCandidate | Refusal {
   const lower = [...original.pods.values()].filter((other) => other.priority < cycle.pod.priority);
   if (lower.length === 0) return NO_VICTIMS;
   const node = original.clone();
@@ -168,11 +189,11 @@ function splitByBudgets(
 }
 
 /** Fewest budget violations, lowest highest priority, lowest sum of priorities, fewest victims, latest start of the highest-priority victims. */
-function compareCandidates(a: Candidate, b: Candidate): number {
-  const highest = (candidate: Candidate): number => candidate.victims[0]?.priority ?? 0;
-  const sum = (candidate: Candidate): number =>
+function compareCandidates(a: PreemptionCandidate, b: PreemptionCandidate): number {
+  const highest = (candidate: PreemptionCandidate): number => candidate.victims[0]?.priority ?? 0;
+  const sum = (candidate: PreemptionCandidate): number =>
     candidate.victims.reduce((total, pod) => total + pod.priority + 2 ** 31, 0);
-  const earliest = (candidate: Candidate): number =>
+  const earliest = (candidate: PreemptionCandidate): number =>
     Math.min(...candidate.victims.filter((pod) => pod.priority === highest(candidate)).map(startOf));
   return (
     a.violations - b.violations ||

@@ -189,6 +189,10 @@ export class SchedulingQueue {
     return { pod: entry.pod, attempts: entry.attempts, readyAtMs: entry.readyAtMs ?? entry.sinceMs };
   }
 
+  isInFlight(uid: string): boolean {
+    return this.#entries.get(uid)?.place === 'in-flight';
+  }
+
   /** The pod is scheduled or deleted. */
   done(uid: string): void {
     if (this.#entries.get(uid)?.place === 'in-flight') this.remove(uid);

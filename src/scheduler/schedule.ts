@@ -13,6 +13,16 @@ export interface Profile {
   readonly plugins: readonly SchedulerPlugin[];
   /** 0 = adaptive as upstream: 50 % falling to 5 % with cluster size, never below 100 nodes. */
   readonly percentageOfNodesToScore?: number;
+  /** Of DefaultPreemption; false: it is disabled. */
+  readonly preemption?: PreemptionArgs | false;
+  /** Of VolumeBinding. */
+  readonly bindTimeoutMs?: number;
+}
+
+/** How many nodes preemption looks at: a share of all, and at least this many. */
+export interface PreemptionArgs {
+  readonly minCandidateNodesPercentage: number;
+  readonly minCandidateNodesAbsolute: number;
 }
 
 export type Decision =
@@ -56,33 +66,65 @@ type ExtensionPoint = 'PreFilter' | 'Filter' | 'Score';
 const MIN_FEASIBLE_NODES = 100;
 const MIN_PERCENTAGE = 5;
 
+/** The nodes that the plugins accept, before one is chosen. */
+interface Candidates {
+  readonly kind: 'candidates';
+  readonly cycle: Cycle;
+  readonly feasible: readonly NodeInfo[];
+  readonly refusals: ReadonlyMap<string, Refusal>;
+  readonly others?: Refusal | undefined;
+  /** The feasible node is the nominated one; others were not evaluated. */
+  readonly isNominated: boolean;
+}
+
 export function schedule(input: ScheduleInput): Decision {
+  const timed = timer(input.observe);
+  const found = findCandidates(input, timed);
+  return found.kind === 'candidates' ? choose(found, { ...input, timed }) : found;
+}
+
+type Timed = ReturnType<typeof timer>;
+
+/** Up to the filters. */
+export function findCandidates(
+  input: ScheduleInput,
+  timed: Timed = timer(input.observe),
+): Candidates | Extract<Decision, { kind: 'none' }> {
   const { snapshot, profile } = input;
   const cycle: Cycle = { pod: input.pod, snapshot, state: new Map(), filters: [] };
   const nodeCount = snapshot.nodes.length;
-  const timed = timer(input.observe);
   const narrowed = runPreFilters(cycle, profile.plugins);
   timed('PreFilter', 'refused' in narrowed ? 'Unschedulable' : 'Success');
   if ('refused' in narrowed)
     return { kind: 'none', cycle, failure: { nodeCount, refusals: new Map(), everywhere: narrowed.refused } };
   const nominated = snapshot.byName.get(input.nominatedNode ?? '');
   if (nominated?.node && narrowed.nodes?.has(nominated.name) !== false && !refusalOn(cycle, nominated))
-    return { kind: 'fits', node: nominated.name, evaluated: 0, feasible: 1, cycle };
+    return { kind: 'candidates', cycle, feasible: [nominated], refusals: new Map(), isNominated: true };
   const { feasible, refusals } = findFeasible(cycle, { ...input, ...narrowed });
   timed('Filter', feasible.length === 0 ? 'Unschedulable' : 'Success');
-  if (feasible.length === 0)
-    return {
-      kind: 'none',
-      cycle,
-      failure: { nodeCount, refusals, others: narrowed.others },
-    };
+  const { others } = narrowed;
+  if (feasible.length === 0) return { kind: 'none', cycle, failure: { nodeCount, refusals, others } };
+  return { kind: 'candidates', cycle, feasible, refusals, others, isNominated: false };
+}
+
+interface ChoiceInput extends Pick<ScheduleInput, 'profile' | 'random'> {
+  /** Added to the plugins' scores, by node. */
+  readonly extraScores?: ReadonlyMap<string, number>;
+  readonly timed?: Timed;
+}
+
+/** By score. The candidates are one node at least. */
+export function choose(
+  { cycle, feasible, refusals, isNominated }: Candidates,
+  { profile, random, extraScores, timed }: ChoiceInput,
+): Extract<Decision, { kind: 'fits' }> {
   const best =
-    feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random: input.random });
-  timed('Score', 'Success');
+    feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random, extraScores });
+  if (!isNominated) timed?.('Score', 'Success');
   return {
     kind: 'fits',
     node: best?.name ?? '',
-    evaluated: feasible.length + refusals.size,
+    evaluated: isNominated ? 0 : feasible.length + refusals.size,
     feasible: feasible.length,
     cycle,
   };
@@ -207,7 +249,11 @@ function pickBest(
     feasible,
     profile,
     random,
-  }: { readonly feasible: readonly NodeInfo[]; readonly profile: Profile; readonly random: Random },
+    extraScores,
+  }: Pick<ChoiceInput, 'profile' | 'random'> & {
+    readonly feasible: readonly NodeInfo[];
+    readonly extraScores: ReadonlyMap<string, number> | undefined;
+  },
 ): NodeInfo | undefined {
   const totals = new Float64Array(feasible.length);
   for (const plugin of profile.plugins) {
@@ -219,6 +265,9 @@ function pickBest(
     for (let index = 0; index < scores.length; index += 1)
       totals[index] = (totals[index] ?? 0) + (scores[index] ?? 0) * plugin.weight;
   }
+  if (extraScores)
+    for (const [index, { name }] of feasible.entries())
+      totals[index] = (totals[index] ?? 0) + (extraScores.get(name) ?? 0);
   return feasible[indexOfBest(totals, random)];
 }
 

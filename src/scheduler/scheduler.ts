@@ -46,11 +46,13 @@ import { SchedulerCache } from './cache.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
 import type { SchedulerPlugin } from './plugin.ts';
 import { defaultPlugins } from './plugins/list.ts';
-import { findPreemption, type Preemption } from './preemption.ts';
+import type { ExtenderConfig } from './extenders/extender.ts';
+import { EXTENDER, ExtenderError, Extenders } from './extenders/extenders.ts';
+import { bestPreemption, findPreemption, preemptionCandidates, type Preemption } from './preemption.ts';
 import { Nominator } from './nominator.ts';
 import { SchedulerMetrics, type AttemptResult } from './metrics.ts';
 import { SchedulingQueue, type Backoff, type Popped } from './queue.ts';
-import { failureMessage, schedule, type Decision, type Profile } from './schedule.ts';
+import { choose, failureMessage, findCandidates, schedule, type Decision, type Profile } from './schedule.ts';
 import { DefaultSelectors } from './default-selectors.ts';
 import { AllocationError } from './dra/allocation-error.ts';
 import { ClaimBinder, ClaimBindingError, plannedClaims, type PlannedClaims } from './dra/claim-binder.ts';
@@ -66,12 +68,14 @@ export interface SchedulerOptions extends ComponentContext {
     | false
     | Partial<Pick<LeaderElectionOptions, 'lease' | 'leaseDurationMs' | 'renewDeadlineMs' | 'retryPeriodMs'>>;
   readonly profiles?: readonly Profile[];
+  readonly extenders?: readonly ExtenderConfig[] | undefined;
   readonly backoff?: Backoff | undefined;
   readonly random?: Random;
   /** Maximum number of concurrent binding and status writes; scheduling waits when it is reached. Default 64. */
   readonly maxBinding?: number;
 }
 
+const NO_PREEMPTION = { message: '', keepNomination: true };
 const MAX_WRITING = 64;
 /** Scheduling cycles in one turn of the event loop. */
 const SLICE_MS = 8;
@@ -94,6 +98,15 @@ interface Informers extends StorageInformers, DeviceInformers {
   readonly budgets: Informer<PodDisruptionBudget>;
 }
 
+/** One attempt to schedule a pod. */
+interface Attempted extends Popped {
+  readonly info: PodInfo;
+  readonly profile: Profile;
+  readonly attempt: Attempt;
+}
+
+type PreemptionResult = ReturnType<typeof findPreemption>;
+
 interface PodBinding {
   readonly node: string;
   readonly profile: Profile;
@@ -115,6 +128,7 @@ class Scheduler implements Component {
   readonly #unsubscribe: (() => void)[] = [];
   readonly #nominator = new Nominator();
   readonly #metrics: SchedulerMetrics;
+  readonly #extenders: Extenders | undefined;
   #informers: Informers | undefined;
   #defaultSelectors: DefaultSelectors | undefined;
   #snapshot: Snapshot | undefined;
@@ -143,9 +157,10 @@ class Scheduler implements Component {
         createEventRecorder(options.api, { component: schedulerName, clock: options.clock }),
       ]),
     );
+    this.#extenders = options.extenders?.length ? new Extenders(options.extenders, options.log) : undefined;
     this.#queue = new SchedulingQueue({
       clock: options.clock,
-      plugins: pluginsByName(profiles),
+      plugins: [...pluginsByName(profiles), ...(options.extenders?.length ? [{ name: EXTENDER }] : [])],
       backoff: options.backoff,
       onReady: () => this.#kick(),
       onQueued: (queue, event) => this.#metrics.queued(queue, event),
@@ -178,6 +193,7 @@ class Scheduler implements Component {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('scheduler stopped'));
     this.#queue.stop();
+    this.#extenders?.stop();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     await this.#led.stop();
     for (const recorder of this.#recorders.values()) recorder.stop();
@@ -326,7 +342,8 @@ class Scheduler implements Component {
     while (this.#leading && !this.#stop.signal.aborted) {
       const next = this.#queue.pop();
       if (!next) return;
-      this.#decide(next);
+      const deciding = this.#decide(next);
+      if (deciding) await deciding;
       while (this.#writing.size >= (this.#options.maxBinding ?? MAX_WRITING))
         await new Promise<void>((resolve) => {
           this.#slotFree = resolve;
@@ -338,31 +355,86 @@ class Scheduler implements Component {
     }
   }
 
-  #decide({ pod, attempts, readyAtMs }: Popped): void {
+  /** A promise when an extender has a say: the loop waits for it, so that pods are still decided on one by one. */
+  #decide(popped: Popped): Promise<void> | undefined {
+    const { pod } = popped;
     const uid = pod.metadata?.uid ?? '';
     const profile = this.#profiles.get(pod.spec?.schedulerName ?? 'default-scheduler');
-    if (!profile || this.#cache.isPlaced(uid)) return this.#queue.done(uid);
+    if (!profile || this.#cache.isPlaced(uid)) return void this.#queue.done(uid);
     const info = podInfo(pod);
     const attempt = new Attempt({ metrics: this.#metrics, profile: profile.schedulerName });
+    const attempted = { ...popped, info, profile, attempt };
+    if (this.#extenders?.concerns(pod)) return this.#decideWithExtenders(attempted);
     let decision: Decision;
     try {
-      decision = schedule({
-        pod: info,
-        snapshot: this.#snapshot as Snapshot,
-        profile,
-        random: this.#options.random ?? realRandom,
-        startIndex: this.#startIndex,
-        nominatedNode: this.#nominator.nodeOf(uid),
-        observe: (point, taken) => this.#metrics.point(point, { profile: profile.schedulerName, ...taken }),
-      });
+      decision = schedule(this.#scheduleInput(attempted));
       attempt.decided();
     } catch (error) {
-      this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
-      attempt.ended('error');
-      this.#queue.failed(uid, new Set());
-      if (error instanceof AllocationError) this.#track(this.#attemptFailed(info, { profile, error }));
-      return;
+      return void this.#attemptThrew(error, attempted);
     }
+    return void this.#carryOut(decision, attempted);
+  }
+
+  #scheduleInput({ info, profile }: Attempted): Parameters<typeof schedule>[0] {
+    return {
+      pod: info,
+      snapshot: this.#snapshot as Snapshot,
+      profile,
+      random: this.#options.random ?? realRandom,
+      startIndex: this.#startIndex,
+      nominatedNode: this.#nominator.nodeOf(info.uid),
+      observe: (point, taken) => this.#metrics.point(point, { profile: profile.schedulerName, ...taken }),
+    };
+  }
+
+  async #decideWithExtenders(attempted: Attempted): Promise<void> {
+    let decision: Decision;
+    try {
+      const input = this.#scheduleInput(attempted);
+      decision = await this.#askExtenders(input);
+      // The nominated node was refused: all others may take the pod.
+      if (decision.kind === 'none' && input.nominatedNode !== undefined)
+        decision = await this.#askExtenders({ ...input, nominatedNode: undefined });
+      attempted.attempt.decided();
+    } catch (error) {
+      return this.#attemptThrew(error, attempted);
+    }
+    // Deleted, or bound by another scheduler, while extenders were asked.
+    const { uid } = attempted.info;
+    if (this.#cache.isPlaced(uid) || !this.#queue.isInFlight(uid)) return this.#queue.done(uid);
+    this.#carryOut(decision, attempted);
+  }
+
+  async #askExtenders(input: Parameters<typeof schedule>[0]): Promise<Decision> {
+    const extenders = this.#extenders!;
+    const found = findCandidates(input);
+    if (found.kind === 'none') return found;
+    const { feasible, refusals } = await extenders.filter(input.pod, found.feasible);
+    const all = new Map([...found.refusals, ...refusals]);
+    const left = feasible.filter(({ node }) => node !== undefined);
+    if (left.length === 0) {
+      const nodeCount = input.snapshot.nodes.length;
+      return {
+        kind: 'none',
+        cycle: found.cycle,
+        failure: { nodeCount, refusals: all, others: found.others },
+      };
+    }
+    const candidates = { ...found, feasible: left, refusals: all };
+    if (left.length === 1) return choose(candidates, input);
+    return choose(candidates, { ...input, extraScores: await extenders.prioritize(input.pod, left) });
+  }
+
+  #attemptThrew(error: unknown, { info, profile, attempt }: Attempted): void {
+    this.#options.log.error('scheduling failed', { pod: info.key, error: errorMessage(error) });
+    attempt.ended('error');
+    this.#queue.failed(info.uid, new Set());
+    if (error instanceof AllocationError || error instanceof ExtenderError)
+      this.#track(this.#attemptFailed(info, { profile, error }));
+  }
+
+  #carryOut(decision: Decision, { info, profile, attempt, attempts, readyAtMs }: Attempted): void {
+    const { uid } = info;
     if (decision.kind === 'fits') {
       this.#startIndex += decision.evaluated;
       this.#cache.assume(info, decision.node);
@@ -399,7 +471,15 @@ class Scheduler implements Component {
     const binder = this.#volumeBinder!;
     const assumed = binder.assume(volumes, binding.node);
     const work: Promise<void> = binder
-      .bind({ ...assumed, pod: info.pod, node: binding.node }, this.#leadership.signal)
+      .bind(
+        {
+          ...assumed,
+          pod: info.pod,
+          node: binding.node,
+          timeoutMs: binding.profile.bindTimeoutMs,
+        },
+        this.#leadership.signal,
+      )
       .finally(() => binder.forget(assumed))
       .then(
         () => this.#track(this.#bind(info, binding)),
@@ -467,19 +547,11 @@ class Scheduler implements Component {
     const { name = '', namespace = '', uid = '' } = info.pod.metadata ?? {};
     const { node, profile, bound } = binding;
     try {
-      await this.#fenced.createSubresource(
-        pods,
-        { name, namespace },
-        {
-          subresource: 'binding',
-          body: {
-            apiVersion: 'v1',
-            kind: 'Binding',
-            metadata: { name, namespace, uid },
-            target: { kind: 'Node', name: node },
-          },
-        },
-      );
+      const extender = this.#extenders?.binderOf(info.pod);
+      if (extender) {
+        if (!this.#led.mayWrite) throw new Error('this scheduler does not lead');
+        await extender.bind(info.pod, node);
+      } else await this.#writeBinding({ name, namespace, uid, node });
       bound(true);
       this.#queue.done(uid);
       this.#recorder(profile).event(info.pod, {
@@ -491,6 +563,27 @@ class Scheduler implements Component {
     } catch (error) {
       await this.#bindingFailed(info, { ...binding, error });
     }
+  }
+
+  async #writeBinding({
+    name,
+    namespace,
+    uid,
+    node,
+  }: Record<'name' | 'namespace' | 'uid' | 'node', string>): Promise<void> {
+    await this.#fenced.createSubresource(
+      pods,
+      { name, namespace },
+      {
+        subresource: 'binding',
+        body: {
+          apiVersion: 'v1',
+          kind: 'Binding',
+          metadata: { name, namespace, uid },
+          target: { kind: 'Node', name: node },
+        },
+      },
+    );
   }
 
   async #bindingFailed(
@@ -543,19 +636,16 @@ class Scheduler implements Component {
     let nominated: string | undefined;
     try {
       if (failure.nodeCount > 0) {
-        const released = await this.#claimBinder?.postFilter(cycle);
-        const found = findPreemption({
-          cycle,
-          failure,
-          budgets: this.#informers?.budgets.list() ?? [],
-          nominatedNode: this.#nominator.nodeOf(info.uid),
-        });
+        // At once, unless extenders are asked: later decisions must see the nomination.
+        const finding = this.#findPreemption(decision, profile);
+        const found = finding instanceof Promise ? await finding : finding;
         this.#metrics.preempting('victims' in found ? found.victims.length : 0);
         if ('victims' in found) {
           nominated = found.node;
           this.#nominator.set(info, found.node);
           await this.#preempt(info, { preemption: found, profile });
         } else {
+          const released = await this.#claimBinder?.postFilter(cycle);
           message = failureMessage(failure, [
             ...profile.plugins.flatMap((plugin) => {
               const said = plugin.postFilter?.(cycle);
@@ -563,7 +653,7 @@ class Scheduler implements Component {
                 ? []
                 : ((plugin.name === 'DynamicResources' ? released : undefined) ?? said);
             }),
-            `preemption: ${found.message}`,
+            ...(profile.preemption === false ? [] : [`preemption: ${found.message}`]),
           ]);
           if (!found.keepNomination) {
             this.#nominator.delete(info.uid);
@@ -582,6 +672,28 @@ class Scheduler implements Component {
       message,
     });
     await this.#setUnscheduled(info.pod, { message, nominatedNodeName: nominated });
+  }
+
+  #findPreemption(
+    { failure, cycle }: Extract<Decision, { kind: 'none' }>,
+    { preemption }: Profile,
+  ): PreemptionResult | Promise<PreemptionResult> {
+    if (preemption === false) return NO_PREEMPTION;
+    const input = {
+      cycle,
+      failure,
+      args: preemption,
+      budgets: this.#informers?.budgets.list() ?? [],
+      nominatedNode: this.#nominator.nodeOf(cycle.pod.uid),
+    };
+    if (!this.#extenders) return findPreemption(input);
+    const found = preemptionCandidates(input);
+    if (!('candidates' in found) || found.candidates.length === 0)
+      return 'candidates' in found ? bestPreemption(found) : found;
+    const { message } = found;
+    return this.#extenders
+      .preempt(cycle.pod, found.candidates)
+      .then((candidates) => bestPreemption({ candidates, message }));
   }
 
   async #preempt(

@@ -50,6 +50,8 @@ interface VolumeBinderOptions {
 interface Binding extends PodVolumes {
   readonly pod: Pod;
   readonly node: string;
+  /** Default: 10 minutes. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export class VolumeBinder {
@@ -106,7 +108,7 @@ export class VolumeBinder {
 
   async #wait(binding: Binding, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
-    const untilMs = clock.monotonic() + BIND_TIMEOUT_MS;
+    const untilMs = clock.monotonic() + (binding.timeoutMs ?? BIND_TIMEOUT_MS);
     while (!this.#isBound(binding)) {
       signal.throwIfAborted();
       if (clock.monotonic() >= untilMs) throw new Error('context deadline exceeded');

@@ -135,11 +135,7 @@ describe('refused, with the field', () => {
     [kubelet, 'maxPods: -1', /maxPods is "-1"; it should be a whole number/],
     [proxy, 'mode: ipvs', /mode is "ipvs"; it can only be "nftables": service rules are nftables rules/],
     [proxy, 'clientConnection: {kubecfg: x}', /unknown field "clientConnection.kubecfg"/],
-    [
-      scheduler,
-      'extenders: [{urlPrefix: "http://x"}]',
-      /extenders is .*; it can only be \[\]: there are no extenders/,
-    ],
+    [scheduler, 'extenders: [{url: "http://x"}]', /unknown field "extenders\[0\]\.url"/],
     [
       scheduler,
       'leaderElection: {resourceLock: endpoints}',
@@ -201,7 +197,10 @@ test('KubeSchedulerConfiguration: election, backoff, profiles', () => {
 
 test('profiles that cannot be', () => {
   for (const [profile, says] of [
-    ['plugins: {filter: {disabled: [{name: NodePorts}]}}', /profiles\[0\]\.plugins\.filter is refused/],
+    [
+      'plugins: {preFilter: {disabled: [{name: NodePorts}]}}',
+      /profiles\[0\]\.plugins\.filter has NodePorts, which also needs its preFilter/,
+    ],
     [
       'plugins: {multiPoint: {enabled: [{name: Coscheduling}]}}',
       /has "Coscheduling", which is no plugin here/,
@@ -210,7 +209,6 @@ test('profiles that cannot be', () => {
       'plugins: {multiPoint: {disabled: [{name: DefaultBinder}]}}',
       /has DefaultBinder, which is always there/,
     ],
-    ['pluginConfig: [{name: NodeAffinity}]', /pluginConfig has NodeAffinity: arguments of plugins are not/],
     ['schedulerName: a\n- schedulerName: a', /has schedulerName "a" twice/],
   ] as const)
     assert.throws(() => schedulerSettingsFrom(scheduler(`profiles:\n- ${profile}\n`).flags), says);

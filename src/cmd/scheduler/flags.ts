@@ -6,7 +6,9 @@ import { VERSION_FLAGS } from '../flags/versions.ts';
 import { flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
 /** Settings of the scheduler from flags. */
-export type SchedulerSettings = Partial<Pick<SchedulerOptions, 'leaderElect' | 'profiles' | 'backoff'>>;
+export type SchedulerSettings = Partial<
+  Pick<SchedulerOptions, 'leaderElect' | 'profiles' | 'extenders' | 'backoff'>
+>;
 
 const flag = flagKinds<SchedulerSettings>();
 
@@ -29,6 +31,7 @@ export const PROFILE_FLAGS = {
   }),
   /** Of a file only. */
   profiles: flag.text({ help: '', hidden: true }),
+  extenders: flag.text({ help: '', hidden: true }),
 };
 
 export const PORT_FLAGS = portFlags(10_259);

@@ -7,7 +7,9 @@ import { readFlags } from '../flags/define.ts';
 import { listenAt } from '../flags/endpoints.ts';
 import { versionsFrom } from '../flags/versions.ts';
 import { runComponent } from '../run-component.ts';
-import { profilesFrom, SCHEDULER_FIELDS, SCHEDULER_KIND } from './config.ts';
+import { SCHEDULER_FIELDS, SCHEDULER_KIND } from './config.ts';
+import { extendersFrom } from './extenders.ts';
+import { profilesFrom } from './profiles.ts';
 import {
   PORT_FLAGS,
   PROFILE_FLAGS,
@@ -41,7 +43,7 @@ export function runScheduler(given: SchedulerFlags): Promise<void> {
 
 /** Throws a UserError. */
 export function schedulerSettingsFrom(flags: SchedulerFlags): SchedulerSettings {
-  const { profiles, percentageOfNodesToScore, podInitialBackoff, podMaxBackoff } = readFlags(
+  const { profiles, extenders, percentageOfNodesToScore, podInitialBackoff, podMaxBackoff } = readFlags(
     PROFILE_FLAGS,
     flags,
   );
@@ -49,9 +51,12 @@ export function schedulerSettingsFrom(flags: SchedulerFlags): SchedulerSettings 
     throw new UserError(
       '--pod-initial-backoff should be more than 0, and --pod-max-backoff not less than it.',
     );
+  const known = extendersFrom(extenders);
+  const ignoredResources = new Set(known.flatMap((extender) => [...extender.ignoredResources]));
   return {
     leaderElect: electionFrom(flags, NAME),
-    profiles: profilesFrom(profiles, percentageOfNodesToScore),
+    profiles: profilesFrom(profiles, { percentage: percentageOfNodesToScore, ignoredResources }),
+    extenders: known,
     backoff: { initialMs: podInitialBackoff, maximumMs: podMaxBackoff },
   };
 }

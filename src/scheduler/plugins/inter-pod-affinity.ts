@@ -5,8 +5,18 @@ import { termMatches, type AffinityTerm, type PodInfo } from '../pod-info.ts';
 
 const NAME = 'InterPodAffinity';
 const SCORE = `${NAME}/score`;
-/** Upstream's hardPodAffinityWeight: the score of existing pods whose required affinity matches this pod. */
-const HARD_AFFINITY_WEIGHT = 1;
+
+interface InterPodAffinityArgs {
+  /** The score of existing pods whose required affinity matches this pod. */
+  readonly hardPodAffinityWeight: number;
+  /** A pod without preferences of its own is not scored. */
+  readonly ignorePreferredTermsOfExistingPods: boolean;
+}
+
+const DEFAULTS: InterPodAffinityArgs = {
+  hardPodAffinityWeight: 1,
+  ignorePreferredTermsOfExistingPods: false,
+};
 
 /** topologyKey → its value → sum over matching pods. */
 type Counts = Map<string, Map<string, number>>;
@@ -20,77 +30,80 @@ interface FilterState {
   readonly unwanted: Counts;
 }
 
-export const interPodAffinity: SchedulerPlugin = {
-  name: NAME,
-  weight: 2,
-  queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated'],
-  preFilter(cycle) {
-    const { pod, snapshot } = cycle;
-    const ownTerms = pod.requiredAffinity.length + pod.requiredAntiAffinity.length > 0;
-    const state: FilterState = { refusedBy: new Map(), wanted: new Map(), unwanted: new Map() };
-    for (const node of ownTerms ? snapshot.nodes : snapshot.withRequiredAntiAffinity) {
-      for (const existing of ownTerms ? node.pods.values() : node.withRequiredAntiAffinity)
-        count(cycle, { state, existing, node, step: 1 });
-    }
-    if (!ownTerms && state.refusedBy.size === 0) return 'skip';
-    cycle.state.set(NAME, state);
-    return undefined;
-  },
-  filter(cycle, node) {
-    const state = cycle.state.get(NAME) as FilterState;
-    if (!affinityHolds(cycle, { state, node }))
-      return refusal(NAME, "node(s) didn't match pod affinity rules", { resolvable: false });
-    if (cycle.pod.requiredAntiAffinity.some((term) => at(state.unwanted, { term, node }) > 0))
-      return refusal(NAME, "node(s) didn't match pod anti-affinity rules");
-    for (const [key, byValue] of state.refusedBy) {
-      if ((byValue.get(node.labels[key] ?? '') ?? 0) > 0 && node.labels[key] !== undefined)
-        return refusal(NAME, "node(s) didn't satisfy existing pods anti-affinity rules");
-    }
-    return undefined;
-  },
-  podRemoved: (cycle, { pod, node }) =>
-    count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: -1 }),
-  podAdded: (cycle, { pod, node }) =>
-    count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: 1 }),
-  cloneState(state) {
-    const { refusedBy, wanted, unwanted } = state as FilterState;
-    return {
-      refusedBy: copied(refusedBy),
-      wanted: copied(wanted),
-      unwanted: copied(unwanted),
-    } satisfies FilterState;
-  },
-  preScore(cycle) {
-    const { pod, snapshot } = cycle;
-    const own = pod.preferredAffinity.length + pod.preferredAntiAffinity.length > 0;
-    const scores: Counts = new Map();
-    for (const node of own ? snapshot.nodes : snapshot.withAffinity) {
-      for (const existing of own ? node.pods.values() : node.withAffinity)
-        attract(cycle, { scores, existing, node });
-    }
-    if (scores.size === 0) return 'skip';
-    cycle.state.set(SCORE, scores);
-    return undefined;
-  },
-  score(cycle, node) {
-    let sum = 0;
-    for (const [key, byValue] of cycle.state.get(SCORE) as Counts) {
-      const value = node.labels[key];
-      if (value !== undefined) sum += byValue.get(value) ?? 0;
-    }
-    return sum;
-  },
-  normalize(_cycle, scores) {
-    let low = Infinity;
-    let high = -Infinity;
-    for (const score of scores) {
-      low = Math.min(low, score);
-      high = Math.max(high, score);
-    }
-    for (let index = 0; index < scores.length; index += 1)
-      scores[index] = high === low ? 0 : Math.trunc((100 * ((scores[index] ?? 0) - low)) / (high - low));
-  },
-};
+export function interPodAffinity(args: InterPodAffinityArgs = DEFAULTS): SchedulerPlugin {
+  return {
+    name: NAME,
+    weight: 2,
+    queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated'],
+    preFilter(cycle) {
+      const { pod, snapshot } = cycle;
+      const ownTerms = pod.requiredAffinity.length + pod.requiredAntiAffinity.length > 0;
+      const state: FilterState = { refusedBy: new Map(), wanted: new Map(), unwanted: new Map() };
+      for (const node of ownTerms ? snapshot.nodes : snapshot.withRequiredAntiAffinity) {
+        for (const existing of ownTerms ? node.pods.values() : node.withRequiredAntiAffinity)
+          count(cycle, { state, existing, node, step: 1 });
+      }
+      if (!ownTerms && state.refusedBy.size === 0) return 'skip';
+      cycle.state.set(NAME, state);
+      return undefined;
+    },
+    filter(cycle, node) {
+      const state = cycle.state.get(NAME) as FilterState;
+      if (!affinityHolds(cycle, { state, node }))
+        return refusal(NAME, "node(s) didn't match pod affinity rules", { resolvable: false });
+      if (cycle.pod.requiredAntiAffinity.some((term) => at(state.unwanted, { term, node }) > 0))
+        return refusal(NAME, "node(s) didn't match pod anti-affinity rules");
+      for (const [key, byValue] of state.refusedBy) {
+        if ((byValue.get(node.labels[key] ?? '') ?? 0) > 0 && node.labels[key] !== undefined)
+          return refusal(NAME, "node(s) didn't satisfy existing pods anti-affinity rules");
+      }
+      return undefined;
+    },
+    podRemoved: (cycle, { pod, node }) =>
+      count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: -1 }),
+    podAdded: (cycle, { pod, node }) =>
+      count(cycle, { state: cycle.state.get(NAME) as FilterState, existing: pod, node, step: 1 }),
+    cloneState(state) {
+      const { refusedBy, wanted, unwanted } = state as FilterState;
+      return {
+        refusedBy: copied(refusedBy),
+        wanted: copied(wanted),
+        unwanted: copied(unwanted),
+      } satisfies FilterState;
+    },
+    preScore(cycle) {
+      const { pod, snapshot } = cycle;
+      const own = pod.preferredAffinity.length + pod.preferredAntiAffinity.length > 0;
+      if (!own && args.ignorePreferredTermsOfExistingPods) return 'skip';
+      const scores: Counts = new Map();
+      for (const node of own ? snapshot.nodes : snapshot.withAffinity) {
+        for (const existing of own ? node.pods.values() : node.withAffinity)
+          attract(cycle, { scores, existing, node, hardWeight: args.hardPodAffinityWeight });
+      }
+      if (scores.size === 0) return 'skip';
+      cycle.state.set(SCORE, scores);
+      return undefined;
+    },
+    score(cycle, node) {
+      let sum = 0;
+      for (const [key, byValue] of cycle.state.get(SCORE) as Counts) {
+        const value = node.labels[key];
+        if (value !== undefined) sum += byValue.get(value) ?? 0;
+      }
+      return sum;
+    },
+    normalize(_cycle, scores) {
+      let low = Infinity;
+      let high = -Infinity;
+      for (const score of scores) {
+        low = Math.min(low, score);
+        high = Math.max(high, score);
+      }
+      for (let index = 0; index < scores.length; index += 1)
+        scores[index] = high === low ? 0 : Math.trunc((100 * ((scores[index] ?? 0) - low)) / (high - low));
+    },
+  };
+}
 
 function copied(counts: Counts): Counts {
   return new Map([...counts].map(([key, byValue]) => [key, new Map(byValue)]));
@@ -140,7 +153,13 @@ function attract(
     scores,
     existing,
     node,
-  }: { readonly scores: Counts; readonly existing: PodInfo; readonly node: NodeInfo },
+    hardWeight,
+  }: {
+    readonly scores: Counts;
+    readonly existing: PodInfo;
+    readonly node: NodeInfo;
+    readonly hardWeight: number;
+  },
 ): void {
   const pull = (
     terms: readonly AffinityTerm[],
@@ -152,7 +171,7 @@ function attract(
   };
   pull(pod.preferredAffinity, { about: existing, weight: (term) => term.weight });
   pull(pod.preferredAntiAffinity, { about: existing, weight: (term) => -term.weight });
-  pull(existing.requiredAffinity, { about: pod, weight: () => HARD_AFFINITY_WEIGHT });
+  if (hardWeight > 0) pull(existing.requiredAffinity, { about: pod, weight: () => hardWeight });
   pull(existing.preferredAffinity, { about: pod, weight: (term) => term.weight });
   pull(existing.preferredAntiAffinity, { about: pod, weight: (term) => -term.weight });
 }

@@ -1,4 +1,4 @@
-/** Every plugin of the default profile, in the order of their filters: cheap and often rejecting ones first. */
+/** Every plugin of the default profile, in the order of their filters: cheap and often rejecting ones first; with the arguments of a profile. */
 import type { SchedulerPlugin } from '../plugin.ts';
 import { dynamicResources } from './dynamic-resources.ts';
 import { imageLocality } from './image-locality.ts';
@@ -17,21 +17,35 @@ import { volumeBinding } from './volume-binding.ts';
 import { volumeRestrictions } from './volume-restrictions.ts';
 import { volumeZone } from './volume-zone.ts';
 
-export const defaultPlugins: readonly SchedulerPlugin[] = [
-  schedulingGates,
-  nodeUnschedulable,
-  nodeName,
-  taintToleration,
-  nodeAffinity,
-  nodePorts,
-  nodeResourcesFit,
-  volumeRestrictions,
-  nodeVolumeLimits,
-  volumeBinding,
-  volumeZone,
-  podTopologySpread,
-  interPodAffinity,
-  dynamicResources(),
-  nodeResourcesBalancedAllocation,
-  imageLocality,
-];
+/** Arguments of plugins; absent: upstream's defaults. */
+export interface PluginArgs {
+  readonly nodeResourcesFit?: Parameters<typeof nodeResourcesFit>[0];
+  readonly balancedResources?: Parameters<typeof nodeResourcesBalancedAllocation>[0];
+  readonly interPodAffinity?: Parameters<typeof interPodAffinity>[0];
+  readonly addedAffinity?: Parameters<typeof nodeAffinity>[0];
+  readonly defaultConstraints?: Parameters<typeof podTopologySpread>[0];
+  readonly dynamicResources?: Parameters<typeof dynamicResources>[0];
+}
+
+export function pluginsWith(args: PluginArgs): readonly SchedulerPlugin[] {
+  return [
+    schedulingGates,
+    nodeUnschedulable,
+    nodeName,
+    taintToleration,
+    nodeAffinity(args.addedAffinity),
+    nodePorts,
+    nodeResourcesFit(args.nodeResourcesFit),
+    volumeRestrictions,
+    nodeVolumeLimits,
+    volumeBinding,
+    volumeZone,
+    podTopologySpread(args.defaultConstraints),
+    interPodAffinity(args.interPodAffinity),
+    dynamicResources(args.dynamicResources),
+    nodeResourcesBalancedAllocation(args.balancedResources),
+    imageLocality,
+  ];
+}
+
+export const defaultPlugins = pluginsWith({});

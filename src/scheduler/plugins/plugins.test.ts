@@ -36,9 +36,9 @@ test('InterPodAffinity filters by affinity and anti-affinity', () => {
   const required = { requiredDuringSchedulingIgnoredDuringExecution: [term] };
   const options = { nodes: [node('x'), node('y')], pods: [pod('a', { on: 'x', labels: { app: 'a' } })] };
   const near = pod('p', { spec: { affinity: { podAffinity: required } } });
-  assert.equal(outcome(interPodAffinity, near, options), 'x');
+  assert.equal(outcome(interPodAffinity(), near, options), 'x');
   const away = pod('p', { spec: { affinity: { podAntiAffinity: required } } });
-  assert.equal(outcome(interPodAffinity, away, options), 'y');
+  assert.equal(outcome(interPodAffinity(), away, options), 'y');
 });
 
 test('NodeResourcesBalancedAllocation prefers even use of CPU and memory', () => {
@@ -46,7 +46,7 @@ test('NodeResourcesBalancedAllocation prefers even use of CPU and memory', () =>
     nodes: [node('x', { cpu: '4', memory: '4Gi' }), node('y', { cpu: '4', memory: '64Gi' })],
   };
   const incoming = pod('p', { cpu: '2', memory: '2Gi' });
-  assert.equal(outcome(nodeResourcesBalancedAllocation, incoming, options), 'x');
+  assert.equal(outcome(nodeResourcesBalancedAllocation(), incoming, options), 'x');
 });
 
 test('NodeUnschedulable keeps pods off cordoned nodes, unless they tolerate the taint', () => {
@@ -68,7 +68,7 @@ test('PodTopologySpread respects maxSkew', () => {
   };
   const incoming = pod('p', { labels: { app: 'a' }, spec: { topologySpreadConstraints: [constraint] } });
   const options = { nodes: [node('x'), node('y')], pods: [pod('a', { on: 'x', labels: { app: 'a' } })] };
-  assert.equal(outcome(podTopologySpread, incoming, options), 'y');
+  assert.equal(outcome(podTopologySpread(), incoming, options), 'y');
 });
 
 test('TaintToleration filters by NoSchedule taints and prefers nodes without PreferNoSchedule taints', () => {

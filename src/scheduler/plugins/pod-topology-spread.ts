@@ -36,95 +36,104 @@ interface ScoreState {
   readonly ignored: ReadonlySet<string>;
 }
 
-export const podTopologySpread: SchedulerPlugin = {
-  name: NAME,
-  weight: 2,
-  queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated', 'node-deleted'],
-  preFilter(cycle) {
-    const constraints = ownConstraints(cycle.pod, 'DoNotSchedule');
-    if (constraints.length === 0) return 'skip';
-    cycle.state.set(
-      NAME,
-      constraints.map((constraint): Counted => ({
+type DefaultConstraint = Pick<
+  TopologySpreadConstraint,
+  'topologyKey' | 'maxSkew' | 'whenUnsatisfiable' | 'minDomains' | 'nodeAffinityPolicy' | 'nodeTaintsPolicy'
+>;
+
+/** defaults: constraints of pods without any, over the pods of one Service or controller; undefined: upstream's, hosts (maxSkew 3) and zones (5). */
+export function podTopologySpread(defaults?: readonly DefaultConstraint[]): SchedulerPlugin {
+  return {
+    name: NAME,
+    weight: 2,
+    queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated', 'node-deleted'],
+    preFilter(cycle) {
+      const constraints = constraintsOf(cycle, { whenUnsatisfiable: 'DoNotSchedule', defaults });
+      if (constraints.length === 0) return 'skip';
+      cycle.state.set(
+        NAME,
+        constraints.map((constraint): Counted => ({
+          constraint,
+          domains: countDomains(cycle, { constraint, all: constraints }),
+          selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0,
+          lowest: undefined,
+        })),
+      );
+      return undefined;
+    },
+    filter(cycle, node) {
+      for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
+        const { constraint, domains, selfMatch } = counted;
+        const value = node.labels[constraint.topologyKey];
+        if (value === undefined)
+          return refusal(
+            NAME,
+            "node(s) didn't match pod topology spread constraints (missing required label)",
+            { resolvable: false },
+          );
+        if ((domains.get(value) ?? 0) + selfMatch - lowestCount(counted) > constraint.maxSkew)
+          return refusal(NAME, "node(s) didn't match pod topology spread constraints");
+      }
+      return undefined;
+    },
+    cloneState: (state) =>
+      (state as readonly Counted[]).map((one): Counted => ({ ...one, domains: new Map(one.domains) })),
+    podRemoved: (cycle, { pod, node }) => shift(cycle, { pod, node, step: -1 }),
+    podAdded: (cycle, { pod, node }) => shift(cycle, { pod, node, step: 1 }),
+    preScore(cycle, nodes) {
+      // Of upstream's defaults, a node may lack some keys.
+      const own = hasOwnConstraints(cycle.pod) || defaults !== undefined;
+      const constraints = constraintsOf(cycle, { whenUnsatisfiable: 'ScheduleAnyway', defaults });
+      if (constraints.length === 0) return 'skip';
+      const ignored = new Set(
+        own
+          ? nodes
+              .filter((node) => constraints.some(({ topologyKey }) => node.labels[topologyKey] === undefined))
+              .map((node) => node.name)
+          : [],
+      );
+      const counted = constraints.map((constraint) => ({
         constraint,
-        domains: countDomains(cycle, { constraint, all: constraints }),
-        selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0,
-        lowest: undefined,
-      })),
-    );
-    return undefined;
-  },
-  filter(cycle, node) {
-    for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
-      const { constraint, domains, selfMatch } = counted;
-      const value = node.labels[constraint.topologyKey];
-      if (value === undefined)
-        return refusal(
-          NAME,
-          "node(s) didn't match pod topology spread constraints (missing required label)",
-          { resolvable: false },
-        );
-      if ((domains.get(value) ?? 0) + selfMatch - lowestCount(counted) > constraint.maxSkew)
-        return refusal(NAME, "node(s) didn't match pod topology spread constraints");
-    }
-    return undefined;
-  },
-  cloneState: (state) =>
-    (state as readonly Counted[]).map((one): Counted => ({ ...one, domains: new Map(one.domains) })),
-  podRemoved: (cycle, { pod, node }) => shift(cycle, { pod, node, step: -1 }),
-  podAdded: (cycle, { pod, node }) => shift(cycle, { pod, node, step: 1 }),
-  preScore(cycle, nodes) {
-    const own = (cycle.pod.pod.spec?.topologySpreadConstraints ?? []).length > 0;
-    const constraints = own ? ownConstraints(cycle.pod, 'ScheduleAnyway') : defaultConstraints(cycle);
-    if (constraints.length === 0) return 'skip';
-    const ignored = new Set(
-      own
-        ? nodes
-            .filter((node) => constraints.some(({ topologyKey }) => node.labels[topologyKey] === undefined))
-            .map((node) => node.name)
-        : [],
-    );
-    const counted = constraints.map((constraint) => ({
-      constraint,
-      domains: scoreDomains(cycle, { constraint, all: own ? constraints : [], nodes, ignored }),
-    }));
-    const weights = counted.map(({ constraint, domains }) =>
-      Math.log((constraint.topologyKey === HOSTNAME ? nodes.length - ignored.size : domains.size) + 2),
-    );
-    cycle.state.set(SCORE, { counted, weights, ignored } satisfies ScoreState);
-    return undefined;
-  },
-  score(cycle, node) {
-    const { counted, weights, ignored } = cycle.state.get(SCORE) as ScoreState;
-    if (ignored.has(node.name)) return 0;
-    let sum = 0;
-    for (const [index, { constraint, domains }] of counted.entries()) {
-      const value = node.labels[constraint.topologyKey];
-      if (value === undefined) continue;
-      const count =
-        constraint.topologyKey === HOSTNAME ? node.count(constraint.matcher) : (domains.get(value) ?? 0);
-      sum += count * (weights[index] ?? 0) + (constraint.maxSkew - 1);
-    }
-    return Math.round(sum);
-  },
-  normalize(cycle, scores, nodes) {
-    const { ignored } = cycle.state.get(SCORE) as ScoreState;
-    let low = Infinity;
-    let high = 0;
-    for (const [index, node] of nodes.entries()) {
-      if (ignored.has(node.name)) continue;
-      low = Math.min(low, scores[index] ?? 0);
-      high = Math.max(high, scores[index] ?? 0);
-    }
-    for (const [index, node] of nodes.entries()) {
-      scores[index] = ignored.has(node.name)
-        ? 0
-        : high === 0
-          ? 100
-          : Math.trunc((100 * (high + low - (scores[index] ?? 0))) / high);
-    }
-  },
-};
+        domains: scoreDomains(cycle, { constraint, all: own ? constraints : [], nodes, ignored }),
+      }));
+      const weights = counted.map(({ constraint, domains }) =>
+        Math.log((constraint.topologyKey === HOSTNAME ? nodes.length - ignored.size : domains.size) + 2),
+      );
+      cycle.state.set(SCORE, { counted, weights, ignored } satisfies ScoreState);
+      return undefined;
+    },
+    score(cycle, node) {
+      const { counted, weights, ignored } = cycle.state.get(SCORE) as ScoreState;
+      if (ignored.has(node.name)) return 0;
+      let sum = 0;
+      for (const [index, { constraint, domains }] of counted.entries()) {
+        const value = node.labels[constraint.topologyKey];
+        if (value === undefined) continue;
+        const count =
+          constraint.topologyKey === HOSTNAME ? node.count(constraint.matcher) : (domains.get(value) ?? 0);
+        sum += count * (weights[index] ?? 0) + (constraint.maxSkew - 1);
+      }
+      return Math.round(sum);
+    },
+    normalize(cycle, scores, nodes) {
+      const { ignored } = cycle.state.get(SCORE) as ScoreState;
+      let low = Infinity;
+      let high = 0;
+      for (const [index, node] of nodes.entries()) {
+        if (ignored.has(node.name)) continue;
+        low = Math.min(low, scores[index] ?? 0);
+        high = Math.max(high, scores[index] ?? 0);
+      }
+      for (const [index, node] of nodes.entries()) {
+        scores[index] = ignored.has(node.name)
+          ? 0
+          : high === 0
+            ? 100
+            : Math.trunc((100 * (high + low - (scores[index] ?? 0))) / high);
+      }
+    },
+  };
+}
 
 function lowestCount(counted: Counted): number {
   if (counted.lowest === undefined) {
@@ -170,15 +179,34 @@ function selectorWithKeys(raw: TopologySpreadConstraint, pod: PodInfo): LabelSel
   };
 }
 
-/** Default constraints: the pods of one Service or controller over hosts (maxSkew 3) and zones (maxSkew 5). */
-function defaultConstraints({ pod, snapshot }: Cycle): Constraint[] {
-  const matcher = snapshot.defaultSelector(pod);
+const SYSTEM_DEFAULTS: readonly DefaultConstraint[] = [
+  { topologyKey: HOSTNAME, maxSkew: 3, whenUnsatisfiable: 'ScheduleAnyway' },
+  { topologyKey: 'topology.kubernetes.io/zone', maxSkew: 5, whenUnsatisfiable: 'ScheduleAnyway' },
+];
+
+function hasOwnConstraints({ pod }: PodInfo): boolean {
+  return (pod.spec?.topologySpreadConstraints ?? []).length > 0;
+}
+
+function constraintsOf(
+  { pod, snapshot }: Cycle,
+  {
+    whenUnsatisfiable,
+    defaults = SYSTEM_DEFAULTS,
+  }: { readonly whenUnsatisfiable: string; readonly defaults: readonly DefaultConstraint[] | undefined },
+): Constraint[] {
+  if (hasOwnConstraints(pod)) return ownConstraints(pod, whenUnsatisfiable);
+  const wanted = defaults.filter((one) => one.whenUnsatisfiable === whenUnsatisfiable);
+  const matcher = wanted.length > 0 ? snapshot.defaultSelector(pod) : undefined;
   if (!matcher) return [];
-  const shared = { minDomains: 1, matcher, honourAffinity: true, honourTaints: false };
-  return [
-    { topologyKey: HOSTNAME, maxSkew: 3, ...shared },
-    { topologyKey: 'topology.kubernetes.io/zone', maxSkew: 5, ...shared },
-  ];
+  return wanted.map((raw) => ({
+    topologyKey: raw.topologyKey,
+    maxSkew: raw.maxSkew,
+    minDomains: raw.minDomains ?? 1,
+    matcher,
+    honourAffinity: raw.nodeAffinityPolicy !== 'Ignore',
+    honourTaints: raw.nodeTaintsPolicy === 'Honor',
+  }));
 }
 
 interface Counting {
