@@ -29,10 +29,27 @@ import { update } from './update.ts';
 
 type Answer = ApiResponse | Promise<ApiResponse>;
 
-/** Reads and writes observe everything that any server acknowledged before; resourceVersion=0 is served from the cache. */
+/** What admission of a create reads may be so old, beside what this server has written itself. Upstream's has no bound. */
+const MAX_ADMISSION_LAG_MS = 1_000;
+
+/** Reads and changes observe everything that any server acknowledged before; resourceVersion=0 is served from the cache. */
 export function handleResource(context: RequestContext, core: ServerCore): Answer {
-  const waiting = core.cache.isShared && !mayBeOld(context, core) ? core.cache.caughtUp() : undefined;
+  const waiting = caughtUp(context, core);
   return waiting ? waiting.then(() => dispatch(context, core)) : dispatch(context, core);
+}
+
+function caughtUp(context: RequestContext, core: ServerCore): Promise<void> | undefined {
+  if (!core.cache.isShared || mayBeOld(context, core)) return undefined;
+  return isDecidedByStore(context, core)
+    ? core.cache.caughtUpWithin(MAX_ADMISSION_LAG_MS)
+    : core.cache.caughtUp();
+}
+
+/** A create: the store refuses a name that is taken, and create.ts tries again what admission refused. */
+function isDecidedByStore({ info }: RequestContext, { servedEndpoints }: ServerCore): boolean {
+  if (info.verb !== 'create' || info.subresource !== '' || info.query['dryRun'] !== undefined) return false;
+  const endpoint = servedEndpoints.find(info.group, info.version, info.resource);
+  return endpoint !== undefined && !endpoint.resource.virtual;
 }
 
 function mayBeOld({ info }: RequestContext, { cache }: ServerCore): boolean {

@@ -34,13 +34,23 @@ export async function readBytes(bytes: Buffer, encoding: Encoding): Promise<Body
     : { bytes, encoding };
 }
 
+type DecodedEndpoint = Pick<Endpoint, 'gvk' | 'schema' | 'decode' | 'isStorageVersion' | 'resource'>;
+
 /** The body as an object of the endpoint's kind and version. */
 export async function readObject(
-  endpoint: Pick<Endpoint, 'gvk' | 'schema' | 'decode' | 'isStorageVersion' | 'resource'>,
+  endpoint: DecodedEndpoint,
   context: RequestContext,
   mode: MutationOptions['fieldValidation'],
 ): Promise<KubeObject> {
-  const body = await readBody(context);
+  return decodeObjectBody(endpoint, context, { body: await readBody(context), mode });
+}
+
+/** Each call makes an object of its own. */
+export async function decodeObjectBody(
+  endpoint: DecodedEndpoint,
+  context: RequestContext,
+  { body, mode }: { readonly body: Body; readonly mode: MutationOptions['fieldValidation'] },
+): Promise<KubeObject> {
   const turn = new Turn();
   const object = decodeBody(
     { gvk: endpoint.gvk, schema: endpoint.schema!, decode: endpoint.decode },

@@ -136,6 +136,7 @@ export class RegistryStore {
     if (create.hadResourceVersion && !request.dryRun) throw resourceVersionOnCreate();
     // Some kinds are given their name only while they are prepared.
     const key = endpoint.cache.key({ namespace: meta.namespace ?? '', name: meta.name ?? '' });
+    request.isDecided = true;
     try {
       return await this.#writer.put(endpoint, object, {
         key,

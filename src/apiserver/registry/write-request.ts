@@ -82,6 +82,8 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
   object: KubeObject | undefined;
   oldObject: KubeObject | undefined;
   reinvocation: Reinvocation | undefined;
+  /** The store was asked to write it. */
+  isDecided = false;
 
   constructor(write: WriteOptions) {
     const { endpoint, target } = write;

@@ -91,3 +91,23 @@ test('a question that fails fails those who share it, not those after', async ()
   await second;
   assert.equal(calls, 2);
 });
+
+test('is fresh within a time of the last question that the cache caught up with, counted from its sending', async () => {
+  const { freshness, clock, questions, at } = setUp();
+  const first = freshness.caughtUpWithin(1_000);
+  await turn();
+  await clock.advance(600);
+  questions[0]!(5);
+  await first;
+  assert.equal(freshness.caughtUpWithin(1_000), undefined);
+  await clock.advance(401);
+  const second = freshness.caughtUpWithin(1_000);
+  assert.ok(second);
+  await turn();
+  questions[1]!(6);
+  at(6);
+  await second;
+  assert.equal(freshness.caughtUpWithin(1_000), undefined);
+  at(-1);
+  assert.ok(freshness.caughtUpWithin(1_000));
+});

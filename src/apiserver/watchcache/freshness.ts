@@ -37,6 +37,8 @@ export class Freshness {
   /** Of the callers that share the read which is not sent yet. */
   #next: Group | undefined;
   #isAsking = false;
+  /** When the newest question that the cache has caught up with was sent. */
+  #confirmedMs = -Infinity;
   readonly #waiting = new Set<Waiting>();
   #timer: Timer | undefined;
 
@@ -53,6 +55,12 @@ export class Freshness {
     return this.#next.promise;
   }
 
+  /** Everything acknowledged until so long ago. Undefined: the cache has it. */
+  caughtUpWithin(ms: number): Promise<void> | undefined {
+    const isFresh = this.#options.reached() >= 0 && this.#options.clock.monotonic() - this.#confirmedMs <= ms;
+    return isFresh ? undefined : this.caughtUp();
+  }
+
   #askSoon(): void {
     const { defer = setImmediate } = this.#options;
     this.#isAsking = true;
@@ -62,6 +70,7 @@ export class Freshness {
   #ask(): void {
     const group = this.#next!;
     this.#next = undefined;
+    const sentMs = this.#options.clock.monotonic();
     const over = (): void => {
       this.#isAsking = false;
       if (this.#next) this.#askSoon();
@@ -70,7 +79,10 @@ export class Freshness {
       .newest()
       .finally(over)
       .then((revision) => this.#reach(revision))
-      .then(group.resolve, group.reject);
+      .then(() => {
+        this.#confirmedMs = sentMs;
+        group.resolve();
+      }, group.reject);
   }
 
   #reach(revision: Revision): Promise<void> | undefined {

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
 import { installedEtcd, startEtcd, unpackedEtcd35, type TestEtcd } from '#storage/drivers/etcd/test-etcd.ts';
+import type { Store, WatchOptions } from '#storage/store.ts';
+import { namespaceLifecycle } from '../admission/plugins/namespace-lifecycle.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';
 
 const MAPS = '/api/v1/namespaces/default/configmaps';
@@ -46,6 +48,33 @@ for (const { version, program } of [
         assert.equal((await writer.request(`DELETE ${MAPS}/m${i}`)).status, 200);
         assert.equal((await reader.request(`GET ${MAPS}/m${i}`)).status, 404);
         assert.equal((await reader.request(`DELETE ${MAPS}/m${i}`)).status, 404);
+      }
+    });
+
+    test('a create that is refused by what a server knew before is tried again with what the other acknowledged', async () => {
+      const store = await openEtcdStore({ ...etcd.options, keyPrefix: '/east', replaces: '/registry' });
+      const late = new LateStore(store);
+      const behind = await startTestServer({ store: late.store, admission: () => [namespaceLifecycle] });
+      try {
+        // It has caught up just now, and need not ask before it admits.
+        assert.equal((await behind.request(`GET ${MAPS}`)).status, 200);
+        late.holdUntilAsked();
+        const namespace = await one.request('POST /api/v1/namespaces', {
+          body: { metadata: { name: 'new' } },
+        });
+        assert.equal(namespace.status, 201, namespace.text);
+        const path = '/api/v1/namespaces/new/configmaps';
+        const body = { metadata: { name: 'at-once' }, data: { key: 'value' } };
+        const made = await behind.request(`POST ${path}`, { body });
+        assert.deepEqual([made.status, made.body.data], [201, body.data], made.text);
+        assert.ok(late.questions > 0);
+        const again = await behind.request(`POST ${path}`, { body });
+        assert.deepEqual([again.status, again.body.reason], [409, 'AlreadyExists']);
+        const nowhere = await behind.request('POST /api/v1/namespaces/nowhere/configmaps', { body });
+        assert.deepEqual([nowhere.status, nowhere.body.reason], [404, 'NotFound']);
+        assert.deepEqual((await one.request(`GET ${path}/at-once`)).body, made.body);
+      } finally {
+        await behind.stop();
       }
     });
 
@@ -123,3 +152,46 @@ for (const { version, program } of [
       assert.equal((await one.request(`GET ${MAPS}/after`)).status, 200);
     });
   });
+
+/** A store whose watches deliver nothing until its newest revision is asked for. */
+class LateStore {
+  questions = 0;
+  readonly store: Store;
+  #held: (() => void)[] | undefined;
+
+  constructor(inner: Store) {
+    const changed: Partial<Store> = {
+      watch: (options) => inner.watch(this.#delayed(options)),
+      newestRevision: () => {
+        this.questions++;
+        const held = this.#held ?? [];
+        this.#held = undefined;
+        for (const deliver of held) deliver();
+        return inner.newestRevision!();
+      },
+    };
+    this.store = new Proxy(inner, {
+      get(target, key: keyof Store) {
+        const value: unknown = changed[key] ?? Reflect.get(target, key, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+  }
+
+  holdUntilAsked(): void {
+    this.questions = 0;
+    this.#held = [];
+  }
+
+  #delayed(options: WatchOptions): WatchOptions {
+    const later = (deliver: () => void): void => {
+      if (this.#held) this.#held.push(deliver);
+      else deliver();
+    };
+    return {
+      ...options,
+      onEvents: (events) => later(() => options.onEvents(events)),
+      onReached: (revision) => later(() => options.onReached?.(revision)),
+    };
+  }
+}

@@ -87,6 +87,11 @@ export class WatchCache {
     return this.#freshness?.caughtUp();
   }
 
+  /** Likewise, but for what was acknowledged in the last so many milliseconds. */
+  caughtUpWithin(ms: number): Promise<void> | undefined {
+    return this.#freshness?.caughtUpWithin(ms);
+  }
+
   /** Every event up to this revision was applied. */
   get revision(): number {
     return this.#revision;
