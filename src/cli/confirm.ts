@@ -13,3 +13,15 @@ export async function confirmRemoval(what: string): Promise<void> {
     prompt.close();
   }
 }
+
+/** what: 'upgrade 5 machines'. The same for a change that can be taken back. */
+export async function confirmChange(what: string): Promise<void> {
+  if (!process.stdin.isTTY) throw new UserError(`This will ${what}: give --yes to confirm.`);
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    if ((await prompt.question(`This will ${what}. Type yes: `)).trim() !== 'yes')
+      throw new UserError('Nothing was changed.');
+  } finally {
+    prompt.close();
+  }
+}

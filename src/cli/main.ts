@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   token: () => import('./token.ts'),
   config: () => import('./config.ts'),
   fleet: () => import('./fleet.ts'),
+  upgrade: () => import('./upgrade.ts'),
   up: () => import('./up.ts'),
   down: () => import('./down.ts'),
   status: () => import('./status.ts'),

@@ -14,16 +14,18 @@ export interface ConnectFlags {
   readonly rootfs?: string | undefined;
 }
 
-interface ClusterConnection {
+export interface ClusterConnection {
   readonly api: Client;
   readonly paths: MachinePaths;
   readonly credentials: HttpsOptions;
-  /** A client of one API server: HOST:PORT. */
+  /** The client of one API server: HOST:PORT. */
   at(server: string): Client;
   close(): Promise<void>;
 }
 
 const RETRIES = 8;
+/** Of one API server, which may be stopped at the moment. */
+const ANSWER_TIMEOUT_MS = 10_000;
 
 /** Throws a UserError. */
 export function connectCluster({ kubeconfig, rootfs }: ConnectFlags): ClusterConnection {
@@ -39,6 +41,7 @@ export function connectCluster({ kubeconfig, rootfs }: ConnectFlags): ClusterCon
   // The endpoint of the cluster may lead to a machine that is being changed; the balancer knows them all.
   const credentials = isMachine ? { ...options, server: COMPONENT_SERVER } : options;
   const opened: (() => Promise<void>)[] = [];
+  const servers = new Map<string, Client>();
   const open = (given: HttpsOptions): Client => {
     const transport = createHttpsTransport(given);
     const client = createClient(transport, {
@@ -55,7 +58,13 @@ export function connectCluster({ kubeconfig, rootfs }: ConnectFlags): ClusterCon
     api: open(credentials),
     paths,
     credentials,
-    at: (server) => open({ ...credentials, server: `https://${server}` }),
+    at(server) {
+      const known = servers.get(server);
+      if (known) return known;
+      const client = open({ ...credentials, server: `https://${server}`, timeoutMs: ANSWER_TIMEOUT_MS });
+      servers.set(server, client);
+      return client;
+    },
     async close() {
       for (const close of opened) await close();
     },

@@ -91,6 +91,15 @@ function installUnits(paths: MachinePaths): void {
   startMachineUnit();
 }
 
+/** At the next start of the machine its services are supervised by this program; the one that runs stays. Nothing where systemd is not its init. */
+export function pointUnitsHere(paths: MachinePaths): void {
+  if (!isSystemd(paths)) return;
+  const { separateUnits } = machineFile(paths).read();
+  if (separateUnits) return installUnits(paths);
+  const scope = scopeOf(containerdLayout({ dir: containerdDir(paths) }).id);
+  installMachineUnit({ command: superviseCommand(paths), scope });
+}
+
 type LockPaths = Parameters<typeof liveSupervisors>[0];
 
 export function isSupervised(paths: LockPaths): boolean {

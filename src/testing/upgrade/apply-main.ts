@@ -1,0 +1,58 @@
+/** A program for the upgrade tests, run from the new checkout: `capstan upgrade apply` or `rollback` that drives the other machines in their network namespaces, where users have ssh. */
+import { execFileSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { runUpgradeApply, runUpgradeRollback } from '#cmd/upgrade/upgrade.ts';
+import { KUBERNETES_VERSION } from '#cmd/version.ts';
+import { connectCluster } from '#cmd/doctor/connect.ts';
+import { observeMachines } from '#upgrade/observe.ts';
+import type { MachineDriver } from '#upgrade/apply.ts';
+import type { ApplyWords } from './cluster.ts';
+
+const MAIN = resolve(import.meta.dirname, '../../cli/main.ts');
+/** A gate that a test shuts fails soon. */
+const GATE_PATIENCE_MS = 20_000;
+
+const { command, machines, killAt, shutAt, ...flags } = JSON.parse(process.argv[2] ?? '{}') as ApplyWords;
+
+const others: MachineDriver = {
+  change({ name }, { step, emulated }) {
+    const { namespace, rootfs } = machines[name]!;
+    const words = [MAIN, 'upgrade', 'node', `--step=${step}`, `--rootfs=${rootfs}`];
+    const emulating = emulated === undefined ? [] : [`--emulated-version=${emulated}`];
+    const node = [process.execPath, '--disable-warning=ExperimentalWarning', ...words, ...emulating];
+    execFileSync('ip', ['netns', 'exec', namespace, ...node], { stdio: ['ignore', 'inherit', 'inherit'] });
+    return Promise.resolve();
+  },
+};
+
+async function shutGate(): Promise<string | undefined> {
+  const cluster = connectCluster({ rootfs: flags.rootfs });
+  try {
+    const found = await observeMachines(cluster.api, cluster.at);
+    return found.some(({ name, api }) => name === shutAt && api?.gitVersion === KUBERNETES_VERSION)
+      ? 'the test keeps it shut'
+      : undefined;
+  } finally {
+    await cluster.close();
+  }
+}
+
+const call = {
+  print: (line: string) => void process.stdout.write(`${line}\n`),
+  confirm: () => Promise.resolve(),
+  others,
+  before(step: string) {
+    if (step === killAt) process.kill(process.pid, 'SIGKILL');
+  },
+  ...(shutAt === undefined ? {} : { extraGate: shutGate, gatePatienceMs: GATE_PATIENCE_MS }),
+};
+
+try {
+  process.exitCode =
+    command === 'apply'
+      ? await runUpgradeApply({ ...flags, force: true }, call)
+      : await runUpgradeRollback(flags, call);
+} catch (error) {
+  process.stderr.write(`${(error as Error).stack}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,361 @@
+/** An upgrade of a cluster of which only the API is real: its machines are a table that a driver changes. Killed at every step and run again; gates that fail; the way back. */
+import assert from 'node:assert/strict';
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import type { Client } from '#client/client.ts';
+import { configMaps, nodes } from '#client/refs.ts';
+import type { Transport, TransportResponse } from '#client/transport.ts';
+import { TransportError } from '#client/transport-error.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { realClock } from '#stdx/clock.ts';
+import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { applyUpgrade, rollBackUpgrade, type ApplyOptions } from './apply.ts';
+import { Gates } from './gates.ts';
+import { observeMachines } from './observe.ts';
+import { makePlan, renderPlan } from './plan.ts';
+import { UpgradeRecord, type UpgradeState } from './state.ts';
+
+const FROM = 'v1.36.0+capstan.0.1.0';
+const TO = 'v1.37.0+capstan.0.2.0';
+
+interface FakeMachine {
+  readonly name: string;
+  readonly role: 'control-plane' | 'worker';
+  git: string;
+  emulated: string;
+  kubelet: string;
+  stopped?: boolean;
+  /** Of /readyz. */
+  ill?: boolean;
+}
+
+class Killed extends Error {}
+
+let server: TestApi;
+let api: Client;
+let machines: FakeMachine[];
+let changes: string[];
+let printed: string[];
+/** What was running between two changes, for the rules that hold at any moment. */
+let seen: string[];
+
+beforeEach(async () => {
+  server = await startTestApi();
+  api = server.api;
+  machines = [];
+  changes = [];
+  printed = [];
+  seen = [];
+  for (const name of ['m1', 'm2', 'm3', 'w1', 'w2']) await addMachine(name);
+});
+afterEach(() => server.stop());
+
+async function addMachine(name: string): Promise<void> {
+  const role = name.startsWith('m') ? 'control-plane' : 'worker';
+  machines.push({ name, role, git: FROM, emulated: '1.36', kubelet: FROM });
+  const labels = role === 'worker' ? {} : { 'node-role.kubernetes.io/control-plane': '' };
+  await api.create(nodes, { metadata: { name, labels } });
+  await postStatus(name);
+}
+
+async function postStatus(name: string): Promise<void> {
+  const { kubelet } = find(name);
+  const empty = ['bootID', 'containerRuntimeVersion', 'kernelVersion', 'machineID', 'osImage', 'systemUUID'];
+  const nodeInfo = {
+    ...Object.fromEntries(empty.map((field) => [field, ''])),
+    architecture: 'amd64',
+    operatingSystem: 'linux',
+    kubeProxyVersion: '',
+    kubeletVersion: kubelet,
+  };
+  const status = {
+    nodeInfo,
+    addresses: [{ type: 'InternalIP', address: name }],
+    conditions: [{ type: 'Ready', status: 'True' }],
+  };
+  await api.patch(nodes, { name }, { type: 'merge', subresource: 'status', patch: { status } });
+}
+
+function find(name: string): FakeMachine {
+  return machines.find((machine) => machine.name === name)!;
+}
+
+/** The API server of one machine, as far as an upgrade asks it. */
+function at(address: string): Client {
+  const machine = find(address.split(':')[0]!);
+  const answer = (status: number, body: string): TransportResponse => ({
+    status,
+    headers: {},
+    bytes: () => Promise.resolve(Buffer.from(body)),
+    stream: () => {
+      throw new Error('unused');
+    },
+  });
+  const transport: Transport = {
+    async request({ path }) {
+      if (machine.stopped) throw new TransportError('refused', 'connect ECONNREFUSED');
+      if (path === '/metrics') return answer(200, 'apiserver_request_total{code="200"} 10\n');
+      if (path.startsWith('/readyz')) return machine.ill ? answer(500, '[-]etcd failed') : answer(200, 'ok');
+      const [emulationMajor, emulationMinor] = machine.emulated.split('.');
+      return answer(200, JSON.stringify({ gitVersion: machine.git, emulationMajor, emulationMinor }));
+    },
+    close: () => Promise.resolve(),
+  };
+  return { transport } as Client;
+}
+
+/** Time passes by sleeping only. */
+function fastClock(): Clock {
+  let ms = 0;
+  return {
+    ...realClock,
+    now: () => Date.now() + ms,
+    monotonic: () => ms,
+    after: (delay, callback) => realClock.after(delay, callback),
+    async sleep(delay) {
+      ms += delay;
+      await turn();
+    },
+  };
+}
+
+interface Run {
+  readonly killAt?: string;
+  readonly extra?: () => Promise<string | undefined>;
+  readonly drain?: boolean;
+}
+
+async function options({ killAt, extra, drain = true }: Run = {}): Promise<ApplyOptions> {
+  const clock = fastClock();
+  const record = new UpgradeRecord(api, Date.now);
+  if (!(await record.load())) await record.begin({ from: FROM, to: TO, emulated: '1.36' });
+  return {
+    api,
+    at,
+    clock,
+    record,
+    gates: new Gates({ api, at, clock, extra }),
+    driver: {
+      async change({ name }, { step, emulated }) {
+        changes.push(`${step} ${name}`);
+        const machine = find(name);
+        if (step === 'control-plane') Object.assign(machine, { git: TO, emulated: emulated ?? '1.37' });
+        if (step === 'raise') machine.emulated = '1.37';
+        if (step === 'node') machine.kubelet = TO;
+        if (step === 'hold') Object.assign(machine, { stopped: true, kubelet: FROM });
+        if (step === 'rollback-node') machine.kubelet = FROM;
+        if (step === 'rollback')
+          Object.assign(machine, { git: FROM, emulated: '1.36', kubelet: FROM, stopped: false });
+        seen.push(machines.map((one) => `${one.git} ${one.emulated} ${one.kubelet}`).join('\n'));
+        checkSkew();
+        await postStatus(name);
+      },
+    },
+    print: (line) => void printed.push(line),
+    backup: () => Promise.resolve('backup-1'),
+    leader: () => Promise.resolve('m1'),
+    drain,
+    drainTimeoutMs: 60_000,
+    soakMs: 5_000,
+    machineTimeoutMs: 60_000,
+    before(step) {
+      changes.push(`· ${step}`);
+      if (step === killAt) throw new Killed(step);
+    },
+  };
+}
+
+/** A node agent is never newer than what any API server behaves as. */
+function checkSkew(): void {
+  const planes = machines.filter(({ role, stopped }) => role === 'control-plane' && !stopped);
+  if (machines.some(({ kubelet }) => kubelet === TO))
+    assert.ok(
+      planes.every(({ git }) => git === TO),
+      'a node agent is newer than an API server',
+    );
+}
+
+async function state(): Promise<UpgradeState> {
+  const { data } = await api.get(configMaps, { name: 'capstan-upgrade', namespace: 'kube-system' });
+  return JSON.parse(data!['state']!) as UpgradeState;
+}
+
+const steps = (): string[] => changes.filter((line) => !line.startsWith('·'));
+
+describe('apply', () => {
+  test('control planes with the leader last, raise, then node agents; workers are drained', async () => {
+    assert.equal(await applyUpgrade(await options()), 'done');
+    assert.deepEqual(steps().slice(0, 11), [
+      'control-plane m2',
+      'control-plane m3',
+      'control-plane m1',
+      'raise m2',
+      'raise m3',
+      'raise m1',
+      'node m2',
+      'node m3',
+      'node m1',
+      'node w1',
+      'node w2',
+    ]);
+    const { phase, backup, cordoned } = await state();
+    assert.deepEqual([phase, backup, cordoned], ['done', 'backup-1', []]);
+    assert.ok(machines.every(({ kubelet }) => kubelet === TO));
+    const { items } = await api.list(nodes);
+    assert.ok(items.every(({ spec }) => !spec?.unschedulable));
+    assert.ok(printed.some((line) => line.includes('w1: The Node') || line.includes('No pod is left')));
+    // Said for status and for the next apply.
+    assert.equal(await applyUpgrade(await options()), 'done');
+  });
+
+  test('killed at every step, run again', async () => {
+    await applyUpgrade(await options());
+    const points = changes.filter((line) => line.startsWith('·')).map((line) => line.slice(2));
+    assert.ok(points.length >= 15, points.join());
+    for (const killAt of points) {
+      await api.delete(configMaps, { name: 'capstan-upgrade', namespace: 'kube-system' });
+      for (const machine of machines) {
+        Object.assign(machine, { git: FROM, emulated: '1.36', kubelet: FROM });
+        await postStatus(machine.name);
+      }
+      changes = [];
+      await assert.rejects(applyUpgrade(await options({ killAt })), Killed);
+      const before = steps();
+      assert.equal(await applyUpgrade(await options()), 'done', killAt);
+      const repeated = steps()
+        .slice(before.length)
+        .filter((line) => before.includes(line) && !line.startsWith('finish'));
+      assert.deepEqual(repeated, [], `done twice after a kill at ${killAt}`);
+      assert.ok(machines.every(({ kubelet }) => kubelet === TO));
+      const { items } = await api.list(nodes);
+      assert.ok(
+        items.every(({ spec }) => !spec?.unschedulable),
+        `cordoned after a kill at ${killAt}`,
+      );
+    }
+  });
+
+  test('a gate that stays shut before the raise takes everything back by itself', async () => {
+    const extra = (): Promise<string | undefined> =>
+      Promise.resolve(find('m3').git === TO ? 'the test says so' : undefined);
+    assert.equal(await applyUpgrade(await options({ extra })), 'rolled-back');
+    assert.deepEqual(steps(), ['control-plane m2', 'control-plane m3', 'rollback m2', 'rollback m3']);
+    assert.ok(machines.every(({ git, kubelet }) => git === FROM && kubelet === FROM));
+    assert.match((await state()).problem!, /m3: the test says so/);
+  });
+
+  test('killed while it takes everything back, it goes on with that', async () => {
+    const extra = (): Promise<string | undefined> =>
+      Promise.resolve(find('m3').git === TO ? 'the test says so' : undefined);
+    await assert.rejects(applyUpgrade(await options({ extra, killAt: 'rollback m3' })), Killed);
+    assert.equal((await state()).phase, 'rollback');
+    assert.equal(await applyUpgrade(await options()), 'rolled-back');
+    assert.ok(machines.every(({ git }) => git === FROM));
+  });
+
+  test('a gate that stays shut in the raise: all behave as the old version again, and it stops', async () => {
+    let ill = true;
+    const extra = (): Promise<string | undefined> =>
+      Promise.resolve(ill && find('m3').emulated === '1.37' ? 'no' : undefined);
+    assert.equal(await applyUpgrade(await options({ extra })), 'raise');
+    assert.ok(machines.every(({ emulated }) => emulated === '1.36'));
+    assert.match((await state()).problem!, /m3: no/);
+    ill = false;
+    assert.equal(await applyUpgrade(await options({ extra })), 'done');
+  });
+
+  test('an API server that is not ready is a gate', async () => {
+    find('m2').ill = true;
+    assert.equal(await applyUpgrade(await options()), 'rolled-back');
+    assert.match((await state()).problem!, /API server of m2: not ready: \[-\]etcd failed/);
+  });
+
+  test('without a drain workers are not cordoned, and a Node that an administrator cordoned stays so', async () => {
+    await api.patch(nodes, { name: 'w2' }, { type: 'merge', patch: { spec: { unschedulable: true } } });
+    assert.equal(await applyUpgrade(await options({ drain: false })), 'done');
+    assert.ok(!printed.some((line) => line.includes('cordoned')));
+    assert.equal((await api.get(nodes, { name: 'w2' })).spec?.unschedulable, true);
+  });
+
+  test('two at the same time: the second is refused', async () => {
+    const first = await options();
+    const second = await options();
+    await first.record.update({ phase: 'soak' });
+    await assert.rejects(applyUpgrade(second), /Another `capstan upgrade` is at work/);
+  });
+});
+
+describe('rollback', () => {
+  const opened: string[] = [];
+  const backup = {
+    report: () => Promise.resolve(3),
+    restore: () => {
+      opened.push('restored');
+      assert.ok(machines.every(({ role, stopped }) => role === 'worker' || stopped));
+      return Promise.resolve();
+    },
+  };
+
+  test('before the raise: only the programs, and no backup is touched', async () => {
+    await assert.rejects(applyUpgrade(await options({ killAt: 'soak' })), Killed);
+    const tools = await options();
+    await rollBackUpgrade({ ...tools, confirmed: false, backup: () => Promise.reject(new Error('unused')) });
+    assert.ok(machines.every(({ git }) => git === FROM));
+    assert.equal((await state()).phase, 'rolled-back');
+    assert.match(printed.at(-1)!, /nothing that was written is lost/);
+  });
+
+  test('after the raise: what was written since is listed, and the backup restored only with --yes', async () => {
+    await applyUpgrade(await options());
+    const tools = await options();
+    await assert.rejects(
+      rollBackUpgrade({ ...tools, confirmed: false, backup: () => Promise.resolve(backup) }),
+      /3 objects were written since backup-1; with --yes/,
+    );
+    assert.deepEqual(opened, []);
+    changes = [];
+    await rollBackUpgrade({ ...tools, confirmed: true, backup: () => Promise.resolve(backup) });
+    assert.deepEqual(opened, ['restored']);
+    assert.deepEqual(steps().slice(0, 8), [
+      'rollback w1',
+      'rollback w2',
+      'hold m1',
+      'hold m2',
+      'hold m3',
+      'rollback m1',
+      'rollback m2',
+      'rollback m3',
+    ]);
+    assert.ok(machines.every(({ git, kubelet, stopped }) => git === FROM && kubelet === FROM && !stopped));
+  });
+});
+
+describe('plan', () => {
+  const plan = async (target: string): Promise<string> => {
+    const made = await makePlan({ api, machines: await observeMachines(api, at), target, nowMs: Date.now() });
+    return renderPlan(made).join('\n');
+  };
+
+  test('says what runs, what would be done, and what is in the way', async () => {
+    const text = await plan(TO);
+    assert.match(text, /^Upgrade from v1\.36\.0\+capstan\.0\.1\.0 to v1\.37\.0\+capstan\.0\.2\.0\n/);
+    assert.match(text, /control planes one by one.*: m1, m2, m3; the new program behaves as 1\.36/);
+    assert.match(text, /workers by cordon, drain, node agent, uncordon: w1, w2/);
+    assert.match(text, /error +leases: Lease kube-system\/kube-scheduler/);
+    assert.match(text, /in the way\.$/);
+  });
+
+  test('skips no minor version, never goes back, and sees a silent API server', async () => {
+    assert.match(
+      await plan('v1.38.0'),
+      /from 1\.36 to 1\.38 a minor version is skipped\n +→ upgrade to 1\.37 first/,
+    );
+    assert.match(await plan('v1.35.0'), /1\.35 is older than 1\.36, which runs/);
+    find('m2').stopped = true;
+    assert.match(await plan(TO), /API server of m2: it does not answer at m2:6443/);
+  });
+
+  test('nothing to do', async () => {
+    assert.equal(await plan(FROM), `Every machine runs ${FROM}: there is nothing to upgrade.`);
+  });
+});
