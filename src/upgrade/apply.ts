@@ -19,7 +19,7 @@ import { observeMachines, type ObservedMachine } from './observe.ts';
 import { retrying } from './retry.ts';
 import { PHASES, type Phase, type UpgradeRecord, type UpgradeState } from './state.ts';
 
-/** How a machine is told to do its part. May be told twice. */
+/** How a machine gets to do its part. A step may be asked for twice. */
 export interface MachineDriver {
   /** emulated: of the step control-plane. Rejects where the machine cannot be reached or refuses. */
   change(
@@ -297,7 +297,7 @@ async function untilObserved(
 const ROLLBACK_TIMEOUT_MS = 300_000;
 
 /** Every machine runs what it ran before the upgrade. Node agents first, which may not be newer than the API servers. */
-export async function rollBackPrograms(
+async function rollBackPrograms(
   tools: UpgradeTools & Pick<ApplyOptions, 'before'>,
   { all = false }: { readonly all?: boolean } = {},
 ): Promise<void> {

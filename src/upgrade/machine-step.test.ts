@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
-import { groupPrograms } from '#supervisor/programs.ts';
 import { servicesAfter, type MachineStep } from './machine-step.ts';
 
 const service = (name: ServiceSpec['name'], group?: string): ServiceSpec => ({
@@ -43,16 +42,4 @@ test('the steps of a control plane, each again, and back', () => {
   assert.deepEqual(after(after(services, 'rollback-node'), 'node'), services);
   assert.deepEqual(after(services, 'rollback'), BEFORE);
   assert.ok(!after(services, 'hold').some(({ name }) => name === 'apiserver'));
-});
-
-test('the supervisor starts the services of another checkout with its main, and replaces a group', () => {
-  const now = groupPrograms(BEFORE);
-  const next = groupPrograms(after(BEFORE, 'control-plane', '1.36'));
-  const find = (programs: typeof now, name: string): (typeof now)[number] =>
-    programs.find((one) => one.name === name)!;
-  assert.ok(find(next, 'apiserver').command.includes('/opt/next/src/cli/main.ts'));
-  assert.ok(find(next, 'control').command.includes('/opt/next/src/cli/main.ts'));
-  assert.deepEqual(find(next, 'node').command, find(now, 'node').command);
-  assert.deepEqual(find(next, 'etcd').command, find(now, 'etcd').command);
-  assert.equal(find(next, 'control').addedTo(find(now, 'control')), undefined, 'not the same process');
 });

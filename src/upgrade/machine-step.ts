@@ -7,8 +7,7 @@
  */
 import type { ServiceSpec } from '#deploy/machine/services.ts';
 
-export const MACHINE_STEPS = ['control-plane', 'raise', 'node', 'rollback', 'rollback-node', 'hold'] as const;
-export type MachineStep = (typeof MACHINE_STEPS)[number];
+export type MachineStep = 'control-plane' | 'raise' | 'node' | 'rollback' | 'rollback-node' | 'hold';
 
 const CONTROL_PLANE: readonly string[] = ['apiserver', 'controller-manager', 'scheduler', 'dns'];
 const NODE: readonly string[] = ['balancer', 'node', 'proxy'];

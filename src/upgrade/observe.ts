@@ -4,6 +4,7 @@ import type { Client } from '#client/client.ts';
 import { endpointSlices, nodes } from '#client/refs.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { hostPort } from '#deploy/config/endpoint.ts';
+import { ENDPOINT_ANNOTATION } from '#deploy/phases/init/mark-control-plane.ts';
 import type { Stored } from '#machinery/object.ts';
 
 export interface ObservedMachine {
@@ -27,7 +28,7 @@ interface ApiVersion {
   readonly emulated: string;
 }
 
-export const CONTROL_PLANE_LABEL = 'node-role.kubernetes.io/control-plane';
+const CONTROL_PLANE_LABEL = 'node-role.kubernetes.io/control-plane';
 const DEFAULT_PORT = 6443;
 
 /** at: a client of one API server. */
@@ -45,7 +46,9 @@ async function observeNode(
 ): Promise<ObservedMachine> {
   const address = status?.addresses?.find(({ type }) => type === 'InternalIP')?.address ?? metadata.name;
   const isPlane = metadata.labels?.[CONTROL_PLANE_LABEL] !== undefined;
-  const server = isPlane ? hostPort(address, port) : undefined;
+  const server = isPlane
+    ? (metadata.annotations?.[ENDPOINT_ANNOTATION] ?? hostPort(address, port))
+    : undefined;
   return {
     name: metadata.name,
     role: isPlane ? 'control-plane' : 'worker',

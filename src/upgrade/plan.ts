@@ -1,4 +1,5 @@
 /** `capstan upgrade plan`: what runs, what it would become, in which order, and what is in the way. Changes nothing. */
+import { UserError } from '#deploy/data-dir.ts';
 import { parseMajorMinor } from '#machinery/effective-version.ts';
 import type { CheckContext } from '#readiness/check.ts';
 import { BEFORE_UPGRADE } from '#readiness/list.ts';
@@ -28,7 +29,11 @@ interface PlanOptions extends Omit<CheckContext, 'target'> {
 
 export async function makePlan({ machines, target, ...context }: PlanOptions): Promise<UpgradePlan> {
   const running = machines.flatMap(({ api }) => (api ? [api.gitVersion] : []));
-  const from = running.toSorted(byVersion)[0] ?? target;
+  const [from] = running.toSorted(byVersion);
+  if (from === undefined)
+    throw new UserError(
+      `No API server of a control plane says its version: asked were ${machines.flatMap(({ server }) => server ?? []).join(', ') || 'none'}.`,
+    );
   const emulated = machines.find(({ api }) => api?.gitVersion === from)?.api?.emulated ?? '';
   const silent = machines.filter(({ role, api }) => role === 'control-plane' && !api);
   const skew: CheckResult = {

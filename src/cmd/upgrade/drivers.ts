@@ -1,4 +1,4 @@
-/** How `apply` has machines do their part: its own in this process, others over ssh as the fleet does, or by an administrator who is told and waited for. */
+/** How `apply` has machines do their part: its own in this process, others over ssh as the fleet does, or an administrator, to whom it says what to run. */
 import { readFleetFile, type Fleet, type FleetMachine } from '#deploy/fleet/inventory.ts';
 import { PACKAGES_DIR } from '#deploy/fleet/look.ts';
 import { describePackage, type ProgramPackage } from '#deploy/fleet/package.ts';
@@ -9,7 +9,7 @@ import { realClock } from '#stdx/clock.ts';
 import type { MachineDriver } from '#upgrade/apply.ts';
 import type { ObservedMachine } from '#upgrade/observe.ts';
 import type { ClusterConnection } from '../doctor/connect.ts';
-import { PROGRAM_DIR, runUpgradeNode, type NodeFlags } from './node.ts';
+import { PROGRAM_DIR, runUpgradeNode } from './node.ts';
 
 type Print = (line: string) => void;
 type Change = Parameters<MachineDriver['change']>[1];
@@ -36,7 +36,6 @@ export function localDriver(
 }
 
 const STEP_TIMEOUT_MS = 5 * 60_000;
-const SHIP = new Set<Change['step']>(['control-plane', 'node']);
 
 export interface RemoteDriver extends MachineDriver {
   close(): Promise<void>;
@@ -65,7 +64,7 @@ export function sshDriver(
   return {
     async change({ name }, change) {
       const machine = machineOf(fleet, name);
-      const launcher = SHIP.has(change.step) || described ? await ship(machine) : await ship(machine);
+      const launcher = await ship(machine);
       await connections.run(machine, `${quote(launcher)} ${quoteAll(wordsOf(change))}`, {
         timeoutMs: STEP_TIMEOUT_MS,
       });
@@ -114,5 +113,3 @@ async function untilSilent(cluster: ClusterConnection, { server = '' }: Observed
     await realClock.sleep(LOOK_EVERY_MS);
   }
 }
-
-export type { NodeFlags };

@@ -151,7 +151,7 @@ async function backUp({ rootfs }: ApplyFlags, { print }: Call): Promise<string> 
 /** Undefined: etcd is external, or it does not say. */
 async function etcdLeader({ rootfs }: ApplyFlags, { services }: MachineRecord): Promise<string | undefined> {
   if (!services.some(({ name }) => name === 'etcd')) return undefined;
-  const membership = connectEtcd({ ...(rootfs === undefined ? {} : { rootfs }) });
+  const membership = connectEtcd(rootfs === undefined ? {} : { rootfs });
   try {
     const reports = await inspectMembers(membership);
     const leader = reports.find(({ status }) => status !== undefined)?.status?.leaderId;

@@ -22,7 +22,7 @@ export const upgradeObstacle: string | false = !etcdProgram
   ? 'no etcd 3.5'
   : !canHaveNamespaces() && 'needs root and ip netns';
 
-export interface UpgradeMachine {
+interface UpgradeMachine {
   readonly name: string;
   readonly address: string;
   readonly rootfs: string;

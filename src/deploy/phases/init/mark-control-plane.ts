@@ -1,10 +1,11 @@
-/** Phase mark-control-plane: the labels of a control plane on this machine's Node, and its taints. */
+/** Phase mark-control-plane: the labels of a control plane on this machine's Node, its taints, and where its API server is reached. */
 import type { Node, Taint } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { timeoutMs } from '../../config/defaults.ts';
+import { hostPort } from '../../config/endpoint.ts';
 import { UserError } from '../../data-dir.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
@@ -13,6 +14,8 @@ const LABELS = {
   'node-role.kubernetes.io/control-plane': '',
   'node.kubernetes.io/exclude-from-external-load-balancers': '',
 };
+/** kubeadm's annotation of an API server's pod, here of the Node: HOST:PORT. */
+export const ENDPOINT_ANNOTATION = 'kubeadm.kubernetes.io/kube-apiserver.advertise-address.endpoint';
 const LOOK_EVERY_MS = 100;
 /** Against changes of the node itself at the same moment. */
 const MAX_ATTEMPTS = 20;
@@ -22,6 +25,7 @@ export const markControlPlane: Phase<InitContext> = {
   short: 'Mark a node as a control-plane',
   async run({ init, program, clock, print, dryRun }) {
     const { name, taints } = init.nodeRegistration;
+    const { advertiseAddress, bindPort } = init.localAPIEndpoint;
     print(
       `[mark-control-plane] Marking the node ${name} as control-plane by adding the labels: [${Object.keys(LABELS).join(' ')}]`,
     );
@@ -32,18 +36,20 @@ export const markControlPlane: Phase<InitContext> = {
     if (dryRun) return;
     const limitMs = timeoutMs(init.timeouts, 'kubeletHealthCheck');
     await waitForNode(program, { name, limitMs, clock });
-    await markNode(program.api(), { name, taints });
+    await markNode(program.api(), { name, taints, endpoint: hostPort(advertiseAddress, bindPort) });
   },
 };
 
-async function markNode(
-  api: Client,
-  { name, taints }: { readonly name: string; readonly taints: readonly Taint[] },
-): Promise<void> {
+interface Marks {
+  readonly taints: readonly Taint[];
+  readonly endpoint: string;
+}
+
+async function markNode(api: Client, { name, ...marks }: Marks & { readonly name: string }): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const node = await api.get(nodes, { name });
     try {
-      await api.update(nodes, marked(node, taints));
+      await api.update(nodes, marked(node, marks));
       return;
     } catch (error) {
       if (!isStatusError(error, 'Conflict') || attempt >= MAX_ATTEMPTS) throw error;
@@ -51,12 +57,16 @@ async function markNode(
   }
 }
 
-function marked(node: Node, taints: readonly Taint[]): Node {
+function marked(node: Node, { taints, endpoint }: Marks): Node {
   const isSame = (a: Taint, b: Taint): boolean => a.key === b.key && a.effect === b.effect;
   const others = (node.spec?.taints ?? []).filter((taint) => !taints.some((one) => isSame(one, taint)));
   return {
     ...node,
-    metadata: { ...node.metadata, labels: { ...node.metadata?.labels, ...LABELS } },
+    metadata: {
+      ...node.metadata,
+      labels: { ...node.metadata?.labels, ...LABELS },
+      annotations: { ...node.metadata?.annotations, [ENDPOINT_ANNOTATION]: endpoint },
+    },
     spec: { ...node.spec, taints: [...others, ...taints] },
   };
 }
