@@ -39,9 +39,11 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'openssh-server': '/usr/sbin/sshd',
   'openssh-client': '/usr/bin/ssh',
   age: '/usr/bin/age',
+  e2fsprogs: '/sbin/mkfs.ext4',
 };
 /** What a suite needs beside those. */
 const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  ha: { libfaketime: '/usr/share/doc/libfaketime/copyright' },
   vm: {
     'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
     debootstrap: '/usr/sbin/debootstrap',

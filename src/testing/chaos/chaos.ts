@@ -1,4 +1,4 @@
-/** Runs faults against the cluster while two programs of load.ts write, read and watch on its worker, and judges everything after each fault. */
+/** Runs faults against the cluster while a program of load.ts writes, reads and watches on each worker, and judges everything after each fault. */
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -9,6 +9,7 @@ import { until } from '../cluster.ts';
 import { inside, type ChaosCluster, type Machine } from './cluster.ts';
 import type { Fault } from './faults.ts';
 import { History, judgeLeases, judgeList, PREFIX, type Cost, type Line, type List } from './history.ts';
+import { judgePods } from './pods.ts';
 import { TruthReader } from './truth.ts';
 
 /** Acknowledged writes of each program that must come while a fault lasts, and after it. */
@@ -18,13 +19,25 @@ const CONFIG_MAPS = '/api/v1/namespaces/default/configmaps';
 
 interface Row extends Cost {
   readonly fault: string;
+  readonly program: string;
+  readonly losesControlPlane: boolean;
+}
+
+/** A program that runs for the whole test, and where. */
+interface Program {
+  readonly history: History;
+  readonly child: ChildProcess;
+  /** Undefined: outside. */
+  readonly machine?: Machine;
 }
 
 export class Chaos {
   readonly #cluster: ChaosCluster;
   readonly #random: Random;
-  readonly #histories: History[] = [];
-  readonly #children: ChildProcess[] = [];
+  /** One on each worker. */
+  readonly #loads: Required<Program>[] = [];
+  #prober: Program | undefined;
+  #podProcesses: readonly string[] = [];
   readonly #rows: Row[] = [];
   #truth: TruthReader | undefined;
   #markers = 0;
@@ -37,16 +50,14 @@ export class Chaos {
   async start(): Promise<void> {
     // From before the first write, which may come before the first watch.
     this.#truth = new TruthReader((await this.#mark()) - 1);
-    for (const name of ['a', 'b']) {
-      const history = new History(name);
-      const child = this.#cluster.startLoad(name, Math.floor(this.#random() * 2 ** 31));
-      child.stderr?.pipe(process.stderr);
-      createInterface({ input: child.stdout! }).on('line', (line) => history.add(JSON.parse(line) as Line));
-      this.#children.push(child);
-      this.#histories.push(history);
+    for (const machine of this.#cluster.workers) {
+      const seed = Math.floor(this.#random() * 2 ** 31);
+      this.#loads.push({ ...started(machine.name, this.#cluster.startLoad(machine, seed)), machine });
     }
-    await until('both programs to watch', () =>
-      this.#histories.every(({ watchingAfter }) => watchingAfter !== undefined),
+    this.#prober = started('any server', this.#cluster.startProber());
+    this.#podProcesses = this.#cluster.podProcesses();
+    await until('each program to watch', () =>
+      this.#loads.every(({ history: { watchingAfter } }) => watchingAfter !== undefined),
     );
     await this.round({ name: 'none', strike: () => {} });
   }
@@ -70,24 +81,30 @@ export class Chaos {
     try {
       await fault.strike(this.#cluster, victim);
       const held = sleep(fault.holdMs ?? 0);
-      if (fault.keepsQuorum !== false) await this.#progress();
+      if (fault.keepsQuorum !== false) await this.#progress(fault.cutOff?.(this.#cluster, victim));
       await held;
     } finally {
       await fault.heal?.(this.#cluster, victim);
     }
   }
 
-  /** Of each program. */
-  async #progress(): Promise<void> {
-    const before = this.#histories.map(({ acknowledged }) => acknowledged);
+  /** Of each program; those of machines that are cut off cannot make any. */
+  async #progress(cutOff: readonly Machine[] = []): Promise<void> {
+    const loads = this.#loads.filter(({ machine }) => !cutOff.includes(machine));
+    const before = loads.map(({ history }) => history.acknowledged);
     await until(
       'writes to be acknowledged',
       () => {
-        for (const child of this.#children) assert.equal(child.exitCode, null, 'a program of the load ended');
-        return this.#histories.every(({ acknowledged }, i) => acknowledged >= before[i]! + PROGRESS);
+        for (const { child } of this.#programs)
+          assert.equal(child.exitCode, null, 'a program of the load ended');
+        return loads.every(({ history }, i) => history.acknowledged >= before[i]! + PROGRESS);
       },
       PROGRESS_MS,
     );
+  }
+
+  get #programs(): readonly Program[] {
+    return this.#prober ? [...this.#loads, this.#prober] : this.#loads;
   }
 
   /** An object that every watch has to tell of: its revision. */
@@ -105,22 +122,33 @@ export class Chaos {
   }
 
   async #judge(upTo: number, lists: readonly List[]): Promise<string[]> {
-    await until('every watch to tell of the marker', () =>
-      this.#histories.every(({ reached }) => reached >= upTo),
+    await until(
+      'every watch to tell of the marker',
+      () => this.#loads.every(({ history }) => history.reached >= upTo),
+      PROGRESS_MS,
     );
     const truth = await this.#readTruth(upTo);
-    const ofHistories = this.#histories.flatMap((history) => [
+    const ofHistories = this.#loads.flatMap(({ history }) => [
       ...history.judgeWatch(upTo, truth),
       ...history.judgeWrites(upTo, truth),
       ...judgeLeases(history.leases),
+      ...judgePods(history.pods),
       ...history.breaches,
     ]);
-    return [...ofHistories, ...lists.flatMap((list) => judgeList(list, truth))];
+    return [...ofHistories, ...this.#judgeProcesses(), ...lists.flatMap((list) => judgeList(list, truth))];
+  }
+
+  /** Of the pods: the very same as at the beginning. */
+  #judgeProcesses(): string[] {
+    const now = this.#cluster.podProcesses();
+    return this.#podProcesses
+      .filter((one) => !now.includes(one))
+      .map((one) => `a pod's process ${one} ended`);
   }
 
   #readTruth(upTo: number): Promise<Truth> {
-    const { worker, planes } = this.#cluster;
-    return this.#truth!.read(inside(worker, this.#cluster.etcdctlWords(planes[0]!.address)), upTo);
+    const { outside, planes } = this.#cluster;
+    return this.#truth!.read(inside(outside, this.#cluster.etcdctlWords(planes[0]!.address)), upTo);
   }
 
   /** Nothing writes any more: the last writes, and what every API server answers. */
@@ -130,7 +158,7 @@ export class Chaos {
     const upTo = await this.#mark();
     const truth = await this.#readTruth(upTo);
     const breaches = [
-      ...this.#histories.flatMap((history) => history.judgeWrites(upTo, truth)),
+      ...this.#loads.flatMap(({ history }) => history.judgeWrites(upTo, truth)),
       ...lists.flatMap((list) => judgeList(list, truth)),
     ];
     assert.deepEqual(breaches, []);
@@ -151,9 +179,9 @@ export class Chaos {
   }
 
   async close(): Promise<void> {
-    for (const child of this.#children) child.kill('SIGKILL');
+    for (const { child } of this.#programs) child.kill('SIGKILL');
     await until('the load to end', () =>
-      this.#children.every(({ exitCode, signalCode }) => exitCode !== null || signalCode !== null),
+      this.#programs.every(({ child: { exitCode, signalCode } }) => exitCode !== null || signalCode !== null),
     );
   }
 
@@ -168,8 +196,24 @@ export class Chaos {
   }): void {
     const took = ((Date.now() - since) / 1000).toFixed(0);
     const name = fault.name === 'none' ? 'none' : `${fault.name} (${victim.name}, whole again in ${took} s)`;
-    for (const history of this.#histories)
-      this.#rows.push({ fault: `${history.name}: ${name}`, ...history.cost(since) });
+    const losesControlPlane = fault.losesControlPlane ?? false;
+    const cutOff = fault.cutOff?.(this.#cluster, victim) ?? [];
+    for (const { history, machine } of this.#programs)
+      if (!machine || !cutOff.includes(machine))
+        this.#rows.push({ fault: name, program: history.name, losesControlPlane, ...history.cost(since) });
+  }
+
+  /** The longest times without an answer after the loss of one control plane. */
+  #unavailability(): string {
+    const longest = (rows: readonly Row[], field: 'withoutReadMs' | 'withoutWriteMs'): number =>
+      Math.max(0, ...rows.map((row) => row[field]));
+    const lost = this.#rows.filter(({ losesControlPlane }) => losesControlPlane);
+    const isOutside = ({ program }: Row): boolean => program === this.#prober?.history.name;
+    const [outside, balanced] = [lost.filter(isOutside), lost.filter((row) => !isOutside(row))];
+    return (
+      `after the loss of a control plane: no answer for at most ${longest(outside, 'withoutReadMs')} ms through any server, ` +
+      `no read for ${longest(balanced, 'withoutReadMs')} ms and no write for ${longest(balanced, 'withoutWriteMs')} ms through the local balancer`
+    );
   }
 
   /** One line a fault and program. */
@@ -180,13 +224,20 @@ export class Chaos {
       const times = [row.withoutReadMs, row.withoutWriteMs, row.slowestMs];
       const counts = [row.acknowledged, row.refused, row.unknown, row.failedReads];
       return [
-        [...times, ...counts, row.fault].join(' | '),
+        [...times, ...counts, `${row.program}: ${row.fault}`].join(' | '),
         ...row.errors.map((error) => `    ${error}`),
       ].join('\n');
     });
-    const ends = this.#histories.flatMap(({ name, watchEnds }) =>
+    const ends = this.#loads.flatMap(({ history: { name, watchEnds } }) =>
       watchEnds.map((end) => `${name}: a watch ended: ${end}`),
     );
-    return [head, ...lines, ...ends].join('\n');
+    return [head, ...lines, ...ends, this.#unavailability()].join('\n');
   }
+}
+
+function started(name: string, child: ChildProcess): Program {
+  const history = new History(name);
+  child.stderr?.pipe(process.stderr);
+  createInterface({ input: child.stdout! }).on('line', (line) => history.add(JSON.parse(line) as Line));
+  return { history, child };
 }

@@ -1,14 +1,32 @@
-/** The cluster of the chaos tests: three control planes and a worker as network namespaces, with real etcd and simulated nodes, made by init and join. */
+/**
+ * The cluster of the chaos tests: three control planes and two workers in three zones, as network namespaces with real etcd, made by init and join. Each control
+ * plane has a disk of its own (a loop device). Workers run real containers where containerd is installed; nodes of control planes are simulated.
+ */
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { processStartTime } from '#stdx/process-lock.ts';
+import { buildBusyboxImage } from '../busybox.ts';
 import { runCommand, until } from '../cluster.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '../lan.ts';
 import { etcdProgram } from '../etcd-members.ts';
+import { Disk } from './disk.ts';
+import { FAKETIME } from './faketime.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../cli/main.ts');
+const PROBER = resolve(import.meta.dirname, 'prober.ts');
 const LOAD = resolve(import.meta.dirname, 'load.ts');
 const REQUEST = resolve(import.meta.dirname, '../api-request.ts');
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning'];
@@ -16,7 +34,12 @@ const BALANCER = 'https://127.0.0.1:7445';
 const SUBNET = '10.219.0';
 /** Of a machine that many share. */
 const TIMEOUT_MS = 240_000;
-const COMMON = ['--runtime=simulated', '--ignore-preflight-errors=all'];
+const COMMON = ['--ignore-preflight-errors=all'];
+const SIMULATED = '--runtime=simulated';
+/** Workers run real containers. */
+const HAS_CONTAINERS = existsSync('/usr/bin/containerd') && existsSync('/bin/busybox');
+/** The argument by which the process of a worker's pod is found on this machine. */
+const SLEEP_SECONDS = 1_000_000 + process.pid;
 
 export const chaosObstacle: string | false = !etcdProgram
   ? 'no etcd 3.5'
@@ -26,18 +49,32 @@ export interface Machine {
   readonly name: string;
   readonly address: string;
   readonly rootfs: string;
+  readonly zone: 'a' | 'b' | 'c';
   readonly lan: LanMachine;
+  /** Of control planes. */
+  readonly disk?: Disk;
 }
 
 export class ChaosCluster {
   readonly planes: readonly Machine[];
-  readonly worker: Machine;
+  readonly workers: readonly Machine[];
   readonly #base = mkdtempSync(join(tmpdir(), 'capstan-chaos-'));
   readonly #lan: Lan = createLan(`cc${process.pid}`, SUBNET);
 
   constructor() {
-    this.planes = [1, 2, 3].map((index) => this.#machine(`m${index}`, index));
-    this.worker = this.#machine('w1', 4);
+    this.planes = (['a', 'b', 'c'] as const).map((zone, i) =>
+      this.#machine(`m${i + 1}`, { zone, index: i + 1, hasDisk: true }),
+    );
+    this.workers = (['a', 'b'] as const).map((zone, i) => this.#machine(`w${i + 1}`, { zone, index: i + 4 }));
+  }
+
+  get machines(): readonly Machine[] {
+    return [...this.planes, ...this.workers];
+  }
+
+  /** Of the test's own questions: its wire is never cut. */
+  get outside(): Pick<Machine, 'lan'> {
+    return { lan: this.#lan.outside };
   }
 
   async start(): Promise<void> {
@@ -47,6 +84,7 @@ export class ChaosCluster {
     const printed = await this.#capstan(first, [
       'init',
       ...COMMON,
+      SIMULATED,
       '--node-name=m1',
       '--upload-certs',
       endpoint,
@@ -66,9 +104,69 @@ export class ChaosCluster {
         ...COMMON,
         ...more,
       ]);
-    for (const plane of others) await joinAs(plane, '--control-plane', key, etcd);
-    await joinAs(this.worker);
+    this.#keepAccess(first);
+    for (const plane of others) await joinAs(plane, '--control-plane', key, etcd, SIMULATED);
+    for (const worker of this.workers) await joinAs(worker, ...(HAS_CONTAINERS ? [] : [SIMULATED]));
     await this.healthy();
+    await this.#startPods();
+  }
+
+  /** Of the test itself, apart from disks that are going to be slow or full. */
+  #keepAccess({ rootfs }: Machine): void {
+    copyFileSync(join(rootfs, 'etc/kubernetes/admin.conf'), this.#admin);
+    cpSync(join(rootfs, 'etc/kubernetes/pki'), join(this.#base, 'pki'), { recursive: true });
+  }
+
+  /** One on each worker, which nothing may disturb from now on. */
+  async #startPods(): Promise<void> {
+    const image = HAS_CONTAINERS ? await buildBusyboxImage() : undefined;
+    for (const worker of this.workers) {
+      if (image) await this.#loadImage(worker, image.path);
+      const container = {
+        name: 'stays',
+        image: image?.name ?? 'capstan.test/none:1',
+        imagePullPolicy: 'Never',
+        command: ['sleep', String(SLEEP_SECONDS)],
+      };
+      const pod = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: `stays-${worker.name}`, labels: { chaos: 'stays' } },
+        spec: { nodeName: worker.name, automountServiceAccountToken: false, containers: [container] },
+      };
+      const path = '/api/v1/namespaces/default/pods';
+      await until('a pod to be accepted', async () =>
+        /^(201|409) /.test(await this.request('POST', path, JSON.stringify(pod))),
+      );
+      await until(
+        `pod ${pod.metadata.name} to run`,
+        async () => /"phase":"Running"/.test(await this.request('GET', `${path}/${pod.metadata.name}`)),
+        TIMEOUT_MS,
+      );
+    }
+    if (image) rmSync(dirname(image.path), { recursive: true });
+  }
+
+  async #loadImage({ lan, rootfs }: Machine, path: string): Promise<void> {
+    const dir = join(rootfs, 'var/lib/capstan/node');
+    await until(
+      'the image to be loaded',
+      async () => {
+        const load = lan.start([...NODE, MAIN, 'image', 'load', path, `--data-dir=${dir}`], {
+          keepsSys: true,
+        });
+        load.stdout?.resume();
+        load.stderr?.resume();
+        const [code] = (await once(load, 'exit')) as [number | null];
+        return code === 0;
+      },
+      TIMEOUT_MS,
+    );
+  }
+
+  /** The processes of the pods, each with the time it started; empty without real containers. */
+  podProcesses(): string[] {
+    return HAS_CONTAINERS ? processesOf(['sleep', String(SLEEP_SECONDS)]) : [];
   }
 
   /** Every API server is ready, and every member of etcd. */
@@ -86,13 +184,13 @@ export class ChaosCluster {
   async #isReady(address: string): Promise<boolean> {
     const words = ['curl', '--silent', '--insecure', '--fail', '--max-time', '2', '--output', '/dev/null'];
     const url = `https://${address}:6443/readyz`;
-    return (await runCommand(inside(this.worker, [...words, url]))).code === 0;
+    return (await runCommand(inside(this.outside, [...words, url]))).code === 0;
   }
 
-  /** What it printed; it must succeed. Asked from the worker, with the files of the first control plane. */
+  /** What it printed; it must succeed. Asked from outside. */
   async etcdctl(address: string, ...words: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await runCommand(
-      inside(this.worker, this.etcdctlWords(address, ...words)),
+      inside(this.outside, this.etcdctlWords(address, ...words)),
       { timeoutMs: 10_000, env: { ETCDCTL_API: '3' } },
     );
     assert.equal(code, 0, stderr);
@@ -100,7 +198,7 @@ export class ChaosCluster {
   }
 
   etcdctlWords(address: string, ...words: readonly string[]): string[] {
-    const pki = join(this.planes[0]!.rootfs, 'etc/kubernetes/pki');
+    const pki = join(this.#base, 'pki');
     return [
       'etcdctl',
       `--endpoints=https://${address}:2379`,
@@ -123,23 +221,37 @@ export class ChaosCluster {
     });
   }
 
-  /** Status and body, asked on the worker through its balancer. */
-  request(...words: readonly string[]): Promise<string> {
-    return this.requestAt(BALANCER, ...words);
+  /** Status and body, of the first API server that answers. */
+  async request(...words: readonly string[]): Promise<string> {
+    const errors: unknown[] = [];
+    for (const { address } of this.planes)
+      try {
+        return await this.requestAt(`https://${address}:6443`, ...words);
+      } catch (error) {
+        errors.push(error);
+      }
+    throw new AggregateError(errors, 'no API server answers');
   }
 
   async requestAt(server: string, ...words: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await runCommand(
-      inside(this.worker, [...NODE, REQUEST, this.#admin, server, ...words]),
+      inside(this.outside, [...NODE, REQUEST, this.#admin, server, ...words]),
       { timeoutMs: 20_000 },
     );
     assert.equal(code, 0, stderr);
     return stdout;
   }
 
-  /** A program of load.ts on the worker. */
-  startLoad(name: string, seed: number): ChildProcess {
-    return this.worker.lan.start([...NODE, LOAD, this.#admin, BALANCER, name, String(seed)]);
+  /** A program of load.ts on a worker, through its balancer. */
+  startLoad({ lan, name }: Machine, seed: number): ChildProcess {
+    // A value's text has letters only before its numbers.
+    return lan.start([...NODE, LOAD, this.#admin, BALANCER, name === 'w1' ? 'a' : 'b', String(seed)]);
+  }
+
+  /** prober.ts outside, through whichever API server answers. */
+  startProber(): ChildProcess {
+    const servers = this.planes.map(({ address }) => `https://${address}:6443`);
+    return this.outside.lan.start([...NODE, PROBER, this.#admin, ...servers]);
   }
 
   pids(machine: Machine, ...words: readonly string[]): number[] {
@@ -157,9 +269,10 @@ export class ChaosCluster {
     while (this.signal(machine, { signal: 'SIGKILL', words: [] }) > 0);
   }
 
-  /** As its init system does. */
-  boot({ lan, rootfs }: Machine): void {
-    const child = lan.start([...NODE, MAIN, 'supervise', `--rootfs=${rootfs}`]);
+  /** As its init system does. clockSeconds: how far its clock is wrong, for programs that take the time from libc (etcd does not). */
+  boot({ lan, rootfs }: Machine, { clockSeconds = 0 }: { readonly clockSeconds?: number } = {}): void {
+    const env = clockSeconds === 0 ? process.env : { ...process.env, ...FAKETIME.environment(clockSeconds) };
+    const child = lan.start([...NODE, MAIN, 'supervise', `--rootfs=${rootfs}`], { env });
     child.stdout?.resume();
     child.stderr?.resume();
   }
@@ -177,8 +290,16 @@ export class ChaosCluster {
     lan.run('nft', 'add', 'rule', 'inet', 'chaos', 'in', 'iifname', 'eth0', 'drop');
   }
 
+  /** What it sends over its wire is lost; what comes arrives. */
+  setMute({ lan }: Machine, mute: boolean): void {
+    if (!mute) return void lan.try('nft', 'delete', 'table', 'inet', 'chaos');
+    lan.run('nft', 'add', 'table', 'inet', 'chaos');
+    lan.run('nft', 'add chain inet chaos out { type filter hook output priority -300; }');
+    lan.run('nft', 'add', 'rule', 'inet', 'chaos', 'out', 'oifname', 'eth0', 'drop');
+  }
+
   logs(): string {
-    return [...this.planes, this.worker]
+    return this.machines
       .flatMap(({ name, rootfs }) =>
         ['supervisor', 'etcd', 'apiserver', 'control', 'node'].map(
           (service) => `\n${name} ${service}.log:\n${tail(join(rootfs, `var/log/capstan/${service}.log`))}`,
@@ -187,32 +308,83 @@ export class ChaosCluster {
       .join('');
   }
 
+  /** Copies every log file to a directory, whose path is returned. */
+  keepLogs(): string {
+    const kept = mkdtempSync(join(tmpdir(), 'capstan-chaos-logs-'));
+    for (const { name, rootfs } of this.machines) {
+      const logs = join(rootfs, 'var/log/capstan');
+      if (existsSync(logs)) cpSync(logs, join(kept, name), { recursive: true });
+    }
+    return kept;
+  }
+
   async close(): Promise<void> {
-    for (const machine of [...this.planes, this.worker]) this.killMachine(machine);
+    for (const { disk } of this.planes) disk?.restore();
+    if (HAS_CONTAINERS)
+      for (const worker of this.workers) {
+        this.setLink(worker, 'up');
+        await this.#reset(worker);
+      }
+    for (const machine of this.machines) this.killMachine(machine);
     await this.#lan.close();
+    for (const { disk } of this.planes) disk?.close();
     rmSync(this.#base, { recursive: true, force: true });
   }
 
-  get #admin(): string {
-    return join(this.planes[0]!.rootfs, 'etc/kubernetes/admin.conf');
+  /** Ends its containers, and takes away what they left on this machine. */
+  async #reset({ lan, rootfs }: Machine): Promise<void> {
+    const words = [...NODE, MAIN, 'reset', '--force', `--rootfs=${rootfs}`];
+    const child = lan.start(words, { keepsSys: true });
+    child.stdout?.resume();
+    child.stderr?.resume();
+    await once(child, 'exit');
   }
 
-  #machine(name: string, index: number): Machine {
+  get #admin(): string {
+    return join(this.#base, 'admin.conf');
+  }
+
+  #machine(
+    name: string,
+    { zone, index, hasDisk = false }: { zone: Machine['zone']; index: number; hasDisk?: boolean },
+  ): Machine {
     const lan = this.#lan.machine(name, `${SUBNET}.${index}`);
     lan.run('ip', 'route', 'add', 'default', 'via', `${SUBNET}.254`);
-    return { name, address: lan.address, rootfs: join(this.#base, name), lan };
+    const rootfs = join(this.#base, name);
+    mkdirSync(rootfs);
+    return {
+      name,
+      zone,
+      address: lan.address,
+      rootfs,
+      lan,
+      ...(hasDisk && { disk: new Disk(rootfs) }),
+    };
   }
 
   async #capstan(machine: Machine, words: readonly string[]): Promise<string> {
-    const command = inside(machine, [...NODE, MAIN, ...words, `--rootfs=${machine.rootfs}`]);
+    const program = [...NODE, MAIN, ...words, `--rootfs=${machine.rootfs}`];
+    // Containers need the cgroups of this machine, which 'ip netns exec' hides.
+    const command =
+      machine.disk || !HAS_CONTAINERS
+        ? inside(machine, program)
+        : ['nsenter', `--net=/run/netns/${machine.lan.name}`, ...program];
     const { code, stdout, stderr } = await runCommand(command, { timeoutMs: TIMEOUT_MS });
     assert.equal(code, 0, `${machine.name}: capstan ${words.join(' ')}\n${stdout}${stderr}${this.logs()}`);
     return stdout;
   }
 }
 
-export function inside({ lan }: Machine, words: readonly string[]): string[] {
+export function inside({ lan }: Pick<Machine, 'lan'>, words: readonly string[]): string[] {
   return ['ip', 'netns', 'exec', lan.name, ...words];
+}
+
+/** Anywhere on this machine, whose words are these: pid and start time of each. */
+function processesOf(words: readonly string[]): string[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && commandLine(pid).trimEnd() === words.join(' '))
+    .map((pid) => `${pid} since ${processStartTime(pid)}`);
 }
 
 function commandLine(pid: number): string {

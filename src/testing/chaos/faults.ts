@@ -1,7 +1,9 @@
 /** The faults of the chaos tests. Each strikes, waits for the state that shows it, and heals; what the cluster does meanwhile is judged by chaos.ts. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from '../cluster.ts';
+import { FAKETIME } from './faketime.ts';
 import type { ChaosCluster, Machine } from './cluster.ts';
 
 const HOLD_MS = 10_000;
@@ -20,6 +22,12 @@ export interface Fault {
   readonly keepsQuorum?: boolean;
   /** How long it lasts at least. */
   readonly holdMs?: number;
+  /** One control plane is gone: what that costs clients is reported. */
+  readonly losesControlPlane?: boolean;
+  /** Machines whose programs cannot reach the cluster while it lasts. */
+  cutOff?(cluster: ChaosCluster, victim: Machine): readonly Machine[];
+  /** Why it cannot be here. */
+  readonly obstacle?: string | undefined;
   strike(cluster: ChaosCluster, victim: Machine): void | Promise<void>;
   heal?(cluster: ChaosCluster, victim: Machine): void | Promise<void>;
 }
@@ -38,6 +46,7 @@ export const SHORT_FAULTS: readonly Fault[] = [
   },
   {
     name: 'power cut of a machine',
+    losesControlPlane: true,
     strike: (cluster, victim) => cluster.killMachine(victim),
     heal: (cluster, victim) => cluster.boot(victim),
   },
@@ -56,12 +65,14 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'partition of a machine, 10 s',
     holdMs: HOLD_MS,
+    losesControlPlane: true,
     strike: (cluster, victim) => cluster.setLink(victim, 'down'),
     heal: (cluster, victim) => cluster.setLink(victim, 'up'),
   },
   {
     name: "partition of etcd's leader, 10 s",
     holdMs: HOLD_MS,
+    losesControlPlane: true,
     victim: etcdLeader,
     strike: (cluster, victim) => cluster.setLink(victim, 'down'),
     heal: (cluster, victim) => cluster.setLink(victim, 'up'),
@@ -72,6 +83,42 @@ export const FAULTS: readonly Fault[] = [
     victim: etcdLeader,
     strike: (cluster, victim) => cluster.setDeaf(victim, true),
     heal: (cluster, victim) => cluster.setDeaf(victim, false),
+  },
+  {
+    name: "etcd's leader receives and does not send, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
+    strike: (cluster, victim) => cluster.setMute(victim, true),
+    heal: (cluster, victim) => cluster.setMute(victim, false),
+  },
+  {
+    name: 'flapping partition of a machine, 10 s',
+    strike: flap,
+    heal: (cluster, victim) => cluster.setLink(victim, 'up'),
+  },
+  {
+    name: 'loss of a zone, 20 s',
+    holdMs: 2 * HOLD_MS,
+    losesControlPlane: true,
+    cutOff: workersBeside,
+    strike: loseZone,
+    heal: returnZone,
+  },
+  wrongClock('clock 1 h ahead', 3_600),
+  wrongClock('clock 1 h behind', -3_600),
+  {
+    name: "slow disk of etcd's leader, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
+    strike: (_cluster, { disk }) => disk?.makeSlow(6 * (HOLD_MS / 1000)),
+    heal: (_cluster, { disk }) => disk?.restore(),
+  },
+  {
+    name: "full disk of etcd's leader, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
+    strike: (_cluster, { disk }) => disk?.fill(),
+    heal: (_cluster, { disk }) => disk?.restore(),
   },
   {
     name: 'kill -9 of every member of etcd',
@@ -92,6 +139,49 @@ function stopped(
     holdMs: HOLD_MS,
     strike: (cluster, machine) => signalled(cluster, { victim: machine, signal: 'SIGSTOP', words }),
     heal: (cluster, machine) => void cluster.signal(machine, { signal: 'SIGCONT', words }),
+  };
+}
+
+const FLAPS = 10;
+
+async function flap(cluster: ChaosCluster, victim: Machine): Promise<void> {
+  for (let i = 0; i < FLAPS; i += 1) {
+    cluster.setLink(victim, 'down');
+    await sleep(HOLD_MS / FLAPS / 2);
+    cluster.setLink(victim, 'up');
+    await sleep(HOLD_MS / FLAPS / 2);
+  }
+}
+
+function workersBeside({ workers }: ChaosCluster, { zone }: Machine): readonly Machine[] {
+  return workers.filter((worker) => worker.zone === zone);
+}
+
+/** Its control plane has no power and its worker no network: pods of the worker must go on. */
+function loseZone(cluster: ChaosCluster, victim: Machine): void {
+  for (const worker of workersBeside(cluster, victim)) cluster.setLink(worker, 'down');
+  cluster.killMachine(victim);
+}
+
+function returnZone(cluster: ChaosCluster, victim: Machine): void {
+  for (const worker of workersBeside(cluster, victim)) cluster.setLink(worker, 'up');
+  cluster.boot(victim);
+}
+
+/** It boots with a wrong clock, takes part as it can, and boots with the right one. */
+function wrongClock(name: string, clockSeconds: number): Fault {
+  return {
+    name,
+    obstacle: FAKETIME.obstacle,
+    holdMs: 2 * HOLD_MS,
+    strike(cluster, victim) {
+      cluster.killMachine(victim);
+      cluster.boot(victim, { clockSeconds });
+    },
+    heal(cluster, victim) {
+      cluster.killMachine(victim);
+      cluster.boot(victim);
+    },
   };
 }
 

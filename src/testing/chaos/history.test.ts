@@ -112,13 +112,23 @@ describe('leases', () => {
     renewTime: at(renewed),
   });
   const judge = (...specs: readonly Lease[]): string =>
-    judgeLeases(specs.map((spec, revision) => ({ kind: 'lease', name: 'l', revision, spec }))).join();
+    judgeLeases(
+      specs.map((spec, revision) => ({ kind: 'lease', name: 'l', revision, spec, seen: 20_000 })),
+    ).join();
 
   it('may go to another once they are over or given up', () => {
     const first = held('a', { renewed: 10 });
     assert.equal(judge(first, held('b', { acquired: 25, leaseTransitions: 1 })), '');
     const free = { ...held('', { renewed: 12 }), leaseDurationSeconds: 1 };
     assert.equal(judge(first, free, held('b', { acquired: 12, leaseTransitions: 1 })), '');
+  });
+
+  it('are judged by the right time where a holder has a wrong clock', () => {
+    const first = held('a', { renewed: 10 });
+    const late = held('b', { acquired: 25 - 3_600, leaseTransitions: 1 });
+    assert.equal(judge(first, late), '');
+    const early = held('b', { acquired: 20 + 3_600, leaseTransitions: 1 });
+    assert.match(judge(first, early), /b took it from a 5000 ms before/);
   });
 
   it('are found out where two hold one, or a change is counted wrongly', () => {

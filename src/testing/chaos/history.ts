@@ -7,6 +7,7 @@ import {
   type Truth,
   type WriteHistory,
 } from '#storage/testing/watch-oracle.ts';
+import type { PodLine } from './pods.ts';
 
 /** Of all keys of the test. */
 export const PREFIX = 'chaos-';
@@ -45,12 +46,15 @@ interface LeaseLine {
   readonly name: string;
   readonly revision: number;
   readonly spec: Lease;
+  /** Milliseconds since the epoch, by a clock that is right. */
+  readonly seen: number;
 }
 
 export type Line =
   | PutLine
   | GetLine
   | LeaseLine
+  | PodLine
   | { readonly kind: 'delete-failed'; readonly key: string; readonly error: string }
   | { readonly kind: 'watching'; readonly after: number }
   | { readonly kind: 'reached'; readonly revision: number }
@@ -86,6 +90,7 @@ export class History {
   readonly puts: PutLine[] = [];
   readonly gets: GetLine[] = [];
   readonly leases: LeaseLine[] = [];
+  readonly pods: PodLine[] = [];
   acknowledged = 0;
   readonly breaches: string[] = [];
   readonly watchEnds: string[] = [];
@@ -103,6 +108,7 @@ export class History {
     if (line.kind === 'put') this.#put(line);
     else if (line.kind === 'get') this.gets.push(line);
     else if (line.kind === 'lease') this.leases.push(line);
+    else if (line.kind === 'pod') this.pods.push(line);
     else if (line.kind === 'breach') this.breaches.push(line.what);
     else if (line.kind === 'watch-ended') this.watchEnds.push(`${line.plural}: ${line.error}`);
     else if (line.kind === 'watching') this.watchingAfter = line.after;
@@ -243,7 +249,12 @@ export function judgeList({ server, metadata, items }: List, truth: Truth): stri
 export function judgeLeases(lines: readonly LeaseLine[]): string[] {
   const found: string[] = [];
   const last = new Map<string, Lease>();
-  for (const { name, spec } of lines) {
+  for (const { name, spec: asWritten, seen } of lines) {
+    const spec = {
+      ...asWritten,
+      ...rightTime(asWritten, 'acquireTime', seen),
+      ...rightTime(asWritten, 'renewTime', seen),
+    };
     const before = last.get(name);
     last.set(name, spec);
     if (before) found.push(...judgeTransition(name, { before, after: spec }));
@@ -251,7 +262,22 @@ export function judgeLeases(lines: readonly LeaseLine[]): string[] {
   return found;
 }
 
-/** Clocks of the machines are one clock here; writing the lease takes a moment. */
+/** How far clocks are wrong in a fault: whole hours. */
+const WRONG_BY_MS = 3_600_000;
+
+/**
+ * By the right clock, whatever clock it was written with. renewTime is at most a lease old when it is seen; acquireTime can be older than half an hour, and is only
+ * compared where the lease was just taken.
+ */
+function rightTime(spec: Lease, field: 'acquireTime' | 'renewTime', seen: number): Lease {
+  const renewed = Date.parse(spec.renewTime ?? '');
+  const time = Date.parse(spec[field] ?? '');
+  if (Number.isNaN(renewed) || Number.isNaN(time)) return {};
+  const wrongBy = Math.round((renewed - seen) / WRONG_BY_MS) * WRONG_BY_MS;
+  return { [field]: new Date(time - wrongBy).toISOString() };
+}
+
+/** Right clocks are one clock here; writing the lease takes a moment. */
 const LEASE_SLACK_MS = 1_000;
 
 function judgeTransition(

@@ -1,19 +1,20 @@
 /**
- * A program of the chaos tests, run inside a machine: writers that each own some ConfigMaps, a reader, a watcher of all of them and one of the leases of leader
- * election, all through one address. What each did and saw is printed, one JSON line each (history.ts). Words: KUBECONFIG SERVER NAME SEED.
+ * A program of the chaos tests, run inside a machine: writers that each own some ConfigMaps, a reader, watchers of all of them, of the leases of leader
+ * election and of the pods that nothing may disturb, all through one address. What each did and saw is printed, one JSON line each (history.ts). Words: KUBECONFIG SERVER NAME SEED.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from '#client/create.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { createHttpsTransport } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
-import { configMaps } from '#client/refs.ts';
+import { configMaps, pods } from '#client/refs.ts';
 import { isTransportError } from '#client/transport-error.ts';
 import { StatusError } from '#machinery/errors.ts';
 import type { KubeObject, Stored } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';
 import { PREFIX, type Lease, type Line } from './history.ts';
+import { podState } from './pods.ts';
 
 const WRITERS = 3;
 const KEYS_OF_WRITER = 4;
@@ -261,8 +262,16 @@ await Promise.all([
           kind: 'lease',
           name: metadata?.name ?? '',
           spec,
+          seen: Date.now(),
           revision: revisionOf({ metadata } as KubeObject),
         });
+    },
+  }),
+  watchOn(pods, {
+    namespace: 'default',
+    seen(type, pod) {
+      if (type !== 'BOOKMARK' && pod.metadata?.labels?.['chaos'] === 'stays')
+        say({ kind: 'pod', name: pod.metadata.name ?? '', ...podState(pod), deleted: type === 'DELETED' });
     },
   }),
 ]);

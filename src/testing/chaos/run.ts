@@ -10,10 +10,17 @@ export const SEED = Number(process.env['CAPSTAN_SEED'] ?? Math.floor(Math.random
 export async function runChaos({
   faults,
   minutes = 0,
+  command,
 }: {
   readonly faults: readonly Fault[];
   readonly minutes?: number;
+  /** How a user runs this, told when it fails. */
+  readonly command: string;
 }): Promise<void> {
+  const possible = faults.filter(({ name, obstacle }) => {
+    if (obstacle !== undefined) console.log(`without "${name}": ${obstacle}`);
+    return obstacle === undefined;
+  });
   const random = seededRandom(SEED);
   const cluster = new ChaosCluster();
   const chaos = new Chaos(cluster, random);
@@ -23,11 +30,13 @@ export async function runChaos({
   try {
     await cluster.start();
     await chaos.start();
-    do for (const fault of shuffled(faults, random)) await chaos.round(fault);
+    do for (const fault of shuffled(possible, random)) await chaos.round(fault);
     while (performance.now() < end);
     await chaos.finish();
   } catch (error) {
     console.log(cluster.logs());
+    console.log(`all logs: ${cluster.keepLogs()}`);
+    console.log(`repeat: CAPSTAN_SEED=${SEED} ${command}`);
     throw error;
   } finally {
     console.log(`seed ${SEED}\n${chaos.table()}`);

@@ -14,6 +14,10 @@ const BESIDE_MS = 30 * 60_000;
 
 describe(`several control planes under every fault (seed ${SEED})`, { skip: chaosObstacle }, () => {
   it('loses no acknowledged write and no watch event', { timeout: MINUTES * 60_000 + BESIDE_MS }, () =>
-    runChaos({ faults: FAULTS.filter(({ name }) => name.includes(ONLY)), minutes: MINUTES }),
+    runChaos({
+      faults: FAULTS.filter(({ name }) => name.includes(ONLY)),
+      minutes: MINUTES,
+      command: `${ONLY && `CAPSTAN_HA_FAULTS='${ONLY}' `}./capstan test --suite ha --minutes ${MINUTES}`,
+    }),
   );
 });
