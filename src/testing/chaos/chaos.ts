@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Truth } from '#storage/testing/watch-oracle.ts';
 import type { Random } from '#stdx/random.ts';
 import { until } from '../cluster.ts';
+import { Acts, judgeActs } from './acts.ts';
 import { inside, type ChaosCluster, type Machine } from './cluster.ts';
 import type { Fault } from './faults.ts';
 import { History, judgeLeases, judgeList, PREFIX, type Cost, type Line, type List } from './history.ts';
@@ -36,6 +37,7 @@ export class Chaos {
   readonly #random: Random;
   /** One on each worker. */
   readonly #loads: Required<Program>[] = [];
+  readonly #acts = new Acts();
   #prober: Program | undefined;
   #podProcesses: readonly string[] = [];
   readonly #rows: Row[] = [];
@@ -135,7 +137,18 @@ export class Chaos {
       ...judgePods(history.pods),
       ...history.breaches,
     ]);
-    return [...ofHistories, ...this.#judgeProcesses(), ...lists.flatMap((list) => judgeList(list, truth))];
+    return [
+      ...ofHistories,
+      ...this.#judgeProcesses(),
+      ...this.#judgeActs(),
+      ...lists.flatMap((list) => judgeList(list, truth)),
+    ];
+  }
+
+  #judgeActs(): string[] {
+    for (const plane of this.#cluster.planes)
+      this.#acts.read(this.#cluster.auditLog(plane), { address: plane.address, now: Date.now() });
+    return judgeActs(this.#acts);
   }
 
   /** Of the pods: the very same as at the beginning. */
@@ -231,7 +244,9 @@ export class Chaos {
     const ends = this.#loads.flatMap(({ history: { name, watchEnds } }) =>
       watchEnds.map((end) => `${name}: a watch ended: ${end}`),
     );
-    return [head, ...lines, ...ends, this.#unavailability()].join('\n');
+    const { acts, samples } = this.#acts;
+    const judged = `judged ${acts.length} writes of controllers and schedulers against ${samples.length} renewals of leases`;
+    return [head, ...lines, ...ends, this.#unavailability(), judged].join('\n');
   }
 }
 

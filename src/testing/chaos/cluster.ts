@@ -14,6 +14,7 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -22,6 +23,7 @@ import { buildBusyboxImage } from '../busybox.ts';
 import { runCommand, until } from '../cluster.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '../lan.ts';
 import { etcdProgram } from '../etcd-members.ts';
+import { AUDIT_POLICY } from './acts.ts';
 import { Disk } from './disk.ts';
 import { FAKETIME } from './faketime.ts';
 
@@ -80,14 +82,13 @@ export class ChaosCluster {
   async start(): Promise<void> {
     const [first, ...others] = this.planes as [Machine, ...Machine[]];
     const etcd = `--etcd-binary=${etcdProgram}`;
-    const endpoint = `--control-plane-endpoint=${first.address}:6443`;
     const printed = await this.#capstan(first, [
       'init',
       ...COMMON,
       SIMULATED,
       '--node-name=m1',
       '--upload-certs',
-      endpoint,
+      `--config=${this.#config(first)}`,
       etcd,
     ]);
     const word = (pattern: RegExp): string => pattern.exec(printed)?.[1] ?? '';
@@ -109,6 +110,33 @@ export class ChaosCluster {
     for (const worker of this.workers) await joinAs(worker, ...(HAS_CONTAINERS ? [] : [SIMULATED]));
     await this.healthy();
     await this.#startPods();
+  }
+
+  /** Every API server tells in its log who wrote what (acts.ts). */
+  #config({ address }: Machine): string {
+    const [policy, config] = [join(this.#base, 'audit-policy.json'), join(this.#base, 'init.json')];
+    writeFileSync(policy, AUDIT_POLICY);
+    const extraArgs = [
+      { name: 'audit-policy-file', value: policy },
+      { name: 'audit-log-path', value: '-' },
+    ];
+    const cluster = {
+      apiVersion: 'kubeadm.k8s.io/v1beta4',
+      kind: 'ClusterConfiguration',
+      controlPlaneEndpoint: `${address}:6443`,
+      apiServer: { extraArgs },
+    };
+    writeFileSync(config, JSON.stringify(cluster));
+    return config;
+  }
+
+  /** Of an API server, with those before it that are kept. */
+  auditLog({ rootfs }: Machine): string {
+    const logs = join(rootfs, 'var/log/capstan');
+    return readdirSync(logs)
+      .filter((name) => name.startsWith('apiserver.log'))
+      .map((name) => readFileSync(join(logs, name), 'utf8'))
+      .join('\n');
   }
 
   /** Of the test itself, apart from disks that are going to be slow or full. */

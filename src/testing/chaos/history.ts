@@ -56,6 +56,7 @@ export type Line =
   | LeaseLine
   | PodLine
   | { readonly kind: 'delete-failed'; readonly key: string; readonly error: string }
+  | { readonly kind: 'scale-failed'; readonly error: string }
   | { readonly kind: 'watching'; readonly after: number }
   | { readonly kind: 'reached'; readonly revision: number }
   | {

@@ -1,5 +1,5 @@
 /**
- * A program of the chaos tests, run inside a machine: writers that each own some ConfigMaps, a reader, watchers of all of them, of the leases of leader
+ * A program of the chaos tests, run inside a machine: writers that each own some ConfigMaps, one that gives controllers and scheduler something to do, a reader, watchers of all of them, of the leases of leader
  * election and of the pods that nothing may disturb, all through one address. What each did and saw is printed, one JSON line each (history.ts). Words: KUBECONFIG SERVER NAME SEED.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import { createClient } from '#client/create.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { createHttpsTransport } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
-import { configMaps, pods } from '#client/refs.ts';
+import { configMaps, pods, replicaSets } from '#client/refs.ts';
 import { isTransportError } from '#client/transport-error.ts';
 import { StatusError } from '#machinery/errors.ts';
 import type { KubeObject, Stored } from '#machinery/object.ts';
@@ -225,6 +225,30 @@ async function watchOn<T extends KubeObject>(
   }
 }
 
+const SCALE_EVERY_MS = 1_000;
+const MAX_REPLICAS = 3;
+
+/** Keeps controllers and scheduler acting: pods come and go that no node may run. */
+async function scaleOn(): Promise<never> {
+  const api = client();
+  const labels = { chaos: `scaled-${name}` };
+  const object = { namespace: 'default', name: `scaled-${name}` };
+  const template = {
+    metadata: { labels },
+    spec: { nodeSelector: { chaos: 'nowhere' }, containers: [{ name: 'c', image: 'capstan.test/none:1' }] },
+  };
+  for (let turn = 0; ; turn += 1) {
+    const spec = { replicas: turn % (MAX_REPLICAS + 1), selector: { matchLabels: labels }, template };
+    const patch = { apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata: object, spec };
+    try {
+      await api.patch(replicaSets, object, { type: 'apply', patch, fieldManager: 'chaos', force: true });
+    } catch (error) {
+      say({ kind: 'scale-failed', error: errorMessage(error) });
+    }
+    await sleep(SCALE_EVERY_MS);
+  }
+}
+
 function revisionOf(object: Stored<KubeObject> | KubeObject): number {
   return Number(object.metadata?.resourceVersion);
 }
@@ -238,6 +262,7 @@ function isRefusal(error: unknown): boolean {
 await Promise.all([
   ...Array.from({ length: WRITERS }, (_, number) => new Writer(number).run()),
   readOn(),
+  scaleOn(),
   watchOn(configMaps, {
     namespace: 'default',
     seen(type, object) {
