@@ -1,5 +1,5 @@
 /**
- * Judges that only leaders act: what controllers and schedulers wrote is told by the API servers' audit logs, with the machine that it came from, and so is who
+ * Judges that only leaders act: what controllers and schedulers wrote comes from the API servers' audit logs, with the machine that it was sent from, and so does who
  * held the lease of leader election. A write by one machine between two renewals of another is a second leader that acts.
  *
  *   lease    m1 ---- m1 ---- m2 ---- m2          (samples: renewals)
@@ -31,12 +31,12 @@ interface Moment {
   readonly from: string;
 }
 
-export interface LeaseSample extends Moment {
+interface LeaseSample extends Moment {
   readonly lease: string;
   readonly holder: string;
 }
 
-export interface Act extends Moment {
+interface Act extends Moment {
   readonly lease: string;
   readonly what: string;
 }

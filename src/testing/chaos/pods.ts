@@ -2,7 +2,7 @@
 import type { Pod } from '#api/types.ts';
 
 /** What may not change as long as the pod is to stay. */
-export interface PodState {
+interface PodState {
   readonly uid: string;
   readonly phase: string;
   readonly containerID: string;
