@@ -198,10 +198,21 @@ async function readOn(): Promise<never> {
 /** From the first list on, resumed where it ended. */
 async function watchOn<T extends KubeObject>(
   ref: ResourceRef<T>,
-  { namespace, seen }: { readonly namespace: string; readonly seen: (type: string, object: T) => void },
+  {
+    namespace,
+    told = false,
+    seen,
+  }: {
+    readonly namespace: string;
+    /** Of what the first list has, too. */
+    readonly told?: boolean;
+    readonly seen: (type: string, object: T) => void;
+  },
 ): Promise<never> {
   const api = client();
-  let revision = (await api.list(ref, { namespace })).metadata?.resourceVersion ?? '';
+  const { metadata, items } = await api.list(ref, { namespace });
+  let revision = metadata?.resourceVersion ?? '';
+  if (told) for (const object of items) seen('ADDED', object);
   if (ref.plural === 'configmaps') say({ kind: 'watching', after: Number(revision) });
   for (;;) {
     try {
@@ -294,6 +305,7 @@ await Promise.all([
   }),
   watchOn(pods, {
     namespace: 'default',
+    told: true,
     seen(type, pod) {
       if (type !== 'BOOKMARK' && pod.metadata?.labels?.['chaos'] === 'stays')
         say({ kind: 'pod', name: pod.metadata.name ?? '', ...podState(pod), deleted: type === 'DELETED' });
