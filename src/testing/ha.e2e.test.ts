@@ -1,4 +1,4 @@
-/** The chaos tests' short form: an API server, the leader of etcd and a machine are killed under load. All faults: suites/ha. CAPSTAN_SEED repeats a run. */
+/** The chaos tests' short form: an API server and the leader of etcd are killed under load, and a zone is lost. All faults: suites/ha. CAPSTAN_SEED repeats a run. */
 import { describe, it } from 'node:test';
 import { chaosObstacle } from './chaos/cluster.ts';
 import { SHORT_FAULTS } from './chaos/faults.ts';

@@ -79,6 +79,13 @@ describe('leaders', () => {
     assert.match(judge(...RENEWALS, act({ ago: 13, from: M1, wrongBySeconds: -3_600 })), /10\.0\.0\.1 did/);
   });
 
+  it('are not expected of what has no leader', () => {
+    const told = { ago: 13, from: M1 };
+    const user = { username: 'system:serviceaccount:kube-system:coredns' };
+    const slice = { resource: 'endpointslices', namespace: 'kube-system', name: 'kube-dns-1' };
+    assert.equal(judge(...RENEWALS, line(told, { user, objectRef: slice })), '');
+  });
+
   it('need not lead to be elected, or to tell', () => {
     for (const resource of ['leases', 'events'])
       assert.equal(judge(...RENEWALS, act({ ago: 13, from: M1, resource })), '');

@@ -45,6 +45,8 @@ interface Act extends Moment {
 const CONTROLLER_MANAGER = 'system:kube-controller-manager';
 const SCHEDULER = 'system:kube-scheduler';
 const SERVICE_ACCOUNTS = 'system:serviceaccount:kube-system:';
+/** Has no leader: each machine's DNS server writes its own EndpointSlice. */
+const DNS = `${SERVICE_ACCOUNTS}coredns`;
 /** Those that do not lead write these, too: to be elected, to log in, to tell. */
 const WITHOUT_LEADING: ReadonlySet<string> = new Set([
   'leases',
@@ -131,6 +133,7 @@ function rightTime(at: number, now: number): number {
 
 function leaseOf(user: string): string | undefined {
   if (user === SCHEDULER) return 'kube-scheduler';
+  if (user === DNS) return undefined;
   const isController = user === CONTROLLER_MANAGER || user.startsWith(SERVICE_ACCOUNTS);
   return isController ? 'kube-controller-manager' : undefined;
 }

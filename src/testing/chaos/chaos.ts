@@ -77,6 +77,7 @@ export class Chaos {
     const upTo = await this.#mark();
     this.#report({ fault, victim, since });
     assert.deepEqual(await this.#judge(upTo, lists), [], `${fault.name} (${victim.name})`);
+    console.log(`every promise kept: ${fault.name} (${victim.name}), ${Date.now() - since} ms`);
   }
 
   async #strike(fault: Fault, victim: Machine): Promise<void> {

@@ -45,15 +45,23 @@ export const SHORT_FAULTS: readonly Fault[] = [
     strike: (cluster, victim) => signalled(cluster, { victim, signal: 'SIGKILL', words: ETCD }),
   },
   {
-    name: 'power cut of a machine',
+    name: 'loss of a zone, 20 s',
+    holdMs: 2 * HOLD_MS,
     losesControlPlane: true,
-    strike: (cluster, victim) => cluster.killMachine(victim),
-    heal: (cluster, victim) => cluster.boot(victim),
+    cutOff: workersBeside,
+    strike: loseZone,
+    heal: returnZone,
   },
 ];
 
 export const FAULTS: readonly Fault[] = [
   ...SHORT_FAULTS,
+  {
+    name: 'power cut of a machine',
+    losesControlPlane: true,
+    strike: (cluster, victim) => cluster.killMachine(victim),
+    heal: (cluster, victim) => cluster.boot(victim),
+  },
   stopped("SIGSTOP of etcd's leader, 10 s", { words: ETCD, victim: etcdLeader }),
   stopped('SIGSTOP of an API server, 10 s', { words: API_SERVER }),
   {
@@ -95,14 +103,6 @@ export const FAULTS: readonly Fault[] = [
     name: 'flapping partition of a machine, 10 s',
     strike: flap,
     heal: (cluster, victim) => cluster.setLink(victim, 'up'),
-  },
-  {
-    name: 'loss of a zone, 20 s',
-    holdMs: 2 * HOLD_MS,
-    losesControlPlane: true,
-    cutOff: workersBeside,
-    strike: loseZone,
-    heal: returnZone,
   },
   wrongClock('clock 1 h ahead', 3_600),
   wrongClock('clock 1 h behind', -3_600),
