@@ -1,5 +1,6 @@
 /** Structured logging: one line per record, JSON for machines or plain text for a terminal. Never logs whole objects (secrets). */
 import { isoTime } from './dates.ts';
+import { standardError } from './log-output.ts';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
@@ -23,7 +24,7 @@ const ORDER: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, 
 
 export function createLogger(options: LoggerOptions = {}, fields: LogFields = {}): Logger {
   const threshold = ORDER[options.level ?? 'info'];
-  const write = options.write ?? ((line: string) => void process.stderr.write(line));
+  const write = options.write ?? standardError();
   const render = options.format === 'json' ? renderJson : renderText;
   const emit = (level: LogLevel) => (message: string, extra?: LogFields) => {
     if (ORDER[level] >= threshold)
