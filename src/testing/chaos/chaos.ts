@@ -11,12 +11,20 @@ import { inside, type ChaosCluster, type Machine } from './cluster.ts';
 import type { Fault } from './faults.ts';
 import { History, judgeLeases, judgeList, PREFIX, type Cost, type Line, type List } from './history.ts';
 import { judgePods } from './pods.ts';
+import { judgeReads } from './reads.ts';
 import { TruthReader } from './truth.ts';
 
 /** Acknowledged writes of each program that must come while a fault lasts, and after it. */
 const PROGRESS = 20;
 const PROGRESS_MS = 120_000;
 const CONFIG_MAPS = '/api/v1/namespaces/default/configmaps';
+
+interface Judged {
+  readonly upTo: number;
+  /** Milliseconds since the epoch. */
+  readonly marked: number;
+  readonly lists: readonly List[];
+}
 
 interface Row extends Cost {
   readonly fault: string;
@@ -43,6 +51,7 @@ export class Chaos {
   readonly #rows: Row[] = [];
   #truth: TruthReader | undefined;
   #markers = 0;
+  #judgedReads = 0;
 
   constructor(cluster: ChaosCluster, random: Random) {
     this.#cluster = cluster;
@@ -74,9 +83,10 @@ export class Chaos {
     await this.#cluster.healthy();
     await this.#progress();
     const lists = await this.#lists();
+    const marked = Date.now();
     const upTo = await this.#mark();
     this.#report({ fault, victim, since });
-    assert.deepEqual(await this.#judge(upTo, lists), [], `${fault.name} (${victim.name})`);
+    assert.deepEqual(await this.#judge({ upTo, marked, lists }), [], `${fault.name} (${victim.name})`);
     console.log(`every promise kept: ${fault.name} (${victim.name}), ${Date.now() - since} ms`);
   }
 
@@ -124,7 +134,8 @@ export class Chaos {
     return Number(metadata.resourceVersion);
   }
 
-  async #judge(upTo: number, lists: readonly List[]): Promise<string[]> {
+  /** marked: before the marker of this revision was written, so that reads which ended by then cannot show more. */
+  async #judge({ upTo, marked, lists }: Judged): Promise<string[]> {
     await until(
       'every watch to tell of the marker',
       () => this.#loads.every(({ history }) => history.reached >= upTo),
@@ -140,10 +151,18 @@ export class Chaos {
     ]);
     return [
       ...ofHistories,
+      ...this.#judgeReads(marked, truth),
       ...this.#judgeProcesses(),
       ...this.#judgeActs(),
       ...lists.flatMap((list) => judgeList(list, truth)),
     ];
+  }
+
+  #judgeReads(before: number, truth: Truth): string[] {
+    const histories = this.#programs.map(({ history }) => history);
+    const gets = histories.flatMap((history) => history.takeReads(before));
+    this.#judgedReads += gets.length;
+    return judgeReads({ puts: histories.flatMap(({ puts }) => puts), gets }, truth);
   }
 
   #judgeActs(): string[] {
@@ -246,7 +265,11 @@ export class Chaos {
       watchEnds.map((end) => `${name}: a watch ended: ${end}`),
     );
     const { acts, samples } = this.#acts;
-    const judged = `judged ${acts.length} writes of controllers and schedulers against ${samples.length} renewals of leases`;
+    const writes = this.#loads.reduce((sum, { history }) => sum + history.acknowledged, 0);
+    const events = this.#loads.reduce((sum, { history }) => sum + history.events, 0);
+    const judged =
+      `judged ${writes} acknowledged writes, ${this.#judgedReads} reads, ${events} watch events, ` +
+      `${acts.length} writes of controllers and schedulers against ${samples.length} renewals of leases`;
     return [head, ...lines, ...ends, this.#unavailability(), judged].join('\n');
   }
 }

@@ -27,7 +27,7 @@ interface Timed {
   readonly error?: string;
 }
 
-interface PutLine extends Timed {
+export interface PutLine extends Timed {
   readonly kind: 'put';
   readonly key: string;
   readonly value: string;
@@ -35,10 +35,14 @@ interface PutLine extends Timed {
   readonly outcome: number | 'refused' | 'unknown';
 }
 
-interface GetLine extends Timed {
+export interface GetLine extends Timed {
   readonly kind: 'get';
   readonly by: string;
   readonly ok: boolean;
+  /** Of one object; undefined: a list. */
+  readonly key?: string;
+  /** What was read: of the object, 0 where it is absent, or of the list. */
+  readonly revision?: number;
 }
 
 interface LeaseLine {
@@ -93,6 +97,7 @@ export class History {
   readonly leases: LeaseLine[] = [];
   readonly pods: PodLine[] = [];
   acknowledged = 0;
+  events = 0;
   readonly breaches: string[] = [];
   readonly watchEnds: string[] = [];
   /** Undefined: it does not watch yet. */
@@ -100,6 +105,7 @@ export class History {
   /** Of the newest event or bookmark. */
   reached = 0;
   #deliveries: Delivery[] = [];
+  #unjudgedReads: GetLine[] = [];
 
   constructor(name: string) {
     this.name = name;
@@ -107,14 +113,14 @@ export class History {
 
   add(line: Line): void {
     if (line.kind === 'put') this.#put(line);
-    else if (line.kind === 'get') this.gets.push(line);
+    else if (line.kind === 'get') this.#get(line);
     else if (line.kind === 'lease') this.leases.push(line);
     else if (line.kind === 'pod') this.pods.push(line);
     else if (line.kind === 'breach') this.breaches.push(line.what);
     else if (line.kind === 'watch-ended') this.watchEnds.push(`${line.plural}: ${line.error}`);
     else if (line.kind === 'watching') this.watchingAfter = line.after;
     else if (line.kind === 'reached') this.#deliver({ reached: line.revision });
-    else if (line.kind === 'event') this.#deliver({ events: [seenEvent(line)] });
+    else if (line.kind === 'event') this.#event(line);
   }
 
   /** Of what came before the first delivery beyond the revision; it is forgotten, and what follows is judged next time. */
@@ -152,6 +158,13 @@ export class History {
     );
   }
 
+  /** Those that ended before the moment, each once. */
+  takeReads(before: number): GetLine[] {
+    const taken = this.#unjudgedReads.filter(({ end }) => end < before);
+    this.#unjudgedReads = this.#unjudgedReads.filter(({ end }) => end >= before);
+    return taken;
+  }
+
   /** Of what ended since. */
   cost(since: number): Cost {
     const puts = this.puts.filter(({ end }) => end >= since);
@@ -175,9 +188,19 @@ export class History {
     };
   }
 
+  #get(line: GetLine): void {
+    this.gets.push(line);
+    if (line.revision !== undefined) this.#unjudgedReads.push(line);
+  }
+
   #put(line: PutLine): void {
     this.puts.push(line);
     if (typeof line.outcome === 'number') this.acknowledged += 1;
+  }
+
+  #event(line: Line & { readonly kind: 'event' }): void {
+    this.events += 1;
+    this.#deliver({ events: [seenEvent(line)] });
   }
 
   #deliver(delivery: Delivery): void {

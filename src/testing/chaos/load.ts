@@ -152,23 +152,17 @@ async function read(
   { key, by }: { readonly key: string; readonly by: string },
 ): Promise<Found | undefined> {
   const start = Date.now();
-  const done = (error?: unknown): void =>
-    say({
-      kind: 'get',
-      by,
-      start,
-      end: Date.now(),
-      ok: error === undefined,
-      ...(error !== undefined && { error: errorMessage(error) }),
-    });
+  const done = (found: Found): Found => {
+    say({ kind: 'get', by, key, revision: found.revision, start, end: Date.now(), ok: true });
+    return found;
+  };
   try {
     const found = await api.get(configMaps, { name: key, namespace: 'default' });
-    done();
-    return { revision: revisionOf(found), value: found.data?.['value'] ?? '' };
+    return done({ revision: revisionOf(found), value: found.data?.['value'] ?? '' });
   } catch (error) {
-    const absent = error instanceof StatusError && error.code === 404;
-    done(absent ? undefined : error);
-    return absent ? { revision: 0, value: '' } : undefined;
+    if (error instanceof StatusError && error.code === 404) return done({ revision: 0, value: '' });
+    say({ kind: 'get', by, key, start, end: Date.now(), ok: false, error: errorMessage(error) });
+    return undefined;
   }
 }
 
@@ -187,7 +181,7 @@ async function readOn(): Promise<never> {
           what: `${name}: monotonic reads: a list of ${revision} after one of ${newest}`,
         });
       newest = revision;
-      say({ kind: 'get', by: 'reader', start, end: Date.now(), ok: true });
+      say({ kind: 'get', by: 'reader', revision, start, end: Date.now(), ok: true });
     } catch (error) {
       say({ kind: 'get', by: 'reader', start, end: Date.now(), ok: false, error: errorMessage(error) });
     }

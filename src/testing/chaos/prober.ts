@@ -27,8 +27,9 @@ const say = (line: Line): void => void process.stdout.write(`${JSON.stringify(li
 for (let turn = 0; ;) {
   const start = Date.now();
   try {
-    await clients[turn % clients.length]!.list(configMaps, { namespace: 'kube-public' });
-    say({ kind: 'get', by: 'prober', start, end: Date.now(), ok: true });
+    const list = await clients[turn % clients.length]!.list(configMaps, { namespace: 'kube-public' });
+    const revision = Number(list.metadata?.resourceVersion);
+    say({ kind: 'get', by: 'prober', revision, start, end: Date.now(), ok: true });
   } catch (error) {
     turn += 1;
     say({ kind: 'get', by: 'prober', start, end: Date.now(), ok: false, error: errorMessage(error) });
