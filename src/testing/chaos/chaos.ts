@@ -50,6 +50,8 @@ export class Chaos {
   #podProcesses: readonly string[] = [];
   readonly #rows: Row[] = [];
   #truth: TruthReader | undefined;
+  readonly #breaches: string[] = [];
+  readonly #seen = new Set<string>();
   #markers = 0;
   #judgedReads = 0;
 
@@ -73,7 +75,7 @@ export class Chaos {
     await this.round({ name: 'none', strike: () => {} });
   }
 
-  /** The fault, its end, and that the cluster is whole again; throws for every breach. */
+  /** The fault, its end, and that the cluster is whole again. Promises that were broken are kept for finish(), and the run goes on. */
   async round(fault: Fault): Promise<void> {
     const { planes } = this.#cluster;
     const victim =
@@ -86,8 +88,21 @@ export class Chaos {
     const marked = Date.now();
     const upTo = await this.#mark();
     this.#report({ fault, victim, since });
-    assert.deepEqual(await this.#judge({ upTo, marked, lists }), [], `${fault.name} (${victim.name})`);
-    console.log(`every promise kept: ${fault.name} (${victim.name}), ${Date.now() - since} ms`);
+    const found = await this.#judge({ upTo, marked, lists });
+    this.#conclude(`${fault.name} (${victim.name}), ${Date.now() - since} ms`, found);
+  }
+
+  /** Judges see all that was since the start: what they found before is not told again. */
+  #conclude(round: string, found: readonly string[]): void {
+    const known = this.#breaches.length;
+    for (const breach of found)
+      if (!this.#seen.has(breach)) {
+        this.#seen.add(breach);
+        this.#breaches.push(`${round}: ${breach}`);
+        console.log(`broken: ${breach}`);
+      }
+    const fresh = this.#breaches.length - known;
+    console.log(`${fresh === 0 ? 'every promise kept' : `${fresh} promises broken`}: ${round}`);
   }
 
   async #strike(fault: Fault, victim: Machine): Promise<void> {
@@ -184,17 +199,17 @@ export class Chaos {
     return this.#truth!.read(inside(outside, this.#cluster.etcdctlWords(planes[0]!.address)), upTo);
   }
 
-  /** Nothing writes any more: the last writes, and what every API server answers. */
+  /** Nothing writes any more: the last writes, and what every API server answers. Throws for every promise that was broken since the start. */
   async finish(): Promise<void> {
     await this.close();
     const lists = await this.#lists();
     const upTo = await this.#mark();
     const truth = await this.#readTruth(upTo);
-    const breaches = [
+    this.#conclude('at the end', [
       ...this.#loads.flatMap(({ history }) => history.judgeWrites(upTo, truth)),
       ...lists.flatMap((list) => judgeList(list, truth)),
-    ];
-    assert.deepEqual(breaches, []);
+    ]);
+    assert.deepEqual(this.#breaches, []);
   }
 
   /** Of every API server. */

@@ -3,7 +3,7 @@
  * plane has a disk of its own (a loop device). Workers run real containers where containerd is installed; nodes of control planes are simulated.
  */
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
+import { spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {
   copyFileSync,
@@ -26,6 +26,7 @@ import { etcdProgram } from '../etcd-members.ts';
 import { AUDIT_POLICY } from './acts.ts';
 import { Disk } from './disk.ts';
 import { FAKETIME } from './faketime.ts';
+import { LAN_ID, makeBase, sweepLeftovers } from './leftovers.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../cli/main.ts');
 const PROBER = resolve(import.meta.dirname, 'prober.ts');
@@ -36,6 +37,8 @@ const BALANCER = 'https://127.0.0.1:7445';
 const SUBNET = '10.219.0';
 /** Of a machine that many share. */
 const TIMEOUT_MS = 240_000;
+/** Of each line of the logs that a failure prints. */
+const LINE_CHARACTERS = 240;
 const COMMON = ['--ignore-preflight-errors=all'];
 const SIMULATED = '--runtime=simulated';
 /** Workers run real containers. */
@@ -60,10 +63,19 @@ export interface Machine {
 export class ChaosCluster {
   readonly planes: readonly Machine[];
   readonly workers: readonly Machine[];
-  readonly #base = mkdtempSync(join(tmpdir(), 'capstan-chaos-'));
-  readonly #lan: Lan = createLan(`cc${process.pid}`, SUBNET);
+  readonly #base = makeBase();
+  readonly #lan: Lan = createLan(LAN_ID, SUBNET);
 
-  constructor() {
+  /** What a killed run left goes first: it has the same addresses. */
+  static create(): ChaosCluster {
+    sweepLeftovers((namespace, rootfs) => {
+      const words = [`--net=/run/netns/${namespace}`, ...resetWords(rootfs)];
+      spawnSync('nsenter', words, { stdio: 'ignore', timeout: TIMEOUT_MS });
+    });
+    return new ChaosCluster();
+  }
+
+  private constructor() {
     this.planes = (['a', 'b', 'c'] as const).map((zone, i) =>
       this.#machine(`m${i + 1}`, { zone, index: i + 1, hasDisk: true }),
     );
@@ -361,8 +373,7 @@ export class ChaosCluster {
 
   /** Ends its containers, and takes away what they left on this machine. */
   async #reset({ lan, rootfs }: Machine): Promise<void> {
-    const words = [...NODE, MAIN, 'reset', '--force', `--rootfs=${rootfs}`];
-    const child = lan.start(words, { keepsSys: true });
+    const child = lan.start(resetWords(rootfs), { keepsSys: true });
     child.stdout?.resume();
     child.stderr?.resume();
     await once(child, 'exit');
@@ -407,6 +418,10 @@ export function inside({ lan }: Pick<Machine, 'lan'>, words: readonly string[]):
   return ['ip', 'netns', 'exec', lan.name, ...words];
 }
 
+function resetWords(rootfs: string): string[] {
+  return [...NODE, MAIN, 'reset', '--force', `--rootfs=${rootfs}`];
+}
+
 /** Anywhere on this machine, whose words are these: pid and start time of each. */
 function processesOf(words: readonly string[]): string[] {
   return readdirSync('/proc')
@@ -433,7 +448,8 @@ function kill(pid: number, signal: NodeJS.Signals): void {
 
 function tail(file: string): string {
   try {
-    return readFileSync(file, 'utf8').split('\n').slice(-8).join('\n');
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n').slice(-8);
+    return lines.map((line) => line.slice(0, LINE_CHARACTERS)).join('\n');
   } catch {
     return '';
   }

@@ -22,7 +22,7 @@ export async function runChaos({
     return obstacle === undefined;
   });
   const random = seededRandom(SEED);
-  const cluster = new ChaosCluster();
+  const cluster = ChaosCluster.create();
   const chaos = new Chaos(cluster, random);
   const interrupted = (): void => void cluster.close().finally(() => process.exit(1));
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
