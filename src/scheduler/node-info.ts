@@ -28,16 +28,17 @@ export class NodeInfo {
   /** Claim → number of pods that use it. */
   readonly #claims = new Map<string, number>();
   /** Cached number of pods per matcher; cleared when pods are added or removed. */
-  readonly #counts = new Map<string, number>();
+  #counts: Map<string, number> | undefined;
 
-  constructor(name: string) {
+  /** from: to be copied. */
+  constructor(name: string, from?: NodeInfo) {
     this.name = name;
-    this.pods = new Map();
+    this.pods = new Map(from?.pods);
     this.requested = emptyAmounts();
     this.scoringRequested = emptyAmounts();
-    this.withAffinity = new Set();
-    this.withRequiredAntiAffinity = new Set();
-    this.#ports = [];
+    this.withAffinity = new Set(from?.withAffinity);
+    this.withRequiredAntiAffinity = new Set(from?.withRequiredAntiAffinity);
+    this.#ports = from ? from.#ports : [];
   }
 
   setNode(node: Node | undefined): void {
@@ -58,7 +59,7 @@ export class NodeInfo {
   addPod(pod: PodInfo): void {
     if (this.pods.has(pod.uid)) this.removePod(pod.uid);
     this.pods.set(pod.uid, pod);
-    this.#counts.clear();
+    this.#counts = undefined;
     addAmounts(this.requested, pod.requests);
     addAmounts(this.scoringRequested, pod.scoringRequests);
     if (pod.hostPorts.length > 0) this.#ports = [...this.#ports, ...pod.hostPorts];
@@ -78,7 +79,7 @@ export class NodeInfo {
     const pod = this.pods.get(uid);
     if (!pod) return undefined;
     this.pods.delete(uid);
-    this.#counts.clear();
+    this.#counts = undefined;
     addAmounts(this.requested, pod.requests, -1);
     addAmounts(this.scoringRequested, pod.scoringRequests, -1);
     if (pod.hostPorts.length > 0) this.#ports = [...this.pods.values()].flatMap((other) => other.hostPorts);
@@ -90,19 +91,15 @@ export class NodeInfo {
 
   /** A copy for simulations. */
   clone(): NodeInfo {
-    const copy = new NodeInfo(this.name);
+    const copy = new NodeInfo(this.name, this);
     copy.node = this.node;
     copy.labels = this.labels;
     copy.taints = this.taints;
     copy.allocatable = this.allocatable;
     copy.podLimit = this.podLimit;
     copy.images = this.images;
-    for (const [uid, pod] of this.pods) copy.pods.set(uid, pod);
     addAmounts(copy.requested, this.requested);
     addAmounts(copy.scoringRequested, this.scoringRequested);
-    for (const pod of this.withAffinity) copy.withAffinity.add(pod);
-    for (const pod of this.withRequiredAntiAffinity) copy.withRequiredAntiAffinity.add(pod);
-    copy.#ports = this.#ports;
     for (const [claim, users] of this.#claims) copy.#claims.set(claim, users);
     return copy;
   }
@@ -110,7 +107,7 @@ export class NodeInfo {
   /** Pods that the matcher selects and that are not being deleted. */
   count(matcher: PodMatcher): number {
     if (this.pods.size === 0) return 0;
-    const known = this.#counts.get(matcher.key);
+    const known = this.#counts?.get(matcher.key);
     if (known !== undefined) return known;
     let count = 0;
     for (const pod of this.pods.values())
@@ -120,7 +117,7 @@ export class NodeInfo {
         matcher.matches(pod.labels)
       )
         count += 1;
-    if (this.#counts.size >= MAX_COUNTS) this.#counts.clear();
+    if (!this.#counts || this.#counts.size >= MAX_COUNTS) this.#counts = new Map();
     this.#counts.set(matcher.key, count);
     return count;
   }

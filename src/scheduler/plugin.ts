@@ -62,6 +62,8 @@ export interface SchedulerPlugin {
   /** Prepares cycle.state. A rejection ends the cycle; `nodes` restricts it to these names; 'skip' disables this plugin's filter. */
   preFilter?(cycle: Cycle): Refusal | { readonly nodes: ReadonlySet<string> } | 'skip' | undefined;
   filter?(cycle: Cycle, node: NodeInfo): Refusal | undefined;
+  /** False: the filter is the same whichever pods are on the node, so that preemption does not ask again for each of them. Default true. */
+  readonly readsPods?: boolean;
   /** This plugin's message when no node is feasible; it precedes that of preemption. */
   postFilter?(cycle: Cycle): string | undefined;
   /** 'skip' disables this plugin's score. */
@@ -96,10 +98,11 @@ export function refusal(
 
 /** A copy of the cycle with its own filter state, for simulations. */
 export function cloneCycle(cycle: Cycle): Cycle {
+  const cloned = cycle.filters.filter((plugin) => plugin.cloneState && cycle.state.has(plugin.name));
+  if (cloned.length === 0) return cycle;
   const state = new Map(cycle.state);
-  for (const plugin of cycle.filters)
-    if (plugin.cloneState && state.has(plugin.name))
-      state.set(plugin.name, plugin.cloneState(state.get(plugin.name)));
+  for (const plugin of cloned)
+    if (plugin.cloneState) state.set(plugin.name, plugin.cloneState(state.get(plugin.name)));
   return { ...cycle, state };
 }
 

@@ -31,6 +31,8 @@ export interface PodInfo {
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly priority: number;
+  /** A pod that has not started sorts as the latest. */
+  readonly startedMs: number;
   readonly requests: Amounts;
   readonly scoringRequests: Amounts;
   readonly hostPorts: readonly HostPort[];
@@ -66,6 +68,7 @@ function compute(pod: Pod): PodInfo {
     namespace: pod.metadata?.namespace ?? '',
     labels: pod.metadata?.labels ?? {},
     priority: pod.spec?.priority ?? 0,
+    startedMs: Date.parse(pod.status?.startTime ?? '') || Number.MAX_SAFE_INTEGER,
     requests: podRequests(pod),
     scoringRequests: podScoringRequests(pod),
     hostPorts: podHostPorts(pod.spec),

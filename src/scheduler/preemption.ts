@@ -4,7 +4,7 @@
  */
 import type { PodDisruptionBudget } from '#api/types.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
-import { cloneCycle, refusal, type Cycle, type Refusal } from './plugin.ts';
+import { cloneCycle, refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import { failureMessage, refusalOn, type Failure, type PreemptionArgs } from './schedule.ts';
@@ -56,8 +56,9 @@ export function findPreemption(input: PreemptionInput): Preemption | NoPreemptio
 }
 
 export function bestPreemption({ candidates, message }: PreemptionCandidates): Preemption | NoPreemption {
-  const best = candidates.toSorted(compareCandidates)[0];
-  return best ? { node: best.node, victims: best.victims } : { message, keepNomination: false };
+  if (candidates.length === 0) return { message, keepNomination: false };
+  const best = candidates.reduce((one, other) => (compareCandidates(other, one) < 0 ? other : one));
+  return { node: best.node, victims: best.victims };
 }
 
 /** Nodes where preemption would help, up to the number that the arguments want. */
@@ -74,9 +75,9 @@ export function preemptionCandidates(input: PreemptionInput): PreemptionCandidat
   const wanted = Math.max(minCandidateNodesAbsolute, share);
   const candidates: PreemptionCandidate[] = [];
   const refusals = new Map<string, Refusal>();
-  for (const node of snapshot.nodes) {
-    if (refusedOn(input.failure, node.name)?.resolvable !== true) continue;
-    const tried = victimsOn(node, input);
+  const trackers = input.cycle.filters.filter((plugin) => plugin.podRemoved ?? plugin.podAdded);
+  for (const node of resolvableNodes(input)) {
+    const tried = victimsOn(node, { ...input, trackers });
     if ('victims' in tried) candidates.push(tried);
     else refusals.set(node.name, tried);
     if (candidates.length >= wanted) break;
@@ -88,6 +89,16 @@ export function preemptionCandidates(input: PreemptionInput): PreemptionCandidat
         ? ''
         : failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }),
   };
+}
+
+/** Where removing pods may help; nodes that were not evaluated are out of the question. */
+function* resolvableNodes({ cycle: { snapshot }, failure }: PreemptionInput): Iterable<NodeInfo> {
+  if (failure.everywhere?.resolvable) yield* snapshot.nodes;
+  if (failure.everywhere) return;
+  for (const [name, { resolvable }] of failure.refusals.entries()) {
+    const node = resolvable ? snapshot.byName.get(name) : undefined;
+    if (node?.node) yield node;
+  }
 }
 
 function refusedOn({ everywhere, refusals, others }: Failure, node: string): Refusal | undefined {
@@ -110,18 +121,23 @@ function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: Pre
 }
 
 /** Removes all pods of lower priority; if the pod then fits, reprieves as many as possible, highest priority first. */
-function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): PreemptionCandidate | Refusal {
+function victimsOn(
+  original: NodeInfo,
+  { cycle, budgets, trackers }: PreemptionInput & { readonly trackers: readonly SchedulerPlugin[] },
+): PreemptionCandidate | Refusal {
   const lower = [...original.pods.values()].filter((other) => other.priority < cycle.pod.priority);
   if (lower.length === 0) return NO_VICTIMS;
   const node = original.clone();
   const trial = cloneCycle(cycle);
-  for (const pod of lower) remove(trial, { node, pod });
+  for (const pod of lower) remove(trial, { node, pod, trackers });
   const refused = refusalOn(trial, node);
   if (refused) return refused;
   const { violating, rest } = splitByBudgets(lower.sort(moreImportantFirst), budgets);
-  const victims = violating.filter((pod) => !reprieve(trial, { node, pod }));
+  // Pods that come back only matter to filters that read them.
+  const again = { ...trial, filters: trial.filters.filter(({ readsPods }) => readsPods !== false) };
+  const victims = violating.filter((pod) => !reprieve(again, { node, pod, trackers }));
   const violations = victims.length;
-  victims.push(...rest.filter((pod) => !reprieve(trial, { node, pod })));
+  victims.push(...rest.filter((pod) => !reprieve(again, { node, pod, trackers })));
   return victims.length === 0
     ? NO_VICTIMS
     : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
@@ -130,31 +146,28 @@ function victimsOn(original: NodeInfo, { cycle, budgets }: PreemptionInput): Pre
 interface Change {
   readonly node: NodeInfo;
   readonly pod: PodInfo;
+  /** Plugins that follow such changes. */
+  readonly trackers: readonly SchedulerPlugin[];
 }
 
-function remove(cycle: Cycle, { node, pod }: Change): void {
+function remove(cycle: Cycle, { node, pod, trackers }: Change): void {
   node.removePod(pod.uid);
-  for (const plugin of cycle.filters) plugin.podRemoved?.(cycle, { pod, node });
+  for (const plugin of trackers) plugin.podRemoved?.(cycle, { pod, node });
 }
 
 /** Reprieves a pod; returns false (and removes it again) when the incoming pod no longer fits. */
 function reprieve(cycle: Cycle, change: Change): boolean {
-  const { node, pod } = change;
+  const { node, pod, trackers } = change;
   node.addPod(pod);
-  for (const plugin of cycle.filters) plugin.podAdded?.(cycle, { pod, node });
+  for (const plugin of trackers) plugin.podAdded?.(cycle, { pod, node });
   if (!refusalOn(cycle, node)) return true;
   remove(cycle, change);
   return false;
 }
 
-/** A pod that has not started sorts as the latest. */
-function startOf(pod: PodInfo): number {
-  return Date.parse(pod.pod.status?.startTime ?? '') || Number.MAX_SAFE_INTEGER;
-}
-
 /** Higher priority first, then earlier start. */
 function moreImportantFirst(a: PodInfo, b: PodInfo): number {
-  return b.priority - a.priority || startOf(a) - startOf(b);
+  return b.priority - a.priority || a.startedMs - b.startedMs;
 }
 
 function splitByBudgets(
@@ -194,7 +207,11 @@ function compareCandidates(a: PreemptionCandidate, b: PreemptionCandidate): numb
   const sum = (candidate: PreemptionCandidate): number =>
     candidate.victims.reduce((total, pod) => total + pod.priority + 2 ** 31, 0);
   const earliest = (candidate: PreemptionCandidate): number =>
-    Math.min(...candidate.victims.filter((pod) => pod.priority === highest(candidate)).map(startOf));
+    Math.min(
+      ...candidate.victims
+        .filter((pod) => pod.priority === highest(candidate))
+        .map(({ startedMs }) => startedMs),
+    );
   return (
     a.violations - b.violations ||
     highest(a) - highest(b) ||

@@ -25,8 +25,10 @@ const ASSUMED_REQUESTS: ResourceAmounts = new Map([
 /** A container that is being resized counts with the larger of its allocated and its desired requests. */
 const AS_HELD: PodResourcesOptions = { useStatusResources: true };
 
+const NO_SCALARS: Map<string, number> = new Map();
+
 export function emptyAmounts(): Amounts {
-  return { milliCPU: 0, memoryBytes: 0, ephemeralStorageBytes: 0, scalars: new Map() };
+  return { milliCPU: 0, memoryBytes: 0, ephemeralStorageBytes: 0, scalars: NO_SCALARS };
 }
 
 export function resourceAmounts(list: ResourceList | undefined): Amounts {
@@ -39,7 +41,7 @@ function inNumbers(parsed: ResourceAmounts): Amounts {
     if (name === 'cpu') amounts.milliCPU = quantity.milliValue();
     else if (name === 'memory') amounts.memoryBytes = quantity.value();
     else if (name === 'ephemeral-storage') amounts.ephemeralStorageBytes = quantity.value();
-    else if (name !== 'pods') amounts.scalars.set(name, quantity.value());
+    else if (name !== 'pods') addScalar(amounts, name, quantity.value());
   }
   return amounts;
 }
@@ -49,8 +51,13 @@ export function addAmounts(target: Amounts, other: Amounts, sign: 1 | -1 = 1): v
   target.milliCPU += sign * other.milliCPU;
   target.memoryBytes += sign * other.memoryBytes;
   target.ephemeralStorageBytes += sign * other.ephemeralStorageBytes;
-  for (const [name, value] of other.scalars)
-    target.scalars.set(name, (target.scalars.get(name) ?? 0) + sign * value);
+  if (other.scalars.size === 0) return;
+  for (const [name, value] of other.scalars) addScalar(target, name, sign * value);
+}
+
+function addScalar(target: Amounts, name: string, value: number): void {
+  if (target.scalars === NO_SCALARS) target.scalars = new Map();
+  target.scalars.set(name, (target.scalars.get(name) ?? 0) + value);
 }
 
 export function podRequests(pod: Pod): Amounts {

@@ -6,6 +6,7 @@ import type { Random } from '#stdx/random.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import { cloneCycle, refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
+import { Refusals, type RefusalsByNode } from './refusals.ts';
 import type { Snapshot } from './snapshot.ts';
 
 export interface Profile {
@@ -38,7 +39,7 @@ export type Decision =
 export interface Failure {
   readonly nodeCount: number;
   /** Per node that was evaluated. */
-  readonly refusals: ReadonlyMap<string, Refusal>;
+  readonly refusals: RefusalsByNode;
   /** For the nodes that were not evaluated because a preFilter excluded them. */
   readonly others?: Refusal | undefined;
   /** Set when a preFilter rejected the pod for all nodes. */
@@ -71,7 +72,7 @@ interface Candidates {
   readonly kind: 'candidates';
   readonly cycle: Cycle;
   readonly feasible: readonly NodeInfo[];
-  readonly refusals: ReadonlyMap<string, Refusal>;
+  readonly refusals: RefusalsByNode;
   readonly others?: Refusal | undefined;
   /** The feasible node is the nominated one; others were not evaluated. */
   readonly isNominated: boolean;
@@ -190,9 +191,11 @@ function contradiction(narrowing: readonly string[]): string {
  */
 export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
   const { pod, snapshot } = cycle;
-  const promised = snapshot
-    .nominated(node.name)
-    .filter((other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid));
+  const nominated = snapshot.nominated(node.name);
+  if (nominated.length === 0) return firstRefusal(cycle, node);
+  const promised = nominated.filter(
+    (other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid),
+  );
   if (promised.length > 0) {
     const crowded = node.clone();
     const trial = cloneCycle(cycle);
@@ -217,7 +220,7 @@ function firstRefusal(cycle: Cycle, node: NodeInfo): Refusal | undefined {
 function findFeasible(
   cycle: Cycle,
   input: ScheduleInput & Narrowed,
-): { feasible: NodeInfo[]; refusals: Map<string, Refusal> } {
+): { feasible: NodeInfo[]; refusals: Refusals } {
   const { snapshot } = input;
   const nodes = input.nodes
     ? [...input.nodes]
@@ -226,12 +229,12 @@ function findFeasible(
     : snapshot.nodes;
   const wanted = nodesToFind(nodes.length, input.profile.percentageOfNodesToScore ?? 0);
   const feasible: NodeInfo[] = [];
-  const refusals = new Map<string, Refusal>();
+  const refusals = new Refusals();
   const start = nodes.length === 0 ? 0 : (input.startIndex ?? 0) % nodes.length;
   for (let step = 0; step < nodes.length && feasible.length < wanted; step += 1) {
     const node = nodes[(start + step) % nodes.length] as NodeInfo;
     const refused = refusalOn(cycle, node);
-    if (refused) refusals.set(node.name, refused);
+    if (refused) refusals.add(node.name, refused);
     else feasible.push(node);
   }
   return { feasible, refusals };
@@ -301,10 +304,13 @@ function reasonCounts({ refusals, others, nodeCount }: Failure): string {
   const count = (refused: Refusal, by: number): void => {
     for (const reason of refused.reasons) counts.set(reason, (counts.get(reason) ?? 0) + by);
   };
-  for (const refused of refusals.values()) count(refused, 1);
+  // Plugins refuse many nodes with one object.
+  const times = new Map<Refusal, number>();
+  for (const refused of refusals.values()) times.set(refused, (times.get(refused) ?? 0) + 1);
+  for (const [refused, by] of times) count(refused, by);
   if (others && refusals.size < nodeCount) count(others, nodeCount - refusals.size);
   return [...counts]
-    .map(([reason, times]) => `${times} ${reason}`)
+    .map(([reason, nodes]) => `${nodes} ${reason}`)
     .sort()
     .join(', ');
 }

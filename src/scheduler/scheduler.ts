@@ -410,7 +410,7 @@ class Scheduler implements Component {
     const found = findCandidates(input);
     if (found.kind === 'none') return found;
     const { feasible, refusals } = await extenders.filter(input.pod, found.feasible);
-    const all = new Map([...found.refusals, ...refusals]);
+    const all = new Map([...found.refusals.entries(), ...refusals]);
     const left = feasible.filter(({ node }) => node !== undefined);
     if (left.length === 0) {
       const nodeCount = input.snapshot.nodes.length;
@@ -628,7 +628,7 @@ class Scheduler implements Component {
   ): Promise<void> {
     const { failure, cycle } = decision;
     const refusedBy = new Set(
-      [...failure.refusals.values(), failure.others, failure.everywhere].flatMap(
+      [...new Set(failure.refusals.values()), failure.others, failure.everywhere].flatMap(
         (refused) => refused?.plugin ?? [],
       ),
     );

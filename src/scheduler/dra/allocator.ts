@@ -20,6 +20,7 @@ import type { ConsumedCapacity, TakenDevices } from './allocated-devices.ts';
 import { AllocationError, AllocationTimeout, NodeAllocationError } from './allocation-error.ts';
 import { allocationResult, type ChosenDevice } from './allocation-result.ts';
 import { consumptionOf, hasRoom } from './capacity.ts';
+import type { Constraint } from './constraints.ts';
 import { PoolCounters } from './counters.ts';
 import type { DevicePool, PoolDevice } from './device-pools.ts';
 import {
@@ -33,6 +34,8 @@ import {
 export interface AllocationInput {
   /** Without an allocation. */
   readonly claims: readonly ResourceClaim[];
+  /** Resolved before, for claims that ask the same of every node. */
+  readonly requests?: readonly ClaimRequests[] | undefined;
   readonly nodeName: string;
   readonly pools: readonly DevicePool[];
   readonly taken: TakenDevices;
@@ -45,7 +48,12 @@ export interface AllocationInput {
 
 /** One result per claim, or undefined: the node cannot satisfy all of them. Throws AllocationError. */
 export function allocateDevices(input: AllocationInput): readonly AllocationResult[] | undefined {
-  const claims = input.claims.map((claim) => requestsOfClaim(claim, input));
+  return searchDevices(input)?.();
+}
+
+/** The same, with the results made when they are asked for: of many nodes, one is chosen. */
+export function searchDevices(input: AllocationInput): (() => readonly AllocationResult[]) | undefined {
+  const claims = input.requests ?? input.claims.map((claim) => requestsOfClaim(claim, input));
   const search = new Search(claims, input);
   if (!search.run()) {
     // Only said when valid pools were not enough.
@@ -53,15 +61,17 @@ export function allocateDevices(input: AllocationInput): readonly AllocationResu
       throw new NodeAllocationError('invalid resource pools were encountered');
     return undefined;
   }
-  return claims.map((requests, index) =>
-    allocationResult(requests, {
-      chosen: search.chosen[index]!,
-      nodeName: input.nodeName,
-    }),
-  );
+  return () =>
+    claims.map((requests, index) =>
+      allocationResult(requests, {
+        chosen: search.chosen[index]!,
+        nodeName: input.nodeName,
+      }),
+    );
 }
 
 const STEPS_PER_CHECK = 64;
+const NOTHING: ReadonlyMap<string, Quantity> = new Map();
 
 /** The next device to find. */
 interface Position {
@@ -79,8 +89,8 @@ class Search {
   readonly chosen: ChosenDevice[][];
   readonly #claims: readonly ClaimRequests[];
   readonly #input: AllocationInput;
+  readonly #constraints: readonly (readonly Constraint[])[];
   readonly #devices: readonly PoolDevice[];
-  readonly #poolOf = new Map<PoolDevice, DevicePool>();
   readonly #counters = new Map<DevicePool, PoolCounters>();
   /** Device → claims of this search that have it. */
   readonly #users = new Map<string, Set<number>>();
@@ -92,10 +102,8 @@ class Search {
     this.#claims = claims;
     this.#input = input;
     this.chosen = claims.map(() => []);
-    for (const pool of input.pools) for (const device of pool.devices) this.#poolOf.set(device, pool);
-    this.#devices = input.pools
-      .filter(({ isIncomplete, invalid }) => !isIncomplete && invalid === undefined)
-      .flatMap(({ devices }) => devices);
+    this.#constraints = claims.map(({ constraints }) => constraints());
+    this.#devices = usableDevices(input.pools);
   }
 
   run(): boolean {
@@ -179,7 +187,7 @@ class Search {
 
   #giveBack(device: PoolDevice, { claim, alternative }: Position): void {
     const { consumesCounters } = this.chosen[claim]!.pop()!;
-    for (const constraint of this.#claims[claim]!.constraints) constraint.remove(alternative.name, device);
+    for (const constraint of this.#constraints[claim]!) constraint.remove(alternative.name, device);
     if (consumesCounters) this.#countersOf(device).giveBack(device);
     if (device.device.allowMultipleAllocations === true) {
       const rest = this.#shares.get(device.id)!.slice(0, -1);
@@ -192,6 +200,8 @@ class Search {
     { id, device, driver }: PoolDevice,
     { capacity }: Alternative,
   ): ReadonlyMap<string, Quantity> | undefined {
+    // A whole device has what it has.
+    if (device.allowMultipleAllocations !== true && capacity === undefined) return NOTHING;
     const consumption = consumptionOf(device, { requests: capacity, driver });
     if (!consumption) return undefined;
     const inUse = [this.#input.taken.capacity(id), ...(this.#shares.get(id) ?? [])];
@@ -208,14 +218,15 @@ class Search {
   }
 
   #countersOf(device: PoolDevice): PoolCounters {
-    const pool = this.#poolOf.get(device)!;
+    const pool = this.#input.pools.find(({ id }) => id === `${device.driver}/${device.pool}`)!;
     let counters = this.#counters.get(pool);
     if (!counters) this.#counters.set(pool, (counters = new PoolCounters(pool, this.#input.taken)));
     return counters;
   }
 
   #satisfiesConstraints(device: PoolDevice, { claim, alternative }: Position): boolean {
-    const { constraints, owner } = this.#claims[claim]!;
+    const { owner } = this.#claims[claim]!;
+    const constraints = this.#constraints[claim]!;
     const broken = constraints.findIndex((constraint) => !constraint.add(alternative.name, device));
     if (broken < 0) return true;
     for (const constraint of constraints.slice(0, broken)) constraint.remove(alternative.name, device);
@@ -225,6 +236,20 @@ class Search {
       `${owner}, request ${full.slice(full.indexOf('/') + 1)}: cannot add device ${device.id} because a claim constraint would not be satisfied`,
     );
   }
+}
+
+/** By the pools of a node, which stay the same until slices change. */
+const usable = new WeakMap<readonly DevicePool[], readonly PoolDevice[]>();
+
+function usableDevices(pools: readonly DevicePool[]): readonly PoolDevice[] {
+  let devices = usable.get(pools);
+  if (!devices) {
+    devices = pools
+      .filter(({ isIncomplete, invalid }) => !isIncomplete && invalid === undefined)
+      .flatMap((pool) => pool.devices);
+    usable.set(pools, devices);
+  }
+  return devices;
 }
 
 /** Unknown effects prevent nothing. */

@@ -70,7 +70,8 @@ interface ClaimBinderOptions {
 export function plannedClaims(cycle: Cycle, node: string): PlannedClaims | undefined {
   const state = claimsState(cycle);
   if (!state) return undefined;
-  const { results = [], extended } = state.allocations.get(node) ?? {};
+  const { results: resultsOf, extended } = state.allocations.get(node) ?? {};
+  const results = resultsOf?.() ?? [];
   const claims = state.claims.map((claim): PlannedClaim => {
     const index = state.unallocated.indexOf(claim);
     return {

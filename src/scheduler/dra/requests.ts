@@ -36,7 +36,8 @@ export interface ClaimRequests {
   readonly owner: string;
   /** In order of preference. */
   readonly requests: readonly (readonly Alternative[])[];
-  readonly constraints: readonly Constraint[];
+  /** New ones for each search: they count devices. */
+  readonly constraints: () => readonly Constraint[];
 }
 
 interface RequestContext {
@@ -59,19 +60,27 @@ export function requestsOfClaim(claim: ResourceClaim, context: RequestContext): 
     claim,
     owner,
     requests: alternatives,
-    constraints: constraints.map((constraint, index) => {
-      const known = constraintOf(constraint);
-      if (known) return known;
-      throw new AllocationError(
-        `${owner}, constraint #${index}: empty constraint (unsupported constraint type?)`,
-      );
-    }),
+    constraints: () =>
+      constraints.map((constraint, index) => {
+        const known = constraintOf(constraint);
+        if (known) return known;
+        throw new AllocationError(
+          `${owner}, constraint #${index}: empty constraint (unsupported constraint type?)`,
+        );
+      }),
   };
 }
 
 interface NamedRequest {
   readonly name: RequestName;
   readonly exact: ExactDeviceRequest;
+}
+
+/** Whether the requests are the same for all nodes: they name no "all devices". */
+export function isForEveryNode({ spec }: ResourceClaim): boolean {
+  return (spec.devices?.requests ?? [])
+    .flatMap(exactRequests)
+    .every(({ exact }) => exact.allocationMode !== 'All');
 }
 
 /** Subrequests have every field of a request but adminAccess. */

@@ -6,14 +6,14 @@
 import type { AllocationResult, DeviceClass, ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import { matchesNodeSelectorTerms } from '#component-helpers/node-affinity.ts';
 import { AllocationError, AllocationTimeout, NodeAllocationError } from '../dra/allocation-error.ts';
-import { allocateDevices } from '../dra/allocator.ts';
+import { searchDevices } from '../dra/allocator.ts';
 import { BINDING_TIMEOUT_MS, bindingState, isBindingOverdue } from '../dra/binding-conditions.ts';
 import {
   extendedResourceClaim,
   extendedResources,
   type ExtendedResources,
 } from '../dra/extended-resources.ts';
-import { exactRequests } from '../dra/requests.ts';
+import { exactRequests, isForEveryNode, requestsOfClaim, type ClaimRequests } from '../dra/requests.ts';
 import {
   claimsOfPod,
   isReservedFor,
@@ -47,7 +47,7 @@ const DYNAMIC_RESOURCES_DEFAULTS: DynamicResourcesArgs = {
 /** What has to be written for one node. */
 interface NodeAllocation {
   /** One per unallocated claim; the last is that of the extended resources, if there are any. */
-  readonly results: readonly AllocationResult[];
+  readonly results: () => readonly AllocationResult[];
   readonly extended: ExtendedResources | undefined;
 }
 
@@ -64,6 +64,8 @@ interface ClaimsState {
   readonly unavailable: Set<ResourceClaim>;
   /** When the search for this pod began. */
   startedMs: number | undefined;
+  /** Of the unallocated claims, when all nodes are asked the same. */
+  requests: readonly ClaimRequests[] | undefined;
 }
 
 export function claimsState({ state }: Cycle): ClaimsState | undefined {
@@ -131,6 +133,7 @@ function prepare({ pod, snapshot, state }: Cycle, args: DynamicResourcesArgs): R
     allocations: new Map(),
     unavailable: new Set(),
     startedMs: undefined,
+    requests: undefined,
   } satisfies ClaimsState);
   return undefined;
 }
@@ -201,18 +204,22 @@ function isAvailable(claim: ResourceClaim, cycle: Cycle, node: NodeInfo): boolea
 function allocate(
   cycle: Cycle,
   { node, claims }: { readonly node: NodeInfo; readonly claims: readonly ResourceClaim[] },
-): Refusal | { readonly results: readonly AllocationResult[] } {
+): Refusal | { readonly results: () => readonly AllocationResult[] } {
   const state = claimsState(cycle)!;
   const { resourceClaims } = cycle.snapshot;
   state.startedMs ??= performance.now();
   const endMs = state.startedMs + state.args.filterTimeoutMs;
+  const deviceClass = (name: string): DeviceClass | undefined => resourceClaims.deviceClass(name);
   try {
-    const results = allocateDevices({
+    if (needsResolving(claims, state))
+      state.requests = claims.map((claim) => requestsOfClaim(claim, { pools: [], deviceClass }));
+    const results = searchDevices({
       claims,
+      requests: claims === state.unallocated ? state.requests : undefined,
       nodeName: node.name,
       pools: resourceClaims.pools(node),
       taken: resourceClaims.taken,
-      deviceClass: (name) => resourceClaims.deviceClass(name),
+      deviceClass,
       expired: () => performance.now() > endMs,
     });
     return results ? { results } : UNALLOCATED;
@@ -225,6 +232,10 @@ function allocate(
   }
 }
 
+function needsResolving(claims: readonly ResourceClaim[], { requests, unallocated }: ClaimsState): boolean {
+  return requests === undefined && claims === unallocated && claims.every(isForEveryNode);
+}
+
 function hasAlternatives({ spec }: ResourceClaim): boolean {
   return (spec.devices?.requests ?? []).some(({ firstAvailable }) => (firstAvailable ?? []).length > 0);
 }
@@ -232,7 +243,7 @@ function hasAlternatives({ spec }: ResourceClaim): boolean {
 /** Nodes where preferred alternatives were found score higher. */
 function scoreOf(cycle: Cycle, node: NodeInfo): number {
   const { unallocated, allocations } = claimsState(cycle)!;
-  const results = allocations.get(node.name)?.results ?? [];
+  const results = allocations.get(node.name)?.results() ?? [];
   let score = 0;
   for (const [index, { spec }] of unallocated.entries()) {
     const chosen = new Set(results[index]?.devices?.results?.map(({ request }) => request));

@@ -22,6 +22,7 @@ export function nodeAffinity(added: NodeAffinity = {}): SchedulerPlugin {
   const preferredByAll = added.preferredDuringSchedulingIgnoredDuringExecution ?? [];
   return {
     name: 'NodeAffinity',
+    readsPods: false,
     weight: 2,
     queueingHints: ['node-added', 'node-updated'],
     preFilter({ pod }) {

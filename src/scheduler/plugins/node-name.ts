@@ -3,6 +3,7 @@ import { refusal, type SchedulerPlugin } from '../plugin.ts';
 
 export const nodeName: SchedulerPlugin = {
   name: 'NodeName',
+  readsPods: false,
   queueingHints: ['node-added'],
   preFilter: ({ pod }) => (pod.pod.spec?.nodeName ? undefined : 'skip'),
   filter: ({ pod }, node) =>

@@ -3,7 +3,10 @@ import { refusal, type Refusal, type SchedulerPlugin } from '../plugin.ts';
 import type { ResourceClaims } from '../dra/resource-claims.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
+import type { Amounts } from '../resources.ts';
 import { CPU_AND_MEMORY, strategyScore, usages, type ScoringStrategy } from '../resource-scores.ts';
+
+const NAME = 'NodeResourcesFit';
 
 interface NodeResourcesFitArgs {
   /** Extended resources that the filter ignores: by name, or by what stands before '/'. */
@@ -21,16 +24,18 @@ export const NODE_RESOURCES_FIT_DEFAULTS: NodeResourcesFitArgs = {
 export function nodeResourcesFit(args: NodeResourcesFitArgs = NODE_RESOURCES_FIT_DEFAULTS): SchedulerPlugin {
   const { scoringStrategy } = args;
   const { resources } = scoringStrategy;
-  const isIgnoring = args.ignoredResources.size + args.ignoredResourceGroups.size > 0;
+  const ignores =
+    args.ignoredResources.size + args.ignoredResourceGroups.size > 0
+      ? (name: string): boolean => isIgnored(args, name)
+      : undefined;
   return {
-    name: 'NodeResourcesFit',
+    name: NAME,
     weight: 1,
     queueingHints: ['pod-deleted', 'pod-updated', 'node-added', 'node-updated'],
     filter: ({ pod, snapshot }, node) =>
-      insufficient(pod, node, {
-        claims: snapshot.resourceClaims,
-        isIgnored: isIgnoring ? (name) => isIgnored(args, name) : undefined,
-      }),
+      pod.requests.scalars.size === 0
+        ? insufficient(pod, node)
+        : insufficient(pod, node, { claims: snapshot.resourceClaims, isIgnored: ignores }),
     score: ({ pod }, node) =>
       strategyScore(scoringStrategy, usages(pod, node, { resources, isScoring: true })),
   };
@@ -46,41 +51,70 @@ interface FitOptions {
   readonly isIgnored?: ((name: string) => boolean) | undefined;
 }
 
+/** Bits of what is missing. */
+const PODS = 1,
+  CPU = 2,
+  MEMORY = 4,
+  STORAGE = 8,
+  /** More is requested than the node has. */
+  NEVER = 16;
+/** Refusals without extended resources: made once, because a pod may be refused by thousands of nodes. */
+const REFUSALS = Array.from({ length: 2 * NEVER }, (_, bits) => refusalOf(bits, []));
+
+function refusalOf(bits: number, others: readonly string[]): Refusal {
+  const reasons = [
+    ...(bits & PODS ? ['Too many pods'] : []),
+    ...(bits & CPU ? ['Insufficient cpu'] : []),
+    ...(bits & MEMORY ? ['Insufficient memory'] : []),
+    ...(bits & STORAGE ? ['Insufficient ephemeral-storage'] : []),
+    ...others.map((name) => `Insufficient ${name}`),
+  ];
+  return refusal(NAME, reasons, { resolvable: (bits & NEVER) === 0 });
+}
+
 /** Every insufficient resource, in upstream's order. Not resolvable when the request exceeds the node's allocatable. */
 export function insufficient(
   { requests }: PodInfo,
-  node: NodeInfo,
-  { claims, isIgnored }: FitOptions = {},
+  { requested, allocatable, pods, podLimit }: NodeInfo,
+  options: FitOptions = {},
 ): Refusal | undefined {
-  const { requested, allocatable } = node;
-  let reasons: string[] | undefined;
-  let resolvable = true;
-  if (node.pods.size + 1 > node.podLimit) reasons = ['Too many pods'];
-  const need = (
-    name: string,
-    { wanted, used, total }: { readonly wanted: number; readonly used: number; readonly total: number },
-  ): void => {
-    if (wanted <= 0 || wanted <= total - used) return;
-    (reasons ??= []).push(`Insufficient ${name}`);
-    if (wanted > total) resolvable = false;
-  };
-  need('cpu', { wanted: requests.milliCPU, used: requested.milliCPU, total: allocatable.milliCPU });
-  need('memory', {
-    wanted: requests.memoryBytes,
-    used: requested.memoryBytes,
-    total: allocatable.memoryBytes,
-  });
-  need('ephemeral-storage', {
-    wanted: requests.ephemeralStorageBytes,
-    used: requested.ephemeralStorageBytes,
-    total: allocatable.ephemeralStorageBytes,
-  });
-  for (const [name, wanted] of requests.scalars) {
-    if (isIgnored?.(name)) continue;
+  let bits = pods.size + 1 > podLimit ? PODS : 0;
+  const { milliCPU, memoryBytes, ephemeralStorageBytes, scalars } = requests;
+  if (milliCPU > 0 && milliCPU > allocatable.milliCPU - requested.milliCPU)
+    bits |= milliCPU > allocatable.milliCPU ? CPU | NEVER : CPU;
+  if (memoryBytes > 0 && memoryBytes > allocatable.memoryBytes - requested.memoryBytes)
+    bits |= memoryBytes > allocatable.memoryBytes ? MEMORY | NEVER : MEMORY;
+  if (
+    ephemeralStorageBytes > 0 &&
+    ephemeralStorageBytes > allocatable.ephemeralStorageBytes - requested.ephemeralStorageBytes
+  )
+    bits |= ephemeralStorageBytes > allocatable.ephemeralStorageBytes ? STORAGE | NEVER : STORAGE;
+  if (scalars.size === 0) return bits === 0 ? undefined : REFUSALS[bits];
+  const others = missingScalars(requests, { requested, allocatable, ...options });
+  if (others.isNever) bits |= NEVER;
+  if (others.names.length > 0) return refusalOf(bits, others.names);
+  return bits === 0 ? undefined : REFUSALS[bits];
+}
+
+function missingScalars(
+  { scalars }: Amounts,
+  {
+    requested,
+    allocatable,
+    claims,
+    isIgnored,
+  }: FitOptions & { readonly requested: Amounts; readonly allocatable: Amounts },
+): { readonly names: readonly string[]; readonly isNever: boolean } {
+  const names: string[] = [];
+  let isNever = false;
+  for (const [name, wanted] of scalars) {
+    if (wanted <= 0 || isIgnored?.(name)) continue;
     const total = allocatable.scalars.get(name) ?? 0;
+    if (wanted <= total - (requested.scalars.get(name) ?? 0)) continue;
     // DynamicResources allocates devices for it.
     if (total === 0 && claims?.classOfExtendedResource(name)) continue;
-    need(name, { wanted, used: requested.scalars.get(name) ?? 0, total });
+    names.push(name);
+    if (wanted > total) isNever = true;
   }
-  return reasons && refusal('NodeResourcesFit', reasons, { resolvable });
+  return { names, isNever };
 }

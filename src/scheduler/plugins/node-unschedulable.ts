@@ -6,6 +6,7 @@ const TAINT = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
 
 export const nodeUnschedulable: SchedulerPlugin = {
   name: 'NodeUnschedulable',
+  readsPods: false,
   queueingHints: ['node-added', 'node-updated'],
   filter({ pod }, node) {
     if (!node.node?.spec?.unschedulable) return undefined;

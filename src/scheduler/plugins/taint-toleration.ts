@@ -6,6 +6,7 @@ const HARD_EFFECTS = ['NoSchedule', 'NoExecute'];
 
 export const taintToleration: SchedulerPlugin = {
   name: 'TaintToleration',
+  readsPods: false,
   weight: 3,
   queueingHints: ['node-added', 'node-updated'],
   filter({ pod }, node) {

@@ -40,6 +40,7 @@ interface State {
 
 export const volumeBinding: SchedulerPlugin = {
   name: NAME,
+  readsPods: false,
   queueingHints: [
     'claim-added',
     'claim-updated',

@@ -19,6 +19,7 @@ interface Requirement {
 
 export const volumeZone: SchedulerPlugin = {
   name: NAME,
+  readsPods: false,
   queueingHints: [
     'storage-class-added',
     'claim-added',
