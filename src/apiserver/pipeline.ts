@@ -312,6 +312,8 @@ function attributesOf({ user, info }: RequestContext): AuthorizationAttributes {
 function handle(context: RequestContext, core: ServerCore): ApiResponse | Promise<ApiResponse> {
   const extension = core.aggregator.serviceFor(context.request.path);
   if (extension) return core.aggregator.handle(extension, context);
+  const hosted = core.aggregator.hostedFor(context.request.path);
+  if (hosted) return core.aggregator.handleHosted(hosted, context);
   if (!context.info.isResourceRequest) return core.routePath(context);
   const peers = servingPeers(context, core);
   return peers ? core.peers!.handle(peers, context) : handleResource(context, core);

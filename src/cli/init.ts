@@ -59,6 +59,7 @@ function initOptions(command: Command): Command {
       .option('--pod-network-cidr <range>', 'addresses of pods (default: 10.244.0.0/16)')
       .option('--service-cidr <range>', 'addresses of services (default: 10.96.0.0/12)')
       .option('--service-dns-domain <name>', 'domain of services (default: cluster.local)')
+      .option('--no-metrics', 'do not serve metrics.k8s.io: metrics-server will be installed')
       .option('--kubernetes-version <version>', 'version of the control plane; this program has one')
       .option('--node-name <name>', 'name of this node (default: the host name)')
       .option('--token <token>', 'bootstrap token that machines join with (default: a new one)')

@@ -13,6 +13,7 @@ import {
   type UpOptions,
   checkOptions,
   requireSameOptions,
+  withMetricsArg,
 } from './up/options.ts';
 import { settle } from './up/settings.ts';
 import { requireFreePort } from './up/free-port.ts';
@@ -66,6 +67,8 @@ export function register(program: Command): void {
       "open upstream's ports of the scheduler, controllers, proxy and DNS for metrics, on 127.0.0.1; kept",
     )
     .option('--no-component-endpoints', 'close them again (default)')
+    .option('--metrics', 'serve metrics.k8s.io, which kubectl top reads (default)')
+    .option('--no-metrics', 'do not serve it: metrics-server will be installed; kept')
     .option('--detach', 'return when the cluster is ready and leave it running')
     .option(
       '--service',
@@ -76,9 +79,10 @@ export function register(program: Command): void {
     .action(action(up));
 }
 
-async function up(options: UpOptions): Promise<void> {
-  const dir = dataDir(options.dataDir);
+async function up(given: UpOptions): Promise<void> {
+  const dir = dataDir(given.dataDir);
   const before = readSettings(dir);
+  const options = withMetricsArg(given, before?.apiServerArgs);
   const pid = runningPid(dir);
   checkOptions(options, { dir, stored: before });
   if (options.service === true) requireService();

@@ -111,6 +111,10 @@ export class Quantity {
     return new Quantity(BigInt(value), -3, { format });
   }
 
+  static ofNano(value: number | bigint, format: QuantityFormat = 'DecimalSI'): Quantity {
+    return new Quantity(BigInt(value), NANO, { format });
+  }
+
   get isZero(): boolean {
     return this.#unscaled === 0n;
   }

@@ -2,7 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startControllerManager } from '#cmd/controller-manager/compose.ts';
+import type { ApiServerSettings } from '#cmd/apiserver/settings.ts';
+import { startControllerManager, type ControllerManagerSettings } from '#cmd/controller-manager/compose.ts';
 import { controllerIdentity, identities } from '#cmd/all-in-one/identities.ts';
 import { KUBERNETES_VERSION } from '#cmd/version.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
@@ -29,16 +30,22 @@ export interface SimulatedClusterOptions {
   /** Where the Service kubernetes leads. Default 127.0.0.1, for which there are no endpoints. */
   readonly advertiseAddress?: string;
   readonly log?: Logger;
+  /** What flags of the API server would set. */
+  readonly settings?: ApiServerSettings;
+  /** What flags of the controller manager would set. */
+  readonly controllers?: ControllerManagerSettings['controllers'];
 }
 
 export async function startSimulatedCluster({
   nodes = 2,
   log = silentLogger,
   advertiseAddress = '127.0.0.1',
+  settings,
+  controllers,
 }: SimulatedClusterOptions = {}): Promise<SimulatedCluster> {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-simulated-'));
   const port = await freePort();
-  const testApi = await startTestApi({ port, log, advertiseAddress });
+  const testApi = await startTestApi({ port, log, advertiseAddress, ...(settings ? { settings } : {}) });
   const url = `https://127.0.0.1:${port}`;
   const kubeconfig = join(dir, 'admin.kubeconfig');
   const { pki } = testApi;
@@ -49,7 +56,7 @@ export async function startSimulatedCluster({
     userName: 'kubernetes-admin',
     credentials: { certificate: pki.clients.admin },
   });
-  const components = nodes === 0 ? [] : await componentsOf(testApi, { nodes, log });
+  const components = nodes === 0 ? [] : await componentsOf(testApi, { nodes, log, controllers });
   await Promise.all(components.map((component) => component.start()));
   return {
     ...testApi,
@@ -66,7 +73,11 @@ export async function startSimulatedCluster({
 
 async function componentsOf(
   { clientAs, pki }: TestApi,
-  { nodes, log }: { readonly nodes: number; readonly log: Logger },
+  {
+    nodes,
+    log,
+    controllers,
+  }: Pick<SimulatedClusterOptions, 'controllers'> & { readonly nodes: number; readonly log: Logger },
 ): Promise<Component[]> {
   const context = (user: Parameters<TestApi['clientAs']>[0]): ComponentContext => ({
     api: clientAs(user),
@@ -86,7 +97,7 @@ async function componentsOf(
       clusterCIDR: '10.244.0.0/16',
       caPem: pki.ca.certificatePem,
       signer: { certificate: pki.ca.certificatePem, key: pki.ca.keyPem },
-      settings: { leaderElect: false },
+      settings: { leaderElect: false, controllers },
       apiFor: (account) => Promise.resolve(clientAs(controllerIdentity(account))),
     }),
   ];

@@ -165,8 +165,12 @@ describe('an extension API server', () => {
         groups: { name: string; preferredVersion: { groupVersion: string } }[];
       }
     ).groups;
-    assert.equal(groups.at(-1)?.name, EXTENSION_GROUP);
-    assert.equal(groups.at(-1)?.preferredVersion.groupVersion, `${EXTENSION_GROUP}/${EXTENSION_VERSION}`);
+    // metrics.k8s.io has the lowest priority.
+    assert.deepEqual(
+      groups.slice(-2).map(({ name }) => name),
+      [EXTENSION_GROUP, 'metrics.k8s.io'],
+    );
+    assert.equal(groups.at(-2)?.preferredVersion.groupVersion, `${EXTENSION_GROUP}/${EXTENSION_VERSION}`);
     const group = JSON.parse((await get(`/apis/${EXTENSION_GROUP}`)).text) as { kind: string; name: string };
     assert.deepEqual([group.kind, group.name], ['APIGroup', EXTENSION_GROUP]);
     const list = JSON.parse((await get(`/apis/${EXTENSION_GROUP}/${EXTENSION_VERSION}`)).text) as {

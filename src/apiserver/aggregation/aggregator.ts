@@ -19,6 +19,7 @@ import { proxyToExtension, upgradeToExtension, type ProxyOptions } from './exten
 import { ExtensionService, type ExtensionContext, type ProxyClientCertificate } from './extension-service.ts';
 import type { V2Part } from './extension-openapi.ts';
 import { LocalServices } from './local-services.ts';
+import { Hosted, HostedApis, type HostedApi } from './hosted-api.ts';
 import { builtinPriority, type Priority } from './priorities.ts';
 
 export interface AggregationSettings {
@@ -26,6 +27,8 @@ export interface AggregationSettings {
   readonly proxyClient?: ProxyClientCertificate | undefined;
   /** Default true: connections go to a Service's endpoints, which need no routes of cluster addresses here. */
   readonly endpointRouting?: boolean | undefined;
+  /** Groups that parts of this program serve. */
+  readonly hosted?: readonly HostedApi[] | undefined;
   /** For tests. */
   readonly checkTimeoutMs?: number;
   readonly responseTimeoutMs?: number;
@@ -62,6 +65,7 @@ export class Aggregator {
   readonly #documents: DocumentsReader;
   readonly #proxy: ProxyOptions;
   readonly #local: LocalServices;
+  readonly #hosted: HostedApis;
   /** By name of the APIService. */
   readonly #services = new Map<string, ExtensionService>();
   readonly #byPath = new Map<string, ExtensionService>();
@@ -97,6 +101,15 @@ export class Aggregator {
     });
     this.#documents = new DocumentsReader({ clock, log, serviceOf, changed: () => void this.#revision++ });
     this.#local = new LocalServices({ internal, servedEndpoints, clock, log });
+    this.#hosted = new HostedApis({
+      apis: options.hosted ?? [],
+      internal,
+      proxyClient: () => this.#context.proxyClient,
+      proxy: this.#proxy,
+      clock,
+      log,
+      changed: () => void this.#revision++,
+    });
   }
 
   start(): void {
@@ -106,7 +119,10 @@ export class Aggregator {
       internal.watch(API_SERVICES, {
         added: (object) => this.#take(object as APIService),
         updated: (object) => this.#take(object as APIService),
-        deleted: (object) => this.#drop(object.metadata?.name ?? ''),
+        deleted: ({ metadata }) => {
+          this.#drop(metadata.name);
+          this.#hosted.drop(metadata.name);
+        },
       }),
     );
   }
@@ -124,8 +140,10 @@ export class Aggregator {
   }
 
   /** Resolves when everything served here has its APIService. */
-  registerLocal(): Promise<void> {
-    return this.#local.start();
+  async registerLocal(): Promise<void> {
+    const { servedEndpoints } = this.#options;
+    if (servedEndpoints.byGroup(API_SERVICES.group, API_SERVICES.resource)) this.#hosted.start();
+    await this.#local.start();
   }
 
   /** Ends watches and other streams of extension servers: their clients come back. */
@@ -135,7 +153,12 @@ export class Aggregator {
 
   async stop(): Promise<void> {
     for (const unwatch of this.#unwatch) unwatch();
-    await Promise.all([this.#local.stop(), this.#availability.stop(), this.#documents.stop()]);
+    await Promise.all([
+      this.#local.stop(),
+      this.#hosted.stop(),
+      this.#availability.stop(),
+      this.#documents.stop(),
+    ]);
     for (const service of this.#services.values()) service.close();
   }
 
@@ -160,6 +183,15 @@ export class Aggregator {
     return proxyToExtension(service, context, this.#proxy);
   }
 
+  /** The part of this program that a request's path belongs to. */
+  hostedFor(path: string): Hosted | undefined {
+    return this.#hosted.find(path);
+  }
+
+  handleHosted(hosted: Hosted, context: RequestContext): Promise<ApiResponse> {
+    return this.#hosted.handle(hosted, context);
+  }
+
   upgrade(
     service: ExtensionService,
     context: RequestContext,
@@ -176,32 +208,44 @@ export class Aggregator {
   }
 
   versions(): ExtensionVersion[] {
-    return Array.from(this.#services.values(), ({ name, group, version }) => {
+    const extensions = Array.from(this.#services.values(), ({ name, group, version }): ExtensionVersion => {
       const { resources, freshness } = this.#documents.of(name);
       return { group, version, resources, freshness };
     });
+    const hosted = this.#hosted.served().map((one): ExtensionVersion => {
+      const { group, version } = one.api;
+      return { group, version, resources: one.discovered(), freshness: 'Current' };
+    });
+    return [...extensions, ...hosted];
   }
 
   priorityOf(gv: { readonly group: string; readonly version: string }): Priority {
     const spec = this.#byPath.get(
       gv.group === '' ? `api/${gv.version}` : `apis/${gv.group}/${gv.version}`,
     )?.spec;
-    return spec ? { group: spec.groupPriorityMinimum, version: spec.versionPriority } : builtinPriority(gv);
+    if (spec) return { group: spec.groupPriorityMinimum, version: spec.versionPriority };
+    return this.#hosted.find(`/apis/${gv.group}/${gv.version}`)?.api.priority ?? builtinPriority(gv);
   }
 
   openapiV2(): V2Part[] {
-    return Array.from(this.#services.keys(), (name) => this.#documents.of(name).openapiV2).filter(
-      (part) => part !== undefined,
-    );
+    const extensions = Array.from(this.#services.keys(), (name) => this.#documents.of(name).openapiV2);
+    return [
+      ...extensions.filter((part) => part !== undefined),
+      ...this.#hosted.served().map(({ documents }) => documents.v2 as V2Part),
+    ];
   }
 
   openapiV3(): ExtensionOpenapi[] {
-    return Array.from(this.#services.values()).flatMap(({ name, path }) => {
+    const extensions = Array.from(this.#services.values()).flatMap(({ name, path }) => {
       const { openapiV3 } = this.#documents.of(name);
       return openapiV3
         ? [{ path, hash: openapiV3.hash, query: openapiV3.query, bytes: openapiV3.bytes }]
         : [];
     });
+    const hosted = this.#hosted
+      .served()
+      .map(({ path, documents: { v3 } }) => ({ path, ...v3, query: undefined }));
+    return [...extensions, ...hosted];
   }
 
   metrics(): string {
@@ -212,7 +256,11 @@ export class Aggregator {
 
   #take(object: APIService): void {
     const name = object.metadata?.name ?? '';
-    if (!object.spec?.service) return this.#drop(name);
+    if (!object.spec?.service) {
+      this.#drop(name);
+      return this.#hosted.take(object);
+    }
+    this.#hosted.take(object);
     const before = this.#services.get(name);
     const fingerprint = ExtensionService.fingerprint(object);
     const moved = this.#fingerprints.get(name) !== fingerprint;

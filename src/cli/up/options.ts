@@ -17,7 +17,20 @@ export interface UpOptions {
   readonly apiserverArg?: readonly string[];
   /** undefined: as it was. */
   readonly componentEndpoints?: boolean;
+  /** undefined: as it was. */
+  readonly metrics?: boolean;
   readonly install: boolean;
+}
+
+const METRICS_ARG = 'resource-metrics';
+
+/** --metrics and --no-metrics are a flag of the API server. stored: those that the cluster has. */
+export function withMetricsArg(options: UpOptions, stored: readonly string[] = []): UpOptions {
+  const { metrics, apiserverArg = stored } = options;
+  if (metrics === undefined) return options;
+  const others = apiserverArg.filter((arg) => arg.split('=', 1)[0] !== METRICS_ARG && arg !== 'none');
+  const args = metrics ? others : [...others, `${METRICS_ARG}=false`];
+  return { ...options, apiserverArg: args.length > 0 ? args : ['none'] };
 }
 
 export const DEFAULT_BIND_ADDRESS = '127.0.0.1';

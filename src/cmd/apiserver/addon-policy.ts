@@ -33,8 +33,28 @@ const DELEGATION: readonly PolicyObject[] = [
   },
 ];
 
+/** metrics-server's manifest has the same role: both are one. */
+const METRICS_READER: PolicyObject = {
+  resource: 'clusterroles',
+  object: {
+    apiVersion: `${RBAC}/v1`,
+    kind: 'ClusterRole',
+    metadata: {
+      name: 'system:aggregated-metrics-reader',
+      labels: {
+        ...labels,
+        'rbac.authorization.k8s.io/aggregate-to-admin': 'true',
+        'rbac.authorization.k8s.io/aggregate-to-edit': 'true',
+        'rbac.authorization.k8s.io/aggregate-to-view': 'true',
+      },
+    },
+    rules: [{ apiGroups: ['metrics.k8s.io'], resources: ['pods', 'nodes'], verbs: ['get', 'list', 'watch'] }],
+  },
+};
+
 const OBJECTS: readonly PolicyObject[] = [
   ...DELEGATION,
+  METRICS_READER,
   {
     resource: 'clusterroles',
     object: {

@@ -45,6 +45,7 @@ import type { Backups, BackupSchedule } from '../backup/schedule.ts';
 import { identities } from '../all-in-one/identities.ts';
 import { addonPolicy } from './addon-policy.ts';
 import { ROOT } from './flags/etcd.ts';
+import { hostResourceMetrics } from './resource-metrics.ts';
 import type { ApiServerSettings } from './settings.ts';
 import { followFiles } from './follow-files.ts';
 import { CAPSTAN_VERSION } from '../version.ts';
@@ -157,6 +158,16 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   const audit =
     settings.audit && (await import('#apiserver/audit/audit.ts')).openAudit(settings.audit, { clock, log });
   const streams = createStreams({ kubeletTls: () => kubeletTls });
+  const made = Promise.withResolvers<ApiServer>();
+  const resourceMetrics = hostResourceMetrics({
+    ...settings.resourceMetrics,
+    server: made.promise,
+    kubeletTls: () => kubeletTls,
+    peerAddress: store.newestRevision && { host: options.advertiseAddress, port: options.port },
+    peerCa: options.peers?.ca ?? pki.ca.certificatePem,
+    clock,
+    log,
+  });
   const server = await createApiServer({
     store,
     clock,
@@ -168,7 +179,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       : { advertiseAddress: { ip: options.advertiseAddress, port: options.port } }),
     clientCa: pki.ca.certificatePem,
     requestHeader,
-    aggregation,
+    aggregation: { ...aggregation, hosted: [resourceMetrics.api] },
     peers: options.peers,
     ...options.serving,
     programVersion: CAPSTAN_VERSION,
@@ -220,6 +231,8 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       await addonPolicy(internal);
     },
   });
+  made.resolve(server);
+  server.metrics.collect(() => resourceMetrics.metrics());
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
   server.metrics.collect(() => options.metrics?.() ?? '');
@@ -247,6 +260,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       });
   } catch (error) {
     await server.stop();
+    await resourceMetrics.close();
     encryption?.close();
     authentication?.close();
     sources?.close();
@@ -285,6 +299,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       followed?.close();
       await backups?.stop();
       await server.stop();
+      await resourceMetrics.close();
       encryption?.close();
       authentication?.close();
       sources?.close();

@@ -361,6 +361,12 @@ export const AGGREGATION_FLAGS = {
     help: 'route requests to the endpoint IPs of an extension API server rather than its cluster IP',
     defaultText: 'true',
   }),
+  'resource-metrics': flag.boolean({
+    help: 'serve metrics.k8s.io (kubectl top): usage of nodes and pods, unless an APIService names another server for it',
+    default: true,
+    own: true,
+    to: (on) => ({ resourceMetrics: { isOff: !on } }),
+  }),
   'requestheader-client-ca-file': flag.file({
     help: 'certificate authority of front proxies whose X-Remote-* headers are trusted',
     defaultText: 'DIR/pki/front-proxy-ca.crt',

@@ -10,6 +10,7 @@ import type { ApiServerOptions } from '#apiserver/options.ts';
 import type { RequestLimits } from '#apiserver/flowcontrol/flow-control.ts';
 import type { TlsSettings } from '../tls-flags.ts';
 import type { FollowedFiles } from './follow-files.ts';
+import type { ResourceMetricsSettings } from './resource-metrics.ts';
 
 export type AdmissionSettings = Pick<AdmissionOptions, 'enabled' | 'disabled' | 'configuration'>;
 
@@ -38,6 +39,8 @@ export interface ApiServerSettings {
   readonly tls?: TlsSettings;
   /** Certificates and keys that are read again when their files change. */
   readonly files?: FollowedFiles;
+  /** metrics.k8s.io, served by this server. */
+  readonly resourceMetrics?: ResourceMetricsSettings;
   /** Between leave() and stop(), for the program that runs the server. */
   readonly shutdownDelayMs?: number;
 }

@@ -18,7 +18,7 @@ import {
 
 /** Settings from flags. `controllers` is passed to the controllers' definitions, `leaderElect` to the election. */
 export interface ControllerManagerSettings {
-  readonly controllers?: Partial<Parameters<typeof controllers>[0]>;
+  readonly controllers?: Partial<Parameters<typeof controllers>[0]> | undefined;
   /** Default true; false: one instance only. */
   readonly leaderElect?: ControllerManagerOptions['leaderElect'] | false;
   /** Which to run, in the syntax of kube-controller-manager --controllers. Default: all. An unknown name is refused. */

@@ -66,6 +66,8 @@ export interface InitFlags {
   readonly runtime?: 'cri' | 'simulated';
   readonly separateUnits?: boolean;
   readonly rootfs?: string;
+  /** false: no API server serves metrics.k8s.io. */
+  readonly metrics?: boolean;
 }
 
 interface Output {
@@ -169,11 +171,18 @@ function documentsFrom(flags: InitFlags): ConfigDocuments {
       nodeName === undefined
         ? init
         : { ...init, nodeRegistration: { ...init.nodeRegistration, name: nodeName } },
-    cluster: ofFile?.cluster ?? clusterFrom(flags),
+    cluster: withMetrics(ofFile?.cluster ?? clusterFrom(flags), flags),
     warnings: ofFile?.warnings ?? [],
   };
   requireValid(documents);
   return documents;
+}
+
+function withMetrics(cluster: ClusterConfiguration, { metrics = true }: InitFlags): ClusterConfiguration {
+  if (metrics) return cluster;
+  const { apiServer } = cluster;
+  const extraArgs = [...(apiServer?.extraArgs ?? []), { name: 'resource-metrics', value: 'false' }];
+  return { ...cluster, apiServer: { ...apiServer, extraArgs } };
 }
 
 function initFrom(flags: InitFlags): InitConfiguration {

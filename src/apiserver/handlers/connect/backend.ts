@@ -39,6 +39,8 @@ interface BackendRequest {
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly body?: Buffer | undefined;
   readonly agent: HttpAgent | HttpsAgent;
+  /** Ends the request, and the response too. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface BackendAnswer {
@@ -67,7 +69,7 @@ export async function requestBackend(request: BackendRequest): Promise<BackendAn
   }
 }
 
-function sendOnce({ url, method, headers, body, agent }: BackendRequest): {
+function sendOnce({ url, method, headers, body, agent, signal }: BackendRequest): {
   readonly answer: Promise<BackendAnswer>;
   /** The connection had served a request before. */
   readonly wasKept: () => boolean;
@@ -77,6 +79,7 @@ function sendOnce({ url, method, headers, body, agent }: BackendRequest): {
   const outgoing = send(url, {
     method,
     agent,
+    signal,
     servername: computeServerName(url),
     headers: Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [name, typeof value === 'string' ? value : [...value]]),
