@@ -1,12 +1,19 @@
-/** What bench/apiserver.ts and bench/admission.ts load: the API server of `capstan apiserver` over an lmdb store, or a bare HTTP/2 server over lmdb, in a process of its own. */
+/**
+ * What bench/apiserver.ts and bench/admission.ts load: the API server of `capstan apiserver` over an lmdb store or etcd, or a bare HTTP/2 server over
+ * either, in a process of its own.
+ */
 import { writeFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { open } from 'lmdb';
+import { Freshness } from '#apiserver/watchcache/freshness.ts';
 import { composeApiServer } from '#cmd/apiserver/compose.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
+import type { Http2Request, Http2Response } from '#http2/exchange.ts';
+import { Http2Connection } from '#http2/connection.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
@@ -30,6 +37,8 @@ interface Config {
 
 const config = JSON.parse(process.env['BENCH_CONFIG']!) as Config;
 const etcdPrefix = config.etcdPrefix ?? '/capstan';
+
+const MAX_BARE_BODY_BYTES = 1024 * 1024;
 
 /** Processor time and the longest hold-up of the event loop since the last question. */
 let lastCpu = process.cpuUsage();
@@ -127,4 +136,55 @@ async function startBare(): Promise<void> {
   process.send!({ type: 'ready', port });
 }
 
-await (config.kind === 'api' ? startApi() : startBare());
+/**
+ * The bound of one process on etcd: our HTTP/2 over TLS, and for a put one transaction that creates a key, for a get the share of a linearizable read.
+ * No API and no watch.
+ */
+async function startBareOnEtcd(endpoint: string): Promise<void> {
+  const log = createLogger({ level: 'warn' });
+  const store = await openEtcdStore({ endpoints: [endpoint], keyPrefix: `${etcdPrefix}-bare`, log });
+  const freshness = new Freshness({
+    newest: () => store.newestRevision!(),
+    reached: () => Infinity,
+    requestProgress: () => {},
+    clock: realClock,
+  });
+  const ready = Buffer.alloc(1100, 'x');
+  let next = 0;
+  const handler = async (request: Http2Request): Promise<Http2Response> => {
+    const headers = { 'content-type': 'application/json' };
+    if (request.method !== 'POST') {
+      await freshness.caughtUp();
+      return { status: 200, headers, body: ready };
+    }
+    const body = await request.body(MAX_BARE_BODY_BYTES);
+    await store.put(`/bare/${process.pid}/${next++}`, body, { expected: 0 });
+    return { status: 201, headers, body };
+  };
+  const server = createTlsServer({
+    cert: config.cert,
+    key: config.key,
+    ALPNProtocols: ['h2'],
+    noDelay: true,
+  });
+  server.on('secureConnection', (socket) => {
+    socket.on('error', () => socket.destroy());
+    new Http2Connection(socket, {
+      handler,
+      log,
+      remoteAddress: '',
+      maxConcurrentStreams: 250,
+      maxHeaderBytes: 65_536,
+      idleMs: 60_000,
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  process.on('message', (message) => {
+    if (message === 'stop') void store.close().then(() => process.exit(0));
+  });
+  process.send!({ type: 'ready', port: (server.address() as AddressInfo).port });
+}
+
+if (config.kind === 'api') await startApi();
+else if (config.etcd) await startBareOnEtcd(config.etcd);
+else await startBare();

@@ -6,7 +6,8 @@
  *
  *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--upstream=DIR] [--etcd] [--no-bare] [--heavy] [--cpu-prof=DIR]
  *
- * --etcd, with --upstream: both servers on the same etcd process, under prefixes of their own. Processor time of upstream then includes etcd's.
+ * --etcd, with --upstream: both servers on the same etcd process, under prefixes of their own, and the bare server too, which then does nothing but one
+ * transaction for a put and a share of a linearizable read for a get. Processor time of upstream then includes etcd's, which stands apart for the others.
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -159,6 +160,8 @@ const LIST_BYTES = 350_000,
 
 const directory = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
 const children: Server[] = [];
+/** Whose etcd all are on, with --etcd. */
+let sharedEtcd: Upstream | undefined;
 
 /** What is loaded. */
 type Server = Child | Upstream;
@@ -243,6 +246,8 @@ interface Load {
 
 /** Processor time is that of one request. */
 interface Rate extends Usage {
+  /** Of etcd, where it is that of --etcd. */
+  readonly etcdMicroseconds: number;
   readonly perSecond: number;
   readonly bytes: number;
 }
@@ -256,6 +261,7 @@ async function load(
   if (body) writeFileSync(file, JSON.stringify(body));
   const amount = requests === undefined ? ['-D', values.seconds] : ['-n', String(requests)];
   await child.usage();
+  sharedEtcd?.etcdUsage();
   const { stdout } = await run(
     'h2load',
     [
@@ -284,6 +290,7 @@ async function load(
     perSecond: Number(/finished in [^,]+, ([\d.]+) req\/s/.exec(stdout)?.[1] ?? NaN),
     ...usage,
     cpuMicroseconds: usage.cpuMicroseconds / done,
+    etcdMicroseconds: (sharedEtcd?.etcdUsage() ?? 0) / done,
     bytes: dataBytes(stdout) / done,
   };
 }
@@ -297,6 +304,7 @@ function together(rates: readonly Rate[]): Rate {
   return {
     perSecond: mean((rate) => rate.perSecond),
     cpuMicroseconds: mean((rate) => rate.cpuMicroseconds),
+    etcdMicroseconds: mean((rate) => rate.etcdMicroseconds),
     bytes: mean((rate) => rate.bytes),
     longestDelayMs: Math.max(...rates.map((rate) => rate.longestDelayMs)),
   };
@@ -352,6 +360,9 @@ async function fill(server: Server): Promise<void> {
   });
 }
 
+/** Lists cost etcd nothing but that share of a read. */
+const BARE_ON_ETCD: ReadonlySet<string | undefined> = new Set(['/put', '/get']);
+
 interface Compared {
   readonly api: Child;
   readonly bare: Child | undefined;
@@ -360,9 +371,10 @@ interface Compared {
 
 /** In turn, since machines that others use too are not equally fast from one second to the next. */
 async function compare(
-  { name, path, connections, upstreamPerSecond, body, gzip, bare: barePath }: Case,
+  { name, path, connections, upstreamPerSecond, body, gzip, ...one }: Case,
   { api, bare, upstream }: Compared,
 ): Promise<string> {
+  const barePath = sharedEtcd && !BARE_ON_ETCD.has(one.bare) ? undefined : one.bare;
   const ours: Rate[] = [],
     ceilings: Rate[] = [],
     theirs: Rate[] = [];
@@ -371,16 +383,18 @@ async function compare(
     ours.push(await load(api, { path, connections, body, gzip }));
     if (upstream) theirs.push(await load(upstream, { path, connections, body, gzip }));
   }
-  const { perSecond, cpuMicroseconds, longestDelayMs, bytes } = together(ours);
+  const { perSecond, cpuMicroseconds, etcdMicroseconds, longestDelayMs, bytes } = together(ours);
+  const andEtcd = (microseconds: number): string =>
+    sharedEtcd ? ` (and ${microseconds.toFixed(0)} µs of etcd)` : '';
   const ceiling = ceilings.length > 0 ? together(ceilings) : undefined,
     other = theirs.length > 0 ? together(theirs) : undefined;
   const times = perSecond / (other?.perSecond ?? upstreamPerSecond);
   return [
     `${name.padEnd(26)}${perSecond.toFixed(0).padStart(6)}/s ${Number.isNaN(times) ? '' : `${times.toFixed(2).padStart(6)}x upstream`}${other ? ` (here: ${other.perSecond.toFixed(1)}/s, ${other.cpuMicroseconds.toFixed(0)} µs, ${other.bytes.toFixed(0)} bytes)` : ''}`,
-    `${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes`,
+    `${cpuMicroseconds.toFixed(0).padStart(6)} µs of CPU each${andEtcd(etcdMicroseconds)}, loop held up ≤ ${longestDelayMs.toFixed(0)} ms, ${bytes.toFixed(0)} bytes`,
     ...(ceiling
       ? [
-          `bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs: ${((100 * perSecond) / ceiling.perSecond).toFixed(0)} %`,
+          `bare server: ${ceiling.perSecond.toFixed(0)}/s, ${ceiling.cpuMicroseconds.toFixed(0)} µs${andEtcd(ceiling.etcdMicroseconds)}: ${((100 * perSecond) / ceiling.perSecond).toFixed(0)} %`,
         ]
       : []),
   ].join('  ');
@@ -395,11 +409,14 @@ try {
     ? new Upstream({ binaries: values.upstream, dir: join(directory, 'upstream'), ...tls })
     : undefined;
   const etcd = values.etcd ? (await upstream?.ready)?.etcd : undefined;
+  if (etcd) sharedEtcd = upstream;
   const api = new Child('api', { dir, etcd, ...tls });
   console.log(
     `cold start to /readyz: ${(await api.ready).startMs.toFixed(0)} ms; idle: ${await api.memory()}`,
   );
-  const bare = values['no-bare'] ? undefined : new Child('bare', { dir: join(directory, 'bare'), ...tls });
+  const bare = values['no-bare']
+    ? undefined
+    : new Child('bare', { dir: join(directory, 'bare'), etcd, ...tls });
   if (upstream) {
     children.push(upstream);
     console.log(

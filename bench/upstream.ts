@@ -27,6 +27,7 @@ export class Upstream {
   readonly #processes: ChildProcess[] = [];
   readonly #options: UpstreamOptions;
   #lastCpu = 0;
+  #lastEtcdCpu = 0;
 
   constructor(options: UpstreamOptions) {
     this.#options = options;
@@ -99,15 +100,18 @@ export class Upstream {
     return `resident ${server} MB, etcd ${etcd} MB`;
   }
 
+  /** Microseconds of etcd alone, since the last call. */
+  etcdUsage(): number {
+    const cpu = cpuOf(this.#processes[0]!),
+      since = cpu - this.#lastEtcdCpu;
+    this.#lastEtcdCpu = cpu;
+    return since;
+  }
+
   /** Of both processes, since the last call. */
   async usage(): Promise<Usage> {
     await this.ready;
-    let ticks = 0;
-    for (const { pid } of this.#processes) {
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
-      ticks += Number(fields[11]) + Number(fields[12]);
-    }
-    const cpu = ticks * 10_000,
+    const cpu = this.#processes.reduce((sum, process) => sum + cpuOf(process), 0),
       since = cpu - this.#lastCpu;
     this.#lastCpu = cpu;
     return { cpuMicroseconds: since, longestDelayMs: 0 };
@@ -121,6 +125,12 @@ export class Upstream {
       await gone;
     }
   }
+}
+
+/** Microseconds since its start. */
+function cpuOf({ pid }: ChildProcess): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10_000;
 }
 
 function isReady(port: number): Promise<boolean> {
