@@ -121,8 +121,8 @@ export class Http2Client {
   }
 
   /**
-   * Only while it accepts requests. body: the whole of it; absent: written later, and the request never ends. isUrgent: it does not wait for what
-   * else the turn sends.
+   * Only while it accepts requests. body: the whole of it; absent: written later, and the request never ends. isUrgent: it leaves at once, with what
+   * the turn has sent before it.
    */
   request(
     fields: HeaderFields,
@@ -138,7 +138,7 @@ export class Http2Client {
       this.#queuedBytes += body?.length ?? 0;
       this.#unopened.add(stream);
     }
-    if (isUrgent) process.nextTick(() => this.#flush());
+    if (isUrgent) this.#flush();
     return stream;
   }
 

@@ -3,7 +3,8 @@
  * reach it. Not used where this server is the only writer.
  *
  *   caughtUp() ─▶ one read shared by all callers until it is sent ─▶ revision ─▶ cache reached it │ progress requested every PROGRESS_MS
- *                   └── it is sent at the end of a turn of the event loop, and while none is in flight
+ *                   └── one at a time: sent at the end of the turn of the event loop, or else once the one in flight is answered,
+ *                       before those who waited for that answer are served: etcd works meanwhile
  */
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { StoreError, type Revision } from '#storage/store.ts';
@@ -70,10 +71,11 @@ export class Freshness {
   #ask(): void {
     const group = this.#next!;
     this.#next = undefined;
+    this.#isAsking = true;
     const sentMs = this.#options.clock.monotonic();
     const over = (): void => {
       this.#isAsking = false;
-      if (this.#next) this.#askSoon();
+      if (this.#next) this.#ask();
     };
     this.#options
       .newest()
