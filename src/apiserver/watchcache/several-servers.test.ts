@@ -134,6 +134,42 @@ for (const { version, program } of [
       for (const watch of watches) watch.close();
     });
 
+    test('a watch resumed at a server that started later has what happened before, read from the log of its resource alone', async () => {
+      const before = (await one.request(`GET ${MAPS}`)).body.metadata.resourceVersion;
+      const secret = { metadata: { name: 'another-resource' } };
+      assert.equal(
+        (await one.request('POST /api/v1/namespaces/default/secrets', { body: secret })).status,
+        201,
+      );
+      for (const name of ['first', 'second'])
+        assert.equal((await one.request(`POST ${MAPS}`, { body: { metadata: { name } } })).status, 201);
+      const last = { metadata: { name: 'last-of-another-resource' } };
+      assert.equal(
+        (await one.request('POST /api/v1/namespaces/default/secrets', { body: last })).status,
+        201,
+      );
+      const store = await openEtcdStore({ ...etcd.options, keyPrefix: '/east', replaces: '/registry' });
+      const watched: string[] = [];
+      const later = await startTestServer({
+        store: withChanged(store, {
+          watch(options) {
+            watched.push(options.prefix);
+            return store.watch(options);
+          },
+        }),
+      });
+      try {
+        watched.length = 0;
+        const watch = await later.watch(`${MAPS}?watch=1&resourceVersion=${before}`);
+        const names = [await watch.next(), await watch.next()].map(({ object }) => object.metadata!.name);
+        assert.deepEqual(names, ['first', 'second']);
+        assert.deepEqual(watched, ['/registry/configmaps/']);
+        watch.close();
+      } finally {
+        await later.stop();
+      }
+    });
+
     test('etcd stalls: reads without resourceVersion wait for it, others are answered', async () => {
       await one.request(`POST ${MAPS}`, { body: { metadata: { name: 'kept' } } });
       await two.request(`GET ${MAPS}/kept`);
@@ -153,6 +189,15 @@ for (const { version, program } of [
     });
   });
 
+function withChanged(inner: Store, changed: Partial<Store>): Store {
+  return new Proxy(inner, {
+    get(target, key: keyof Store) {
+      const value: unknown = changed[key] ?? Reflect.get(target, key, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
 /** A store whose watches deliver nothing until its newest revision is asked for. */
 class LateStore {
   questions = 0;
@@ -170,12 +215,7 @@ class LateStore {
         return inner.newestRevision!();
       },
     };
-    this.store = new Proxy(inner, {
-      get(target, key: keyof Store) {
-        const value: unknown = changed[key] ?? Reflect.get(target, key, target);
-        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-      },
-    });
+    this.store = withChanged(inner, changed);
   }
 
   holdUntilAsked(): void {

@@ -289,19 +289,20 @@ export class WatchCache {
   /** Reads the store's log from a revision up to now. */
   #replay(cache: ResourceCache, after: number): Promise<CacheEvent[] | undefined> {
     const upTo = this.#revision;
+    const clock = this.#clock;
     return new Promise((resolve, reject) => {
       const events: CacheEvent[] = [];
       let replay: StoreWatch | undefined;
       let settled = false;
       let asking: Timer | undefined;
-      let heardMs = this.#clock.monotonic();
+      let heardMs = clock.monotonic();
       const ask = (): void => {
-        if (this.#clock.monotonic() - heardMs > MAX_SILENCE_MS) {
+        if (clock.monotonic() - heardMs > MAX_SILENCE_MS) {
           fail(new StoreError('unavailable', `The store did not tell its log in ${MAX_SILENCE_MS / 1000} s`));
           return replay?.stop();
         }
         replay?.requestProgress?.();
-        asking = this.#clock.after(PROGRESS_MS, ask);
+        asking = clock.after(PROGRESS_MS, ask);
       };
       const settle = (result: CacheEvent[] | undefined): void => {
         settled = true;
@@ -319,7 +320,7 @@ export class WatchCache {
         reject(error instanceof Error ? error : new Error(String(error)));
       };
       const onEvents = (batch: readonly StoreEvent[]): void => {
-        heardMs = this.#clock.monotonic();
+        heardMs = clock.monotonic();
         for (const event of batch) {
           if (settled) return;
           if (event.revision <= upTo && event.key.startsWith(cache.prefix)) {
@@ -339,10 +340,14 @@ export class WatchCache {
       };
       try {
         replay = this.#store.watch({
-          prefix: STORAGE_ROOT,
+          // A store that is asked how far it is need not tell of the others: after the loss of a server, all its watches come here at once.
+          prefix: this.#freshness ? cache.prefix : STORAGE_ROOT,
           afterRevision: after,
           onEvents,
-          onReached: (reached) => reached >= upTo && settle(events),
+          onReached(reached) {
+            heardMs = clock.monotonic();
+            if (reached >= upTo) settle(events);
+          },
           onClose: fail,
         });
         if (settled) replay.stop();
