@@ -30,8 +30,9 @@ export async function runChaos({
   try {
     await cluster.start();
     await chaos.start();
-    do for (const fault of shuffled(possible, random)) await chaos.round(fault);
-    while (performance.now() < end);
+    const isOver = (): boolean => performance.now() >= end;
+    for (let turn = 0; turn === 0 || !isOver(); turn += 1)
+      for (const fault of shuffled(possible, random)) if (turn === 0 || !isOver()) await chaos.round(fault);
     await chaos.finish();
   } catch (error) {
     console.log(cluster.logs());
