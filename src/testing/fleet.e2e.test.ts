@@ -16,6 +16,8 @@ import { canHaveNamespaces, createLan, type Lan, type LanMachine } from './lan.t
 const ROOT = resolve(import.meta.dirname, '../..');
 const SSHD = '/usr/sbin/sshd';
 const TIMEOUT_MS = 240_000;
+/** What a simulated node tells as its own: worker-2 is reached by it when the file has no address of it any more. */
+const SIMULATED_ADDRESS = '172.31.0.0';
 /** What a machine must not share with the host: kubeadm's and Capstan's directories, and systemd's. */
 const OWN_DIRECTORIES =
   'mount -t tmpfs own /run; mount -t tmpfs own /var/lib; mount -t tmpfs own /var/log; mkdir -p /run/sshd /var/lib/etc/upper /var/lib/etc/work; mount -t overlay own -o lowerdir=/etc,upperdir=/var/lib/etc/upper,workdir=/var/lib/etc/work /etc';
@@ -48,7 +50,7 @@ describe('a fleet from one file', { skip }, () => {
       spawnSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(base, name)]);
     writeFileSync(
       join(base, 'ssh_config'),
-      `Host *\n  User root\n  IdentityFile ${join(base, 'user')}\n  UserKnownHostsFile ${join(base, 'known_hosts')}\n  GlobalKnownHostsFile /dev/null\n`,
+      `Host ${SIMULATED_ADDRESS}\n  HostName 10.219.0.5\nHost *\n  User root\n  IdentityFile ${join(base, 'user')}\n  UserKnownHostsFile ${join(base, 'known_hosts')}\n  GlobalKnownHostsFile /dev/null\n`,
     );
     writeFileSync(
       join(base, 'capstan'),
@@ -204,6 +206,16 @@ describe('a fleet from one file', { skip }, () => {
       await until('the addon to be gone', async () => (await states()).addons.length === 0);
     },
   );
+
+  it('takes out what left the file only when asked to', { timeout: TIMEOUT_MS }, async () => {
+    const gone = listed.splice(4, 1);
+    assert.match(await ok('apply'), /^worker-2 +prune +extra .*--prune removes it$/m);
+    assert.match(await ok('apply', '--prune'), /^worker-2 +prune +done/m);
+    listed.push(...gone);
+    assert.equal((await fleet('status')).code, 2, 'it is in no cluster');
+    assert.match(await ok('reset', '--yes', '--limit=cp-2'), /^cp-2 +reset +done/m);
+    assert.match(await ok('reset', '--yes'), /^5 of 5 machines are clean\.$/m);
+  });
 });
 
 interface Inventory {
