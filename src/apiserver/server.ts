@@ -73,6 +73,8 @@ export interface ApiServer {
   replaceCertificates(tls: TlsMaterial): void;
   /** New connections to extension API servers show it. */
   replaceProxyClient(client: ProxyClientCertificate): void;
+  /** PEM: authorities of the peers' serving certificates. */
+  replacePeerAuthorities(ca: string): void;
   stop(): Promise<void>;
   /** /readyz fails from now on, so that balancers send new requests elsewhere; everything is served as before. */
   leave(): void;
@@ -431,6 +433,10 @@ class Server implements ApiServer {
   replaceProxyClient(client: ProxyClientCertificate): void {
     this.#core.aggregator.replaceProxyClient(client);
     this.#core.peers?.replaceProxyClient(client);
+  }
+
+  replacePeerAuthorities(ca: string): void {
+    this.#core.peers?.replaceAuthorities(ca);
   }
 
   replaceCertificates(tls: TlsMaterial): void {

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { EtcdMember } from '#machinery/etcd-membership.ts';
+import { parseYaml, stringifyYaml } from '#machinery/yaml.ts';
 import { runCommand, until, type CommandResult } from './cluster.ts';
 import { etcdProgram } from './etcd-members.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from './lan.ts';
@@ -115,6 +116,18 @@ describe('several machines', { skip }, () => {
   const configMap = (name: string): string =>
     JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data: { made: 'here' } });
   const CONFIG_MAPS = '/api/v1/namespaces/default/configmaps';
+  const ALPHA = '/apis/internal.apiserver.k8s.io/v1alpha1/storageversions';
+  /** What joins next serves an alpha version that the others do not, as while settings are changed. */
+  const serveAlphaFromNowOn = async (): Promise<void> => {
+    const { m1 } = machines;
+    const path = '/api/v1/namespaces/kube-system/configmaps/kubeadm-config';
+    const object = JSON.parse((await api(m1, ['GET', path])).replace(/^200 /, ''));
+    const configuration = parseYaml(object.data.ClusterConfiguration).value as { apiServer?: object };
+    const extraArgs = [{ name: 'runtime-config', value: 'internal.apiserver.k8s.io/v1alpha1=true' }];
+    const changed = { ...configuration, apiServer: { ...configuration.apiServer, extraArgs } };
+    object.data.ClusterConfiguration = stringifyYaml(changed);
+    assert.match(await api(m1, ['PUT', path, JSON.stringify(object)]), /^200/);
+  };
 
   it('init on the first, and a worker joins', { timeout: TIMEOUT_MS }, async () => {
     const { m1, w1 } = machines;
@@ -191,9 +204,16 @@ describe('several machines', { skip }, () => {
 
   it('goes on after the whole machine died while it joined', { timeout: TIMEOUT_MS }, async () => {
     const { m1, m3 } = machines;
+    await serveAlphaFromNowOn();
     await killedAt(commandOf(m3, asControlPlane(m3)), '[etcd] Starting etcd', () => killAll(m3));
     await ok(m3, asControlPlane(m3));
     assert.deepEqual(await membersOf(m1), ['m1', 'm2', 'm3']);
+  });
+
+  it('a server passes on what only another one serves', { timeout: TIMEOUT_MS }, async () => {
+    const { m1 } = machines;
+    const own = { server: `https://${m1.address}:6443` };
+    await until('the answer of m3', async () => (await api(m1, ['GET', ALPHA], own)).startsWith('200'));
   });
 
   it(

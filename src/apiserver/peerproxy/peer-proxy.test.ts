@@ -283,6 +283,14 @@ describe('the mixed version proxy', { skip: program ? false : 'no etcd here' }, 
     assert.ok(!text.includes('"example.com"'));
   });
 
+  test('peers are verified by the authorities of now, as when those are rotated', async () => {
+    plain.test.server.replacePeerAuthorities(clients.cert);
+    const refused = await ask(plain, PATH);
+    assert.equal(refused.status, 503, refused.text);
+    plain.test.server.replacePeerAuthorities(`${clients.cert}${servers.cert}`);
+    await knowsAlpha();
+  });
+
   test('connection upgrades for a peer are refused by it, not hung', async () => {
     const socket = tlsConnect({ host: '127.0.0.1', port: plain.port, ca: servers.cert, ...alice });
     let text = '';

@@ -80,7 +80,7 @@ export class PeerProxy {
     'Requests passed on to a peer API server because this one does not serve the resource, by code, group, version and resource; all three empty: discovery.',
   );
   #client = new HttpsClient({ connectTimeoutMs: CONNECT_TIMEOUT_MS });
-  #tls: DestinationTls;
+  #tls: DestinationTls & { readonly ca: string };
   #self = '';
   #leases: ServerLeases | undefined;
   #unwatch: (() => void) | undefined;
@@ -159,7 +159,16 @@ export class PeerProxy {
 
   /** Requests under way continue with the old certificate. */
   replaceProxyClient(proxyClient: ProxyClientCertificate): void {
-    this.#tls = { ca: this.#options.ca, ...proxyClient };
+    this.#replaceTls({ ...this.#tls, ...proxyClient });
+  }
+
+  /** PEM. Requests under way continue. */
+  replaceAuthorities(ca: string): void {
+    this.#replaceTls({ ...this.#tls, ca });
+  }
+
+  #replaceTls(tls: DestinationTls & { readonly ca: string }): void {
+    this.#tls = tls;
     this.#client.retire();
     this.#client = new HttpsClient({ connectTimeoutMs: CONNECT_TIMEOUT_MS });
     this.#readAll();

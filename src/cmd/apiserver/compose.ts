@@ -274,6 +274,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       keys: serviceAccountKeys,
       proxyClient: aggregation?.proxyClient,
       kubeletClient: kubeletTls,
+      peerCa: options.peers?.ca,
       clock,
       log,
       replaceTls(next) {
@@ -289,6 +290,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       replaceKeys: (next) => authentication?.serviceAccountKeys.replace(next),
       replaceProxyClient: (next) => server.replaceProxyClient(next),
       replaceKubeletClient: (next) => (kubeletTls = { ...kubeletTls, ...next }),
+      replacePeerAuthorities: (next) => server.replacePeerAuthorities(next),
     });
   backups = await backupsOf(options, { store, server, log });
   return {

@@ -557,6 +557,7 @@ export const AUDIT_FLAGS = {
 export const PEER_FLAGS = {
   'peer-ca-file': flag.file({
     help: 'certificate authorities of other API servers on the same etcd: requests that only they can serve are passed on to them',
+    to: (peerCa) => ({ files: { peerCa } }),
   }),
   'peer-advertise-ip': flag.text({
     placeholder: '<address>',

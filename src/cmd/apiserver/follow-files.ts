@@ -22,6 +22,7 @@ export interface FollowedFiles {
   readonly proxyClientKey?: string | undefined;
   readonly kubeletClientCert?: string | undefined;
   readonly kubeletClientKey?: string | undefined;
+  readonly peerCa?: string | undefined;
   readonly signingKey?: string | undefined;
   readonly publicKeys?: readonly string[] | undefined;
 }
@@ -34,11 +35,14 @@ interface FollowOptions {
   readonly proxyClient?: ProxyClientCertificate | undefined;
   /** What kubelets are shown. */
   readonly kubeletClient?: ProxyClientCertificate | undefined;
+  /** What peers are verified by. */
+  readonly peerCa?: string | undefined;
   /** Throws an Error for material that does not fit together. */
   replaceTls(tls: TlsMaterial): void;
   replaceKeys(keys: ServiceAccountKeyMaterial): void;
   replaceProxyClient(client: ProxyClientCertificate): void;
   replaceKubeletClient(client: ProxyClientCertificate): void;
+  replacePeerAuthorities(ca: string): void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -129,6 +133,16 @@ export function followFiles(files: FollowedFiles, options: FollowOptions): { clo
     options.kubeletClient,
     (client) => options.replaceKubeletClient(client),
   );
+  let { peerCa } = options;
+  if (files.peerCa !== undefined)
+    follow([files.peerCa], {
+      isKnown: ([ca]) => ca === peerCa,
+      take([ca = '']) {
+        checkCertificates(ca, files.peerCa!);
+        peerCa = ca;
+        options.replacePeerAuthorities(ca);
+      },
+    });
   const { signingKey, publicKeys = [] } = files;
   const keysIn = (contents: readonly string[]): ServiceAccountKeyMaterial =>
     signingKey === undefined

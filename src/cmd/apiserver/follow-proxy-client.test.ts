@@ -9,6 +9,50 @@ import { createLogger } from '#stdx/log.ts';
 import { until } from '#testing/cluster.ts';
 import { followFiles } from './follow-files.ts';
 
+const NOTHING_ELSE = {
+  tls: { cert: '', key: '' },
+  keys: { signingKeyPem: '' },
+  clock: realClock,
+  replaceTls: () => {},
+  replaceKeys: () => {},
+  replaceProxyClient: () => {},
+  replaceKubeletClient: () => {},
+  replacePeerAuthorities: () => {},
+};
+
+test('the authorities of peers are followed; a file without a certificate changes nothing', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-follow-'));
+  const of = (commonName: string): string =>
+    createAuthority({ commonName, nowMs: Date.now(), lifetimeMs: 3_600_000 }).certificatePem;
+  const peerCa = join(dir, 'ca.crt');
+  const first = of('first'),
+    both = `${first}${of('second')}`;
+  writeFileSync(peerCa, first);
+  const lines: string[] = [],
+    seen: string[] = [];
+  const followed = followFiles(
+    { peerCa },
+    {
+      ...NOTHING_ELSE,
+      peerCa: first,
+      log: createLogger({ write: (line) => void lines.push(line) }),
+      replacePeerAuthorities: (ca) => void seen.push(ca),
+    },
+  );
+  try {
+    writeFileSync(peerCa, 'nothing');
+    await until('the damaged file is complained of', () =>
+      lines.some((line) => line.includes('has no certificate in PEM')),
+    );
+    writeFileSync(peerCa, both);
+    await until('the new ones are used', () => seen.length > 0);
+    assert.deepEqual(seen, [both]);
+  } finally {
+    followed.close();
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
+
 test('the certificate for extension API servers is followed; a pair that does not fit changes nothing', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-follow-'));
   const nowMs = Date.now(),
@@ -34,14 +78,9 @@ test('the certificate for extension API servers is followed; a pair that does no
   const followed = followFiles(
     { proxyClientCert, proxyClientKey },
     {
-      tls: { cert: '', key: '' },
-      keys: { signingKeyPem: '' },
+      ...NOTHING_ELSE,
       proxyClient: { cert: first.certificatePem, key: first.keyPem },
-      clock: realClock,
       log: createLogger({ write: (line) => void lines.push(line) }),
-      replaceTls: () => {},
-      replaceKeys: () => {},
-      replaceKubeletClient: () => {},
       replaceProxyClient: ({ cert }) => void seen.push(cert),
     },
   );

@@ -19,6 +19,7 @@ interface OnMachine {
 const CONTROL_GROUP = 'control';
 const NODE_GROUP = 'node';
 const DNS_PORT = 53;
+const PEER_PROXY_GATE = 'UnknownVersionInteroperabilityProxy';
 const BALANCER_HEALTH_URL = 'http://127.0.0.1:7446/healthz';
 /** The supervisor starts components in parallel with their dependencies: they wait as long as it takes. */
 const WAIT_FOR_API = { 'api-timeout-seconds': '86400' };
@@ -61,6 +62,7 @@ export function apiServerService({
     'kubelet-client-key': pki('apiserver-kubelet-client.key'),
     'proxy-client-cert-file': pki('front-proxy-client.crt'),
     'proxy-client-key-file': pki('front-proxy-client.key'),
+    ...(passesOn(cluster.apiServer?.extraArgs) ? { 'peer-ca-file': pki('ca.crt') } : {}),
     'requestheader-client-ca-file': pki('front-proxy-ca.crt'),
     'requestheader-allowed-names': 'front-proxy-client',
     'requestheader-username-headers': 'X-Remote-User',
@@ -80,6 +82,13 @@ export function apiServerService({
     health: { url: `https://127.0.0.1:${local.bindPort}/livez`, startSeconds },
     env: environment(cluster.apiServer?.extraEnvs),
   };
+}
+
+/** Whether API servers pass on what only another one serves: unless the gate is off, with which the flag is refused. */
+function passesOn(extraArgs: readonly Arg[] = []): boolean {
+  return !extraArgs.some(
+    ({ name, value }) => name === 'feature-gates' && value?.split(',').includes(`${PEER_PROXY_GATE}=false`),
+  );
 }
 
 export function controllerManagerService({ paths, cluster }: OnMachine): ServiceSpec {
