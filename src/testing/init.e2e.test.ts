@@ -159,6 +159,33 @@ describe('init', { skip }, () => {
     assert.match(stdout, /Using existing "etcd\/peer"/);
   });
 
+  test('addons of the file are kept applied', async () => {
+    const config = `${machine.paths.rootfs}/addons.yaml`;
+    const manifests = '{apiVersion: v1, kind: ConfigMap, metadata: {name: note, namespace: kube-system}}';
+    const handOver = async (addons: string): Promise<string> => {
+      writeFileSync(
+        config,
+        `apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n---\napiVersion: fleet.capstan.dev/v1alpha1\nkind: Addons\naddons: ${addons}\n`,
+      );
+      const line = ['init', 'phase', 'addon', 'manifests', ...words(`--config=${config}`).slice(1)];
+      const { code, stdout, stderr } = await machine.capstan(line);
+      assert.equal(code, 0, stderr);
+      return stdout;
+    };
+    const note = (): Promise<string> =>
+      kubectl('get', 'cm', '-n', 'kube-system', 'note', '--ignore-not-found', '-o', 'name');
+    const isThere = async (): Promise<boolean> => (await note()) !== '';
+    assert.match(
+      await handOver(`[{name: notes, manifests: [${manifests}]}]`),
+      /\[addons\] addon notes: added: 1 objects\n/,
+    );
+    await until(isThere, 'its object');
+    await kubectl('delete', 'cm', '-n', 'kube-system', 'note');
+    await until(isThere, 'its object, made again');
+    assert.match(await handOver('[]'), /\[addons\] addon notes: removed\n/);
+    await until(async () => !(await isThere()), 'its object to be gone');
+  });
+
   test('with other words it is refused', async () => {
     const { code, stderr } = await machine.capstan(words('--control-plane-endpoint=other.example.org'));
     assert.equal(code, 1);

@@ -6,7 +6,7 @@ import {
   defaultKubelet,
   type DefaultedCluster,
 } from '#deploy/config/defaults.ts';
-import { readConfigFile } from '#deploy/config/read.ts';
+import { readConfigAddons, readConfigFile } from '#deploy/config/read.ts';
 import { requireValid } from '#deploy/config/validate.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { machinePaths } from '#deploy/machine/paths.ts';
@@ -88,5 +88,6 @@ function componentsOf(kinds: string, cluster: DefaultedCluster): readonly object
 export function validateConfig(file: string): readonly string[] {
   const documents = readConfigFile(file);
   requireValid(documents);
+  readConfigAddons(file, documents);
   return documents.warnings;
 }

@@ -12,7 +12,7 @@ import {
   type DefaultedInit,
 } from '#deploy/config/defaults.ts';
 import { hostPort } from '#deploy/config/endpoint.ts';
-import { readConfigFile, type ConfigDocuments } from '#deploy/config/read.ts';
+import { readConfigAddons, readConfigFile, type ConfigDocuments } from '#deploy/config/read.ts';
 import { generateToken } from '#deploy/config/token.ts';
 import type { ClusterConfiguration, InitConfiguration } from '#deploy/config/types.ts';
 import { requireValid } from '#deploy/config/validate.ts';
@@ -83,6 +83,7 @@ export async function runInit(
   const flags = withSecretFiles(given);
   const documents = documentsFrom(flags);
   for (const warning of documents.warnings) output.warn(warning);
+  const addons = flags.config === undefined ? undefined : readConfigAddons(flags.config, documents);
   const { init, cluster } = await withDefaults(documents);
   const paths = machinePaths({
     rootfs: flags.rootfs,
@@ -106,6 +107,7 @@ export async function runInit(
     dryRun,
     init,
     cluster,
+    addons,
     kubelet: defaultKubelet(documents.kubelet ?? {}, {
       cluster,
       dnsAddress: serviceAddress(cluster.networking.serviceSubnet, 10),

@@ -147,7 +147,10 @@ function documentsFrom(flags: JoinFlags, endpoint: string | undefined): ConfigDo
         ? { controlPlane: { ...join.controlPlane, certificateKey } }
         : {}),
     },
-    warnings: ofFile?.warnings ?? [],
+    warnings: [
+      ...(ofFile?.warnings ?? []),
+      ...(ofFile?.addons ? ['Addons are ignored: init and fleet apply take them'] : []),
+    ],
   };
   requireValid(documents);
   return documents;

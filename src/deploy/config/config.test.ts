@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { UserError } from '../data-dir.ts';
 import { listNetworkingProblems } from './networking.ts';
 import {
   clusterEndpoint,
@@ -15,7 +19,7 @@ import {
   type MachineFacts,
 } from './defaults.ts';
 import { parseHostPort } from './endpoint.ts';
-import { parseClusterConfiguration, parseConfigDocuments, readConfigFile } from './read.ts';
+import { parseClusterConfiguration, parseConfigDocuments, readConfigAddons, readConfigFile } from './read.ts';
 import { generateToken, isBootstrapToken, tokenParts } from './token.ts';
 import { listProblems, requireValid } from './validate.ts';
 
@@ -41,6 +45,34 @@ test('several documents of one file', () => {
   assert.deepEqual(cluster?.apiServer?.extraArgs, [{ name: 'audit-log-path', value: '/a' }]);
   assert.equal(Number(kubelet?.podPidsLimit), 100);
   assert.deepEqual(warnings, []);
+});
+
+test('addons of the file, with paths relative to it', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-config-'));
+  const file = join(dir, 'init.yaml');
+  const ADDONS = 'apiVersion: fleet.capstan.dev/v1alpha1\nkind: Addons\n';
+  const object = (name: string): string => `{apiVersion: v1, kind: ConfigMap, metadata: {name: ${name}}}`;
+  const read = (text: string) => {
+    writeFileSync(file, text);
+    return readConfigAddons(file, readConfigFile(file))?.map(
+      ({ name, objects }) => `${name}: ${objects.map(({ metadata }) => (metadata as { name: string }).name)}`,
+    );
+  };
+  try {
+    writeFileSync(join(dir, 'a.yaml'), object('of-a-file'));
+    assert.deepEqual(
+      read(
+        `${document('InitConfiguration')}---\n${ADDONS}addons:\n- {name: one, path: a.yaml}\n- {name: two, manifests: [${object('here')}]}\n`,
+      ),
+      ['one: of-a-file', 'two: here'],
+    );
+    assert.equal(read(document('InitConfiguration')), undefined, 'no such section');
+    assert.deepEqual(read(ADDONS), [], 'none');
+    assert.throws(() => read(`${ADDONS}addons: [{name: one, path: b.yaml}]`), UserError);
+    assert.throws(() => read(`${ADDONS}addon: []`), /unknown field "addon"/);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });
 
 describe('refused', () => {

@@ -1,5 +1,6 @@
 /** The kinds of configuration documents with their fields, and the fields without effect here: the reader warns of each by name. */
 import { configKind } from '#machinery/config/read.ts';
+import { ADDON_SECTIONS } from '../addons/addon-files.ts';
 import { duration, flag, integer, listOf, mapOf, opaque, struct, text } from '#machinery/config/schema.ts';
 
 const arg = struct('Arg', { name: text, value: text });
@@ -128,6 +129,12 @@ export const RESET = configKind(
     unmountFlags: listOf(text),
     timeouts,
   },
+);
+
+/** Beside kubeadm's kinds in the file of init; ClusterConfiguration is upstream's, and has no room for them. */
+export const ADDONS = configKind(
+  { group: 'fleet.capstan.dev', versions: ['v1alpha1'], kind: 'Addons' },
+  { addons: ADDON_SECTIONS },
 );
 
 /** Fields that are read and not acted on: by kind, the path of each and why. Paths of lists are those of the list. */

@@ -1,17 +1,20 @@
 /**
- * The file of --config: any of kubeadm's kinds and a KubeletConfiguration, as documents of one YAML text. Unknown fields are refused with their path; known
+ * The file of --config: any of kubeadm's kinds, a KubeletConfiguration and Addons, as documents of one YAML text. Unknown fields are refused with their path; known
  * fields without effect are warned of. defaults.ts sets defaults, validate.ts validates.
  */
 import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { applyFields } from '#machinery/config/fields.ts';
 import { ConfigError, decodeConfig, MAXIMUM_CONFIG_LENGTH } from '#machinery/config/read.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { parseYamlDocuments, type ParsedYaml } from '#machinery/yaml.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { readAddons, type Addon } from '../addons/addon-files.ts';
 import { UserError } from '../data-dir.ts';
-import { CLUSTER, IGNORED, INIT, JOIN, RESET } from './kinds.ts';
+import { ADDONS, CLUSTER, IGNORED, INIT, JOIN, RESET } from './kinds.ts';
 import { KUBELET, KUBELET_FIELDS } from './kubelet.ts';
 import type {
+  AddonsConfiguration,
   ClusterConfiguration,
   InitConfiguration,
   JoinConfiguration,
@@ -25,11 +28,12 @@ export interface ConfigDocuments {
   readonly join?: JoinConfiguration | undefined;
   readonly reset?: ResetConfiguration | undefined;
   readonly kubelet?: KubeletConfiguration | undefined;
+  readonly addons?: AddonsConfiguration | undefined;
   /** One sentence each. */
   readonly warnings: readonly string[];
 }
 
-const KINDS = { init: INIT, cluster: CLUSTER, join: JOIN, reset: RESET, kubelet: KUBELET };
+const KINDS = { init: INIT, cluster: CLUSTER, join: JOIN, reset: RESET, kubelet: KUBELET, addons: ADDONS };
 /** Of upstream's addons, whose settings are not of ours. */
 const PASSED_OVER = ['KubeProxyConfiguration', 'UpgradeConfiguration'];
 
@@ -43,6 +47,16 @@ export function readConfigFile(path: string): ConfigDocuments {
   }
   try {
     return parseConfigDocuments(content);
+  } catch (error) {
+    if (error instanceof ConfigError) throw new UserError(`--config ${path}: ${error.message}.`, error);
+    throw error;
+  }
+}
+
+/** The manifests of its addons, relative to the file; undefined: it has no such section. Throws a UserError that names the file. */
+export function readConfigAddons(path: string, { addons }: ConfigDocuments): readonly Addon[] | undefined {
+  try {
+    return addons && readAddons(addons.addons ?? [], dirname(resolve(path)));
   } catch (error) {
     if (error instanceof ConfigError) throw new UserError(`--config ${path}: ${error.message}.`, error);
     throw error;

@@ -1,5 +1,6 @@
 /** Configuration files of init, join and reset as data: kubeadm.k8s.io/v1beta4 as written, and with defaults as the phases use it. */
 import type { Taint } from '#api/types.ts';
+import type { AddonSection } from '../addons/addon-files.ts';
 
 export interface Arg {
   readonly name?: string;
@@ -99,6 +100,12 @@ export interface ClusterConfiguration {
   readonly encryptionAlgorithm?: string;
   readonly certificateValidityPeriod?: string;
   readonly caCertificateValidityPeriod?: string;
+}
+
+/** fleet.capstan.dev/v1alpha1. */
+export interface AddonsConfiguration {
+  readonly kind: 'Addons';
+  readonly addons?: readonly AddonSection[];
 }
 
 export interface JoinConfiguration {

@@ -1,7 +1,8 @@
 /** What `capstan fleet` asks of a control plane: one JSON request on standard input, one JSON answer on standard output of `capstan fleet agent`. */
 import type { Taint } from '#api/types.ts';
 import type { JsonObject } from '#machinery/json.ts';
-import type { Addon } from './addon-files.ts';
+import type { Addon } from '../addons/addon-files.ts';
+import type { AddonStatus } from '../addons/configure-addons.ts';
 
 export interface DesiredNode {
   readonly name: string;
@@ -34,12 +35,6 @@ export interface AgentNode {
 export interface AgentMember {
   readonly name: string;
   readonly peerURLs: readonly string[];
-}
-
-export interface AddonStatus {
-  readonly name: string;
-  readonly ready: boolean;
-  readonly message: string;
 }
 
 export interface ClusterStatus {

@@ -1,10 +1,9 @@
-/** Labels, taints and addons against a real API server. */
+/** Labels and taints against a real API server. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { clusterRoleBindings, nodes, secrets } from '#client/refs.ts';
-import type { JsonObject } from '#machinery/json.ts';
+import { nodes } from '#client/refs.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
-import { configureAddons, configureNode, listAddons } from './configure.ts';
+import { configureNode } from './configure.ts';
 
 let cluster: TestApi;
 before(async () => {
@@ -57,28 +56,4 @@ test('taints are set and removed; those of others stay', async () => {
   assert.deepEqual(await taint({}), [{ object: 'node w', change: 'taint batch:NoExecute removed' }]);
   assert.deepEqual(await keys(), ['theirs']);
   assert.deepEqual(await taint({}), []);
-});
-
-test('addons are added, changed and removed as Secrets', async () => {
-  const object = (x: string): JsonObject =>
-    ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: { x } }) as unknown as JsonObject;
-  const addons = async (list: readonly { name: string; objects: JsonObject[] }[], dryRun = false) =>
-    (await configureAddons(cluster.api, list, { dryRun })).map(
-      ({ object: what, change }) => `${what} ${change}`,
-    );
-  const one = { name: 'one', objects: [object('1')] };
-  assert.deepEqual(await addons([one], true), ['addon one added: 1 objects']);
-  assert.deepEqual(await listAddons(cluster.api), []);
-  await addons([one]);
-  assert.deepEqual(await listAddons(cluster.api), [
-    { name: 'one', ready: false, message: 'not yet applied' },
-  ]);
-  assert.ok(await cluster.api.get(clusterRoleBindings, { name: 'capstan:addon-controller' }));
-  assert.deepEqual(await addons([one]), []);
-  assert.deepEqual(await addons([{ name: 'one', objects: [object('2')] }]), ['addon one changed: 1 objects']);
-  const { labels } = (await cluster.api.get(secrets, { name: 'capstan-addon-one', namespace: 'kube-system' }))
-    .metadata;
-  assert.match(labels?.['applyset.kubernetes.io/id'] ?? '', /^applyset-[A-Za-z0-9_-]{43}-v1$/);
-  assert.deepEqual(await addons([]), ['addon one removed']);
-  assert.deepEqual(await listAddons(cluster.api), []);
 });

@@ -1,21 +1,10 @@
-/** Labels, taints and addons of the file, applied to the cluster as its administrator. What others set besides stays. */
-import type { Node, Secret, Taint } from '#api/types.ts';
+/** Labels and taints of the file, applied to the cluster as its administrator. What others set besides stays. */
+import type { Node, Taint } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
-import { clusterRoleBindings, nodes, secrets } from '#client/refs.ts';
-import {
-  ADDON_DATA_KEY,
-  ADDON_NAMESPACE,
-  ADDON_TYPE,
-  addonCondition,
-  addonOfSecret,
-  addonSecret,
-  addonSecretName,
-} from '#component-helpers/addons.ts';
+import { nodes } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import type { KubeObject, Stored } from '#machinery/object.ts';
-import { applyObject } from '../phases/apply-object.ts';
-import type { Addon } from './addon-files.ts';
-import type { AddonStatus, Change, DesiredNode } from './agent.ts';
+import type { Stored } from '#machinery/object.ts';
+import type { Change, DesiredNode } from './agent.ts';
 
 const FIELD_MANAGER = 'capstan-fleet';
 /** A list of taints has no owner for each: which ones the fleet set is noted here, as 'key:effect' with commas between. */
@@ -149,74 +138,4 @@ function idOf({ key, effect }: Taint): string {
 
 function isSame(one: Taint, other: Taint): boolean {
   return idOf(one) === idOf(other) && (one.value ?? '') === (other.value ?? '');
-}
-
-/** An addon that left the list is deleted; the controller then prunes its objects. */
-export async function configureAddons(
-  api: Client,
-  addons: readonly Addon[],
-  { dryRun }: Configuring,
-): Promise<readonly Change[]> {
-  const items = await listSecrets(api);
-  const present = new Map(items.map((secret) => [secret.metadata.name, secret]));
-  const changes: Change[] = [];
-  for (const { name, objects } of addons) {
-    const found = present.get(addonSecretName(name));
-    const secret = addonSecret(name, objects) as Secret;
-    present.delete(addonSecretName(name));
-    if (found?.metadata.deletionTimestamp)
-      throw new Error(`addon ${name} is being removed: run this again when it is gone`);
-    if (found?.data?.[ADDON_DATA_KEY] === secret.data?.[ADDON_DATA_KEY]) continue;
-    changes.push({
-      object: `addon ${name}`,
-      change: `${found ? 'changed' : 'added'}: ${objects.length} objects`,
-    });
-    if (!dryRun) await applySecret(api, secret);
-  }
-  if (addons.length > 0 && !dryRun) await empowerController(api);
-  for (const { metadata } of present.values()) {
-    if (metadata.deletionTimestamp) continue;
-    changes.push({ object: `addon ${addonOfSecret(metadata.name)}`, change: 'removed' });
-    if (!dryRun) await api.delete(secrets, { name: metadata.name, namespace: ADDON_NAMESPACE });
-  }
-  return changes;
-}
-
-/** An addon may hold anything, roles and their bindings too. A cluster without addons has no controller that may do that. */
-async function empowerController(api: Client): Promise<void> {
-  await applyObject(api, clusterRoleBindings, {
-    metadata: { name: 'capstan:addon-controller' },
-    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
-    subjects: [{ kind: 'ServiceAccount', name: 'addon-controller', namespace: ADDON_NAMESPACE }],
-  });
-}
-
-async function applySecret(api: Client, secret: KubeObject): Promise<void> {
-  const { name = '', namespace } = secret.metadata ?? {};
-  await api.patch(
-    secrets,
-    { name, namespace },
-    {
-      type: 'apply',
-      patch: { apiVersion: 'v1', kind: 'Secret', ...secret },
-      fieldManager: FIELD_MANAGER,
-      force: true,
-    },
-  );
-}
-
-export async function listAddons(api: Client): Promise<readonly AddonStatus[]> {
-  return (await listSecrets(api)).map(({ metadata }) => {
-    const condition = addonCondition(metadata.annotations);
-    return {
-      name: addonOfSecret(metadata.name),
-      ready: condition?.status === 'True',
-      message: condition?.message ?? 'not yet applied',
-    };
-  });
-}
-
-async function listSecrets(api: Client): Promise<readonly Stored<Secret>[]> {
-  const options = { namespace: ADDON_NAMESPACE, fieldSelector: `type=${ADDON_TYPE}` };
-  return (await api.list(secrets, options)).items;
 }

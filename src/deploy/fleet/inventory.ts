@@ -20,7 +20,7 @@ import type {
 } from '../config/types.ts';
 import { UserError } from '../data-dir.ts';
 import type { MachineRole } from '../machine/record.ts';
-import { readAddons, type Addon, type AddonSection } from './addon-files.ts';
+import { ADDON_SECTIONS, readAddons, type Addon, type AddonSection } from '../addons/addon-files.ts';
 import { checkConfigs, checkMachines, checkSsh } from './inventory-checks.ts';
 import type { MachineSection, NodeSection, SshSection } from './inventory-sections.ts';
 
@@ -118,7 +118,7 @@ const FLEET = configKind(
     init: opaque,
     join: opaque,
     kubelet: opaque,
-    addons: listOf(struct('Addon', { name: text, path: text, manifests: listOf(opaque) })),
+    addons: ADDON_SECTIONS,
   },
 );
 
@@ -207,7 +207,11 @@ interface Configs {
 /** kubeadm's configuration: of a file of its own, or embedded by kind. */
 function configOf(file: FleetFile, dir: string): Configs & { readonly warnings: readonly string[] } {
   const ofFile = file.config === undefined ? { warnings: [] } : readConfigFile(resolve(dir, file.config));
-  const { reset: _, ...known } = ofFile as ReturnType<typeof readConfigFile>;
+  const { reset: _, addons, ...known } = ofFile as ReturnType<typeof readConfigFile>;
+  if (addons)
+    throw new ConfigError(
+      `config: ${addons.kind} in ${file.config}: Forbidden: list them as addons of this file`,
+    );
   const embedded = Object.entries({ cluster: CLUSTER, init: INIT, join: JOIN, kubelet: KUBELET }).flatMap(
     ([name, kind]) => {
       const section = file[name as keyof Configs];

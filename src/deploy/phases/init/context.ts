@@ -2,6 +2,7 @@
 import type { Client } from '#client/client.ts';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import type { Clock } from '#stdx/clock.ts';
+import type { Addon } from '../../addons/addon-files.ts';
 import type { DefaultedCluster, DefaultedInit } from '../../config/defaults.ts';
 import type { KubeletConfiguration } from '../../config/types.ts';
 import type { PhaseContext } from '../phase.ts';
@@ -10,6 +11,8 @@ export interface InitContext extends PhaseContext {
   readonly init: DefaultedInit;
   readonly cluster: DefaultedCluster;
   readonly kubelet: KubeletConfiguration;
+  /** Undefined: the addons of the cluster stay as they are. */
+  readonly addons?: readonly Addon[] | undefined;
   /** HOST:PORT that clients outside use. */
   readonly endpoint: string;
   readonly options: InitOptions;

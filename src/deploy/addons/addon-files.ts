@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join, resolve } from 'node:path';
 import { ConfigError } from '#machinery/config/read.ts';
+import { listOf, opaque, struct, text } from '#machinery/config/schema.ts';
 import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { parseYamlDocuments } from '#machinery/yaml.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -19,6 +20,9 @@ export interface AddonSection {
   readonly path?: string;
   readonly manifests?: readonly unknown[];
 }
+
+/** Of a file's `addons:`. */
+export const ADDON_SECTIONS = listOf(struct('Addon', { name: text, path: text, manifests: listOf(opaque) }));
 
 const MAXIMUM_ADDONS = 100;
 const MAXIMUM_FILES = 1000;
