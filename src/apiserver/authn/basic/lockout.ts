@@ -5,8 +5,8 @@
  *   counting ──bound reached──► locked ──time over──► one more failure locks again, for twice as long
  *       ▲──────────── success, or a quarter of an hour without failure ──────────────'
  *
- * Several API servers count separately and share their locks: until the first lock an attacker has the bound's attempts at each server; after it,
- * every further failure at any server locks at all of them.
+ * Several API servers share their counts, a second late at most, and their locks, at once: spreading guesses over them gains no more than what fits
+ * into that second.
  *
  * An attempt counts as a failure from its start, so that concurrent attempts gain nothing. A user locked by another's guesses can still log in
  * from an address that succeeded before; that address has its own counter. Memory is bounded: the least recently used counters are evicted.
@@ -35,11 +35,15 @@ interface LockoutOptions {
 /** By a digest of the locked name or address. This file owns the values. */
 export interface SharedLocks {
   get(key: string): string | undefined;
+  /** To a number, soon. */
+  add(key: string, addition: { readonly by: number; readonly endMs: number }): void;
   set(key: string, entry: { readonly value: string; readonly endMs: number } | undefined): void;
 }
 
 interface Count {
+  /** Of this server, attempts under way among them. */
   failures: number;
+  underWay: number;
   lockedUntilMs: number;
   locks: number;
 }
@@ -97,23 +101,25 @@ export class Lockout {
     const { perUser, perAddress } = this.#options;
     const userKey = digestOf('user', user),
       addressKey = digestOf('address', network);
-    const undo = [
-      this.#count(this.#users, user, { bound: perUser, shared: this.#sharedLock(userKey) }),
-      this.#count(this.#addresses, network, { bound: perAddress, shared: this.#sharedLock(addressKey) }),
+    const counted = [
+      this.#count(this.#users, user, { bound: perUser, sharedKey: userKey }),
+      this.#count(this.#addresses, network, { bound: perAddress, sharedKey: addressKey }),
     ];
     return {
-      failed: () => {
-        this.#share(userKey, this.#users.get(user));
-        this.#share(addressKey, this.#addresses.get(network));
-      },
-      undecided: () => undo.forEach((one) => one()),
+      failed: () => counted.forEach((one) => one.failed()),
+      undecided: () => counted.forEach((one) => one.undo()),
       succeeded: () => {
-        undo.forEach((one) => one());
+        counted.forEach((one) => one.undo());
         this.#users.delete(user);
-        if (this.#sharedLock(userKey)) this.#options.shared?.set(userKey, undefined);
+        this.#forgetShared(userKey);
         this.#trusted.set(pair(user, network), true);
       },
     };
+  }
+
+  #forgetShared(key: string): void {
+    const { shared } = this.#options;
+    for (const one of [key, failuresOf(key)]) if (shared?.get(one) !== undefined) shared.set(one, undefined);
   }
 
   #lockedElsewhereMs(key: string): number {
@@ -129,21 +135,30 @@ export class Lockout {
     return Number.isFinite(untilMs) && Number.isFinite(locks) ? { untilMs, locks } : undefined;
   }
 
-  #share(key: string, count: Count | undefined): void {
+  /** A failure, or the lock that it led to. */
+  #share(key: string, count: Count): void {
     const { clock, shared } = this.#options;
-    const leftMs = (count?.lockedUntilMs ?? 0) - clock.monotonic();
-    if (!shared || !count || leftMs <= 0) return;
+    if (!shared) return;
+    const leftMs = count.lockedUntilMs - clock.monotonic();
+    if (leftMs <= 0) return shared.add(failuresOf(key), { by: 1, endMs: clock.now() + FORGET_MS });
     const untilMs = Math.ceil(clock.now() + leftMs);
     shared.set(key, { value: `${untilMs} ${count.locks}`, endMs: untilMs + FORGET_MS });
+  }
+
+  /** Wrong passwords at all servers before the first lock. */
+  #sharedFailures(key: string): number {
+    const failures = Number(this.#options.shared?.get(failuresOf(key)) ?? 0);
+    return Number.isFinite(failures) ? failures : 0;
   }
 
   #count(
     counts: Lru<string, Count>,
     key: string,
-    { bound, shared }: { readonly bound: number; readonly shared: SharedLock | undefined },
-  ): () => void {
+    { bound, sharedKey }: { readonly bound: number; readonly sharedKey: string },
+  ): Counted {
     const { clock, firstLockMs, longestLockMs } = this.#options;
-    const count = counts.get(key) ?? { failures: 0, lockedUntilMs: 0, locks: 0 };
+    const count = counts.get(key) ?? { failures: 0, underWay: 0, lockedUntilMs: 0, locks: 0 };
+    const shared = this.#sharedLock(sharedKey);
     // Locked once at any server: no further attempts are free.
     if (shared && shared.locks > count.locks) {
       count.failures = Math.max(count.failures, bound - 1);
@@ -151,19 +166,35 @@ export class Lockout {
     }
     counts.set(key, count);
     count.failures += 1;
-    if (count.failures < bound)
-      return () => {
-        count.failures -= 1;
-      };
+    count.underWay += 1;
+    const reached = Math.max(count.failures, this.#sharedFailures(sharedKey) + count.underWay);
     const before = count.lockedUntilMs;
-    count.lockedUntilMs = clock.monotonic() + Math.min(firstLockMs * 2 ** count.locks, longestLockMs);
-    count.locks += 1;
-    return () => {
-      count.failures -= 1;
-      count.locks -= 1;
-      count.lockedUntilMs = before;
+    const isLock = reached >= bound;
+    if (isLock) {
+      count.failures = reached;
+      count.lockedUntilMs = clock.monotonic() + Math.min(firstLockMs * 2 ** count.locks, longestLockMs);
+      count.locks += 1;
+    }
+    return {
+      failed: () => {
+        count.underWay -= 1;
+        this.#share(sharedKey, count);
+      },
+      undo: () => {
+        count.underWay -= 1;
+        count.failures -= 1;
+        if (!isLock) return;
+        count.locks -= 1;
+        count.lockedUntilMs = before;
+      },
     };
   }
+}
+
+/** One attempt in one counter. */
+interface Counted {
+  failed(): void;
+  undo(): void;
 }
 
 interface SharedLock {
@@ -175,6 +206,11 @@ interface SharedLock {
 /** Of a ConfigMap's key: names may be anything. */
 function digestOf(kind: string, key: string): string {
   return `${kind}.${hash('sha256', key).slice(0, 40)}`;
+}
+
+/** Of their number, beside the lock. */
+function failuresOf(key: string): string {
+  return `${key}.failures`;
 }
 
 /** Directories take several spellings for one name. */

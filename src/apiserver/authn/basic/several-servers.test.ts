@@ -1,5 +1,6 @@
-/** Two API servers on one real etcd: a lock that one made holds at the other. */
+/** Two API servers on one real etcd: failures at both count together, and a lock that one made holds at the other. */
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
@@ -32,6 +33,10 @@ describe('lock-outs at two API servers', { skip: program ? false : 'no etcd here
     await shared.close();
   });
 
+  const map = async (): Promise<{ data?: Record<string, string> }> =>
+    (await servers[0]!.request('GET /api/v1/namespaces/kube-system/configmaps/capstan-lockouts'))
+      .body as Awaited<ReturnType<typeof map>>;
+  const data = async (): Promise<Record<string, string>> => (await map()).data ?? {};
   const jane = { user: 'jane', address: '192.0.2.7' };
   const fail = (lockout: Lockout): void => lockout.begin(jane).failed();
   const isLocked = (lockout: Lockout, who = jane): boolean => lockout.lockedForMs(who) > 0;
@@ -52,19 +57,41 @@ describe('lock-outs at two API servers', { skip: program ? false : 'no etcd here
   });
 
   test('whoever gets in is free again everywhere, and what is shared names nobody', async () => {
-    const { data } = (
-      await servers[0]!.request('GET /api/v1/namespaces/kube-system/configmaps/capstan-lockouts')
-    ).body as { data: Record<string, string> };
-    assert.equal(Object.keys(data).length, 1);
-    assert.doesNotMatch(JSON.stringify(data), /jane|192\.0\.2/);
+    const locks = Object.keys(await data()).filter((key) => !key.endsWith('.failures'));
+    assert.equal(locks.length, 1);
+    assert.doesNotMatch(JSON.stringify(await data()), /jane|192\.0\.2/);
     await clock.advance(61_000);
     one.begin(jane).succeeded();
-    await until('it is forgotten', async () => {
-      const map = await servers[1]!.request('GET /api/v1/namespaces/kube-system/configmaps/capstan-lockouts');
-      return Object.keys((map.body as { data?: object }).data ?? {}).length === 0;
-    });
+    await until(
+      'it is forgotten',
+      async () => !Object.keys(await data()).some((key) => key.startsWith('user.')),
+    );
     fail(one);
     assert.ok(!isLocked(one), 'it counts from the beginning');
+  });
+
+  test('guesses spread over both servers are counted together', async () => {
+    const spread = { ...jane, user: 'spread' };
+    const failSpread = (lockout: Lockout): void => lockout.begin(spread).failed();
+    const told = async (): Promise<number> => {
+      const key = `user.${hash('sha256', 'spread').slice(0, 40)}.failures`;
+      return Number((await data())[key]?.split(' ')[1] ?? 0);
+    };
+    failSpread(one);
+    failSpread(two);
+    await clock.advance(1_000);
+    await until('both are counted', async () => (await told()) === 2);
+    await until('the first knows', () => {
+      const attempt = one.begin(spread);
+      const isThird = isLocked(one, spread);
+      if (isThird) attempt.failed();
+      else attempt.undecided();
+      return isThird;
+    });
+    await until('the other has the lock', () => isLocked(two, spread));
+    await clock.advance(31_000);
+    one.begin(spread).succeeded();
+    await until('it is forgotten', async () => (await told()) === 0);
   });
 
   test('an attempt under way is no lock for others before it fails', async () => {
