@@ -25,7 +25,7 @@ export interface AddonStatus {
   readonly message: string;
 }
 
-export interface AddonChange {
+interface AddonChange {
   /** 'addon ingress' */
   readonly object: string;
   readonly change: string;
