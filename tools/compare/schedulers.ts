@@ -3,6 +3,7 @@
  * of a number of random pods it asks both about every node by itself, and lists where one accepts the node and the other does not, or their reasons
  * differ. Then the pod stays on a node that both accept, so that the next ones find it there. See docs/comparing.md. Ends with 1 where something differs.
  *   --seed=N --nodes=N --pods=N   of the cluster (1, 5, 20)
+ *   --devices                     pods ask for devices (dynamic resources) instead; which ones they get is compared too
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,13 +13,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import type { ResourceClaim } from '#api/generated/types/resource-v1.ts';
 import type { Node, Pod } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { namespaces, nodes, pods, serviceAccounts } from '#client/refs.ts';
+import {
+  deviceClasses,
+  namespaces,
+  nodes,
+  pods,
+  resourceClaims,
+  resourceSlices,
+  serviceAccounts,
+} from '#client/refs.ts';
 import { identities } from '#cmd/all-in-one/identities.ts';
 import { issueCertificate } from '#pki/certificate.ts';
 import { defaultPlugins } from '#scheduler/plugins/list.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
+import { deviceClaim, slice } from '#scheduler/testing/devices.ts';
+import { randomDevice, randomRequest } from '#scheduler/testing/random-devices.ts';
+import { node as plainNode, pod as plainPod } from '#scheduler/testing/snapshot.ts';
 import { randomNode, randomPod } from '#scheduler/testing/random-cluster.ts';
 import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
@@ -42,6 +55,7 @@ interface ComparisonOptions {
   readonly seed: number;
   readonly nodes: number;
   readonly pods: number;
+  readonly devices?: boolean;
 }
 
 interface SchedulerComparison {
@@ -133,6 +147,7 @@ class Comparison {
   readonly #random: Random;
   readonly #differences: SchedulerDifference[] = [];
   readonly #reasons = new Map<string, number>();
+  #claim: ResourceClaim['spec'] | undefined;
   #accepted = 0;
   #probes = 0;
 
@@ -146,15 +161,72 @@ class Comparison {
     for (const name of ['default', 'other']) await this.#namespace(name);
     const names: string[] = [];
     for (let index = 0; index < this.#options.nodes; index += 1)
-      names.push(await this.#node(randomNode(this.#random, index)));
-    for (let index = 0; index < this.#options.pods; index += 1)
-      await this.#ask(randomPod(this.#random, index), names);
+      names.push(
+        await this.#node(this.#options.devices ? plainNode(`n${index}`) : randomNode(this.#random, index)),
+      );
+    if (this.#options.devices) await this.#publishDevices(names);
+    for (let index = 0; index < this.#options.pods; index += 1) await this.#ask(this.#pod(index), names);
     return {
       asked: this.#options.pods * names.length,
       accepted: this.#accepted,
       reasons: this.#reasons,
       differences: this.#differences,
     };
+  }
+
+  #pod(index: number): Pod {
+    if (!this.#options.devices) return randomPod(this.#random, index);
+    const requests = ['r0', 'r1']
+      .slice(0, 1 + Math.floor(this.#random() * 2))
+      .map((name) => randomRequest(this.#random, { name, mayTakeAll: true }));
+    // The same claim for each probe of this pod.
+    this.#claim = deviceClaim(requests).spec;
+    return plainPod(`p${index}`, { spec: { resourceClaims: [{ name: 'devices', resourceClaimName: '' }] } });
+  }
+
+  async #publishDevices(names: readonly string[]): Promise<void> {
+    await this.#api.create(deviceClasses, { metadata: { name: 'gpus' }, spec: {} });
+    const labels = { 'resource.kubernetes.io/admin-access': 'true' };
+    await this.#api.patch(
+      namespaces,
+      { name: 'default' },
+      { type: 'merge', patch: { metadata: { labels } } },
+    );
+    for (const nodeName of names) {
+      const devices = Array.from({ length: 2 + Math.floor(this.#random() * 3) }, (_, index) =>
+        randomDevice(this.#random, index),
+      );
+      const sharedCounters = [{ name: 'set', counters: { memory: { value: '4Gi' } } }];
+      const pool = { pool: nodeName, nodeName, count: 2 };
+      const { devices: _none, ...counted } = slice([], {
+        ...pool,
+        name: `${nodeName}-counters`,
+        sharedCounters,
+      }).spec;
+      await this.#api.create(resourceSlices, { metadata: { name: `${nodeName}-counters` }, spec: counted });
+      await this.#api.create(resourceSlices, slice(devices, { ...pool, name: `${nodeName}-devices` }));
+    }
+  }
+
+  async #makeClaim(name: string): Promise<void> {
+    if (this.#claim)
+      await this.#api.create(resourceClaims, { metadata: { name, namespace: 'default' }, spec: this.#claim });
+  }
+
+  /** Which devices it got; then they are free again. */
+  async #endClaim(name: string): Promise<string> {
+    if (!this.#claim) return '';
+    const at = { name, namespace: 'default' };
+    const { status } = await this.#api.get(resourceClaims, at);
+    const given = (status?.allocation?.devices?.results ?? []).map(
+      ({ request, device }) => ` ${request}=${device}`,
+    );
+    await this.#api.delete(resourceClaims, at);
+    const current = await this.#api.get(resourceClaims, at).catch(() => undefined);
+    if (!current) return given.join('');
+    const freed = await this.#api.updateStatus(resourceClaims, { ...current, status: {} });
+    await this.#api.update(resourceClaims, { ...freed, metadata: { ...freed.metadata, finalizers: [] } });
+    return given.join('');
   }
 
   async #ask(pod: Pod, names: readonly string[]): Promise<void> {
@@ -165,12 +237,13 @@ class Comparison {
       const subject = await this.#verdict(pod, { node, schedulerName: NAMES.subject });
       if (reference !== subject)
         this.#differences.push({ pod: JSON.stringify(pod.spec), node, reference, subject });
-      else if (subject === 'accepted') accepting.push(node);
+      else if (subject.startsWith('accepted')) accepting.push(node);
       else this.#reasons.set(subject, (this.#reasons.get(subject) ?? 0) + 1);
     }
     this.#accepted += accepting.length;
     const node = accepting[Math.floor(this.#random() * accepting.length)];
-    if (node !== undefined) await this.#create(pod, { name: pod.metadata!.name!, nodeName: node });
+    if (node !== undefined && !this.#claim)
+      await this.#create(pod, { name: pod.metadata!.name!, nodeName: node });
   }
 
   /** 'accepted', or why the scheduler refuses this node. */
@@ -179,22 +252,22 @@ class Comparison {
     { node, schedulerName }: { readonly node: string; readonly schedulerName: string },
   ): Promise<string> {
     const name = `probe-${++this.#probes}`;
+    await this.#makeClaim(name);
     const made = await this.#create(pod, { name, schedulerName, only: node });
     const at = { name, namespace: made.metadata?.namespace };
     const endMs = realClock.now() + VERDICT_MS;
-    try {
-      while (realClock.now() < endMs) {
-        const { spec, status } = await this.#api.get(pods, at);
-        if (spec?.nodeName) return 'accepted';
-        const message = status?.conditions?.find(({ type }) => type === 'PodScheduled')?.message;
-        if (message) return reasonOf(message);
-        await sleep(10);
-      }
-      return `no verdict in ${VERDICT_MS} ms`;
-    } finally {
-      await this.#api.delete(pods, at, { gracePeriodSeconds: 0 });
-      await this.#gone(at);
+    let verdict: string | undefined;
+    while (verdict === undefined && realClock.now() < endMs) {
+      const { spec, status } = await this.#api.get(pods, at);
+      const message = status?.conditions?.find(({ type }) => type === 'PodScheduled')?.message;
+      if (spec?.nodeName) verdict = 'accepted';
+      else if (message) verdict = reasonOf(message);
+      else await sleep(10);
     }
+    await this.#api.delete(pods, at, { gracePeriodSeconds: 0 });
+    const given = await this.#endClaim(name);
+    await this.#gone(at);
+    return verdict === undefined ? `no verdict in ${VERDICT_MS} ms` : `${verdict}${given}`;
   }
 
   async #gone(at: { readonly name: string; readonly namespace: string | undefined }): Promise<void> {
@@ -225,6 +298,7 @@ class Comparison {
     },
   ): Promise<Pod> {
     const { priority: _unset, ...rest } = spec ?? { containers: [] };
+    if (this.#claim) rest.resourceClaims = [{ name: 'devices', resourceClaimName: name }];
     const affinity = only === undefined ? rest.affinity : pinned(rest.affinity, only);
     return this.#api.create(pods, {
       metadata: { name, namespace: metadata?.namespace ?? 'default', labels: metadata?.labels ?? {} },
@@ -312,6 +386,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
     seed: Number(option('seed', '1')),
     nodes: Number(option('nodes', '5')),
     pods: Number(option('pods', '20')),
+    devices: process.argv.includes('--devices'),
   });
   for (const { pod, node, reference, subject } of differences)
     console.log(`${node}: reference: ${reference}; subject: ${subject}\n  ${pod}`);

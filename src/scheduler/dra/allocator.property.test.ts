@@ -9,12 +9,12 @@ import type {
   ResourceClaim,
 } from '#api/generated/types/resource-v1.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';
-import { allocationInput, cel, deviceClaim, DRIVER, slice, type DeviceWorld } from '../testing/devices.ts';
+import { allocationInput, deviceClaim, DRIVER, slice, type DeviceWorld } from '../testing/devices.ts';
+import { randomDevice, randomRequest } from '../testing/random-devices.ts';
 import { allocateDevices } from './allocator.ts';
 import { exactRequests } from './requests.ts';
 
 const WORLDS = 400;
-const MODELS = ['a', 'b'];
 
 interface World extends DeviceWorld {
   readonly devices: readonly Device[];
@@ -24,57 +24,7 @@ interface World extends DeviceWorld {
 
 const chance = (random: Random, share: number): boolean => random() < share;
 const below = (random: Random, most: number): number => Math.floor(random() * most);
-const pick = <T>(random: Random, list: readonly T[]): T => list[below(random, list.length)]!;
 const gi = (value: unknown): number => Number(String(value).replace('Gi', ''));
-
-function randomDevice(random: Random, index: number): Device {
-  const isShared = chance(random, 0.25);
-  return {
-    name: `d${index}`,
-    attributes: { model: { string: pick(random, MODELS) }, slot: { int: below(random, 3) } },
-    ...(isShared ? { allowMultipleAllocations: true } : {}),
-    capacity: {
-      memory: {
-        value: `${2 + below(random, 4)}Gi`,
-        ...(isShared ? { requestPolicy: { default: '1Gi' } } : {}),
-      },
-    },
-    ...(chance(random, 0.3)
-      ? {
-          consumesCounters: [
-            { counterSet: 'set', counters: { memory: { value: `${1 + below(random, 3)}Gi` } } },
-          ],
-        }
-      : {}),
-    ...(chance(random, 0.15) ? { taints: [{ key: 'broken', effect: 'NoSchedule' }] } : {}),
-  };
-}
-
-function randomRequest(
-  random: Random,
-  { name, mayTakeAll }: { readonly name: string; readonly mayTakeAll: boolean },
-): DeviceRequest {
-  const one = () => ({
-    deviceClassName: 'gpus',
-    ...(mayTakeAll && chance(random, 0.15)
-      ? { allocationMode: 'All' }
-      : { allocationMode: 'ExactCount', count: 1 + below(random, 2) }),
-    ...(chance(random, 0.4)
-      ? { selectors: [cel(`device.attributes["${DRIVER}"].model == "${pick(random, MODELS)}"`)] }
-      : {}),
-    ...(chance(random, 0.3) ? { tolerations: [{ operator: 'Exists' }] } : {}),
-    ...(chance(random, 0.3) ? { capacity: { requests: { memory: `${1 + below(random, 4)}Gi` } } } : {}),
-  });
-  return chance(random, 0.3)
-    ? {
-        name,
-        firstAvailable: [
-          { name: 'x', ...one() },
-          { name: 'y', ...one() },
-        ],
-      }
-    : { name, exactly: { ...one(), ...(chance(random, 0.1) ? { adminAccess: true } : {}) } };
-}
 
 function randomWorld(random: Random): World {
   const devices = Array.from({ length: 1 + below(random, 5) }, (_, index) => randomDevice(random, index));
