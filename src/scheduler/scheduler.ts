@@ -263,16 +263,16 @@ class Scheduler implements Component {
       informers.nodes.subscribe({
         added: (node) => {
           this.#cache.setNode(node);
-          this.#queue.event('node-added');
+          this.#queue.event('node-added', node);
         },
         updated: (node, before) => {
           this.#cache.setNode(node);
-          if (nodeChanged(node, before)) this.#queue.event('node-updated');
+          if (nodeChanged(node, before)) this.#queue.event('node-updated', node, before);
         },
         deleted: (node) => {
           this.#cache.removeNode(node.metadata?.name ?? '');
           this.#devices?.forgetNode(node.metadata?.name ?? '');
-          this.#queue.event('node-deleted');
+          this.#queue.event('node-deleted', node);
         },
       }),
       informers.services.subscribe({
@@ -306,9 +306,9 @@ class Scheduler implements Component {
     }
     this.#forgetWaiting(uid);
     this.#cache.setPod(pod);
-    if (!before?.spec?.nodeName) this.#queue.event('pod-added');
+    if (!before?.spec?.nodeName) this.#queue.event('pod-added', pod);
     else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before))
-      this.#queue.event('pod-updated');
+      this.#queue.event('pod-updated', pod, before);
   }
 
   #podGone(pod: Pod): void {
@@ -316,7 +316,7 @@ class Scheduler implements Component {
     this.#forgetWaiting(uid);
     if (!this.#cache.isPlaced(uid)) return;
     this.#cache.removePod(uid);
-    this.#queue.event('pod-deleted');
+    this.#queue.event('pod-deleted', pod);
   }
 
   #forgetWaiting(uid: string): void {

@@ -5,7 +5,6 @@ import type {
   AllocationResult,
   Device,
   DeviceConstraint,
-  DeviceRequest,
   ResourceClaim,
 } from '#api/generated/types/resource-v1.ts';
 import { seededRandom, type Random } from '#stdx/random.ts';

@@ -2,6 +2,7 @@
 import { refusal, type Cycle, type SchedulerPlugin } from '../plugin.ts';
 import type { NodeInfo } from '../node-info.ts';
 import { termMatches, type AffinityTerm, type PodInfo } from '../pod-info.ts';
+import { helpsInterPodAffinity } from '../queueing-hints.ts';
 
 const NAME = 'InterPodAffinity';
 const SCORE = `${NAME}/score`;
@@ -35,6 +36,7 @@ export function interPodAffinity(args: InterPodAffinityArgs = DEFAULTS): Schedul
     name: NAME,
     weight: 2,
     queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated'],
+    isHelpedBy: helpsInterPodAffinity,
     preFilter(cycle) {
       const { pod, snapshot } = cycle;
       const ownTerms = pod.requiredAffinity.length + pod.requiredAntiAffinity.length > 0;

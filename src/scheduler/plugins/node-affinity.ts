@@ -7,6 +7,7 @@ import {
   matchesNodeSelectorTerms,
   matchesRequiredNodeAffinity,
 } from '#component-helpers/node-affinity.ts';
+import { helpsNodeAffinity } from '../queueing-hints.ts';
 
 const MISMATCH = refusal('NodeAffinity', "node(s) didn't match Pod's node affinity/selector", {
   resolvable: false,
@@ -25,6 +26,7 @@ export function nodeAffinity(added: NodeAffinity = {}): SchedulerPlugin {
     readsPods: false,
     weight: 2,
     queueingHints: ['node-added', 'node-updated'],
+    isHelpedBy: helpsNodeAffinity,
     preFilter({ pod }) {
       const spec = pod.pod.spec;
       const own = spec?.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;

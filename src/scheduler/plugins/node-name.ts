@@ -5,6 +5,8 @@ export const nodeName: SchedulerPlugin = {
   name: 'NodeName',
   readsPods: false,
   queueingHints: ['node-added'],
+  // A pod without a name waits for any node: see Scheduler.
+  isHelpedBy: ({ spec }, { object }) => !object || !spec?.nodeName || object.metadata?.name === spec.nodeName,
   preFilter: ({ pod }) => (pod.pod.spec?.nodeName ? undefined : 'skip'),
   filter: ({ pod }, node) =>
     pod.pod.spec?.nodeName === node.name

@@ -5,6 +5,7 @@ import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
 import type { Amounts } from '../resources.ts';
 import { CPU_AND_MEMORY, strategyScore, usages, type ScoringStrategy } from '../resource-scores.ts';
+import { helpsNodeResourcesFit } from '../queueing-hints.ts';
 
 const NAME = 'NodeResourcesFit';
 
@@ -32,6 +33,7 @@ export function nodeResourcesFit(args: NodeResourcesFitArgs = NODE_RESOURCES_FIT
     name: NAME,
     weight: 1,
     queueingHints: ['pod-deleted', 'pod-updated', 'node-added', 'node-updated'],
+    isHelpedBy: helpsNodeResourcesFit,
     filter: ({ pod, snapshot }, node) =>
       pod.requests.scalars.size === 0
         ? insufficient(pod, node)

@@ -1,6 +1,7 @@
 /** NodeUnschedulable: rejects cordoned nodes, unless the pod tolerates the corresponding taint. */
 import { refusal, type SchedulerPlugin } from '../plugin.ts';
 import { toleratesAny } from '#component-helpers/tolerations.ts';
+import { helpsNodeUnschedulable } from '../queueing-hints.ts';
 
 const TAINT = { key: 'node.kubernetes.io/unschedulable', effect: 'NoSchedule' };
 
@@ -8,6 +9,7 @@ export const nodeUnschedulable: SchedulerPlugin = {
   name: 'NodeUnschedulable',
   readsPods: false,
   queueingHints: ['node-added', 'node-updated'],
+  isHelpedBy: helpsNodeUnschedulable,
   filter({ pod }, node) {
     if (!node.node?.spec?.unschedulable) return undefined;
     if (toleratesAny(pod.pod.spec?.tolerations, TAINT)) return undefined;

@@ -7,6 +7,7 @@ import type { PodInfo } from '../pod-info.ts';
 import type { PodMatcher } from '../pod-info.ts';
 import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 import { findUntoleratedTaint } from '#component-helpers/tolerations.ts';
+import { helpsPodTopologySpread } from '../queueing-hints.ts';
 
 const NAME = 'PodTopologySpread';
 const SCORE = `${NAME}/score`;
@@ -47,6 +48,7 @@ export function podTopologySpread(defaults?: readonly DefaultConstraint[]): Sche
     name: NAME,
     weight: 2,
     queueingHints: ['pod-added', 'pod-updated', 'pod-deleted', 'node-added', 'node-updated', 'node-deleted'],
+    isHelpedBy: helpsPodTopologySpread,
     preFilter(cycle) {
       const constraints = constraintsOf(cycle, { whenUnsatisfiable: 'DoNotSchedule', defaults });
       if (constraints.length === 0) return 'skip';

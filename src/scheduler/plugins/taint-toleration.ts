@@ -1,6 +1,7 @@
 /** TaintToleration: filters by NoSchedule and NoExecute taints, scores by PreferNoSchedule taints. */
 import { normalizeByMax, refusal, type SchedulerPlugin } from '../plugin.ts';
 import { findUntoleratedTaint, toleratesAny } from '#component-helpers/tolerations.ts';
+import { helpsTaintToleration } from '../queueing-hints.ts';
 
 const HARD_EFFECTS = ['NoSchedule', 'NoExecute'];
 
@@ -9,6 +10,7 @@ export const taintToleration: SchedulerPlugin = {
   readsPods: false,
   weight: 3,
   queueingHints: ['node-added', 'node-updated'],
+  isHelpedBy: helpsTaintToleration,
   filter({ pod }, node) {
     if (node.taints.length === 0) return undefined;
     const taint = findUntoleratedTaint(node.taints, {
