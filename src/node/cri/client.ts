@@ -3,8 +3,8 @@
  * requests and responses as on the wire (types.ts). It has one connection, which reconnects by itself; callers retry. Every failure is a CriError
  * (errors.ts).
  */
-import { Client, credentials, Metadata } from '@grpc/grpc-js';
-import type { CallOptions as GrpcCallOptions, ClientReadableStream } from '@grpc/grpc-js';
+import { Metadata, type Client, type ClientReadableStream } from '@grpc/grpc-js';
+import { callUnary, connectUnixSocket, grpcOptions } from '../grpc/unary.ts';
 import { methodCodec } from './codec.ts';
 import { CriError, toCriError } from './errors.ts';
 import type * as cri from './types.ts';
@@ -93,15 +93,7 @@ const NO_DEADLINE = 0;
 
 /** Connects on the first call. A runtime that does not listen makes calls fail with 'unavailable' at once. */
 export function createCriClient({ socketPath }: CriClientOptions): CriClient {
-  const connection = new Client(`unix://${socketPath}`, credentials.createInsecure(), {
-    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
-    'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
-    'grpc.initial_reconnect_backoff_ms': 100,
-    'grpc.min_reconnect_backoff_ms': 100,
-    'grpc.max_reconnect_backoff_ms': 2_000,
-    // One connection per client object: two runtimes that follow each other on one path are two connections.
-    'grpc.use_local_subchannel_pool': 1,
-  });
+  const connection = connectUnixSocket(socketPath, { maxMessageBytes: MAX_MESSAGE_BYTES });
   const unary =
     <Request, Response>(
       name: string,
@@ -111,7 +103,7 @@ export function createCriClient({ socketPath }: CriClientOptions): CriClient {
       const deadlineMs =
         options.deadlineMs ??
         (typeof defaultDeadlineMs === 'number' ? defaultDeadlineMs : defaultDeadlineMs(request));
-      return callUnary<Response>({
+      return callRuntime<Response>({
         connection,
         name,
         request: request as object,
@@ -170,26 +162,13 @@ interface CallParts {
   readonly options: CriCallOptions;
 }
 
-function callUnary<Response>({ connection, name, request, options }: CallParts): Promise<Response> {
-  const codec = methodCodec(name);
-  const { promise, resolve, reject } = Promise.withResolvers<Response>();
-  if (options.signal?.aborted) return Promise.reject(cancelled(name));
-  const call = connection.makeUnaryRequest(
-    codec.path,
-    codec.encode,
-    codec.decode,
-    request,
-    new Metadata(),
-    grpcOptions(options),
-    (error, response) => {
-      options.signal?.removeEventListener('abort', onAbort);
-      if (error) reject(toCriError(name, error));
-      else resolve(response as Response);
-    },
-  );
-  const onAbort = (): void => call.cancel();
-  options.signal?.addEventListener('abort', onAbort, { once: true });
-  return promise;
+async function callRuntime<Response>({ connection, name, request, options }: CallParts): Promise<Response> {
+  if (options.signal?.aborted) throw cancelled(name);
+  try {
+    return await callUnary<Response>(connection, { codec: methodCodec(name), request, options });
+  } catch (error) {
+    throw toCriError(name, error);
+  }
 }
 
 async function* callStream<Response>({
@@ -218,10 +197,6 @@ async function* callStream<Response>({
     options.signal?.removeEventListener('abort', onAbort);
     call.cancel();
   }
-}
-
-function grpcOptions({ deadlineMs }: CriCallOptions): GrpcCallOptions {
-  return deadlineMs ? { deadline: Date.now() + deadlineMs } : {};
 }
 
 function cancelled(method: string): CriError {
