@@ -128,8 +128,6 @@ const ABSENT: Readonly<Record<string, string>> = {
   'kube-apiserver-serving-clustertrustbundle-publisher-controller':
     'ClusterTrustBundle is off by default, and nodes refuse its projections',
   'node-route-controller': 'needs a cloud provider; routes are the pod network of node agents',
-  'persistentvolume-attach-detach-controller':
-    'no volume that nodes support is attached: CSI volumes are refused',
   'podcertificaterequest-cleaner-controller': 'nodes refuse pod certificates',
   'podgroup-protection-controller': 'gang scheduling is off by default and not built',
   'resourcepoolstatusrequest-controller': 'alpha, off by default',
@@ -161,6 +159,7 @@ const UPSTREAM = [
   'namespace-controller',
   'node-ipam-controller',
   'node-lifecycle-controller',
+  'persistentvolume-attach-detach-controller',
   'persistentvolume-binder-controller',
   'persistentvolume-expander-controller',
   'persistentvolume-protection-controller',

@@ -48,6 +48,7 @@ import {
 import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
 import { storageVersionMigratorController } from './storagemigration/storage-version-migrator-controller.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume-controller.ts';
+import { persistentVolumeAttachDetachController } from './volume/persistentvolume-attach-detach-controller.ts';
 import { persistentVolumeBinderController } from './volume/persistentvolume-binder-controller.ts';
 import { persistentVolumeExpanderController } from './volume/persistentvolume-expander-controller.ts';
 import { persistentVolumeProtectionController } from './volume/persistentvolume-protection-controller.ts';
@@ -113,6 +114,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     disruptionController,
     resourceClaimController(options),
     storageVersionMigratorController,
+    persistentVolumeAttachDetachController,
     persistentVolumeBinderController,
     persistentVolumeExpanderController,
     ephemeralVolumeController,

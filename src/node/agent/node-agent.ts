@@ -56,6 +56,7 @@ import { StaticPods } from './static-pods/static-pods.ts';
 import type { DecodePod } from './static-pods/manifests.ts';
 import { StorageLimits } from './storage-limits.ts';
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
+import { CsiVolumes } from '../csi/csi-volumes.ts';
 import { ClaimedVolumes } from './volumes/claimed-volumes.ts';
 import { LocalPathVolumes } from './volumes/local-path-volumes.ts';
 import { PodVolumes } from './volumes/pod-volumes.ts';
@@ -138,6 +139,7 @@ class Agent implements NodeAgent {
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
   readonly #localPaths: LocalPathVolumes;
+  readonly #csi: CsiVolumes;
   readonly #logs: LogRotation;
   readonly #nodeAllocatable: NodeAllocatable;
   readonly #storageLimits: StorageLimits;
@@ -194,6 +196,19 @@ class Agent implements NodeAgent {
       dir: join(resolve(dir), 'local-path'),
       isUsed: (name) => claimed.isUsed(name),
     });
+    this.#csi = new CsiVolumes({
+      api,
+      clock,
+      log,
+      events: this.#events,
+      tokens,
+      nodeName,
+      node: () => this.#nodes?.get(nodeName),
+      podsDir: join(resolve(dir), 'pods'),
+      pluginsDir: join(resolve(dir), 'plugins'),
+      registryDir: join(resolve(dir), 'plugins_registry'),
+      onUseChanged: () => this.#registration.check(),
+    });
     const images = new ImagePuller({ cri, clock, events: this.#events, registryDir: options.registryDir });
     this.#pleg = new Pleg({
       view: this.#view,
@@ -223,6 +238,7 @@ class Agent implements NodeAgent {
         imageMounts: options.imageMounts,
         claimed,
         localPaths: this.#localPaths,
+        csi: this.#csi,
       }),
       statuses: new StatusWriter({ api, clock, log, mirrorOf: (pod) => this.#staticPods?.mirrors.of(pod) }),
       cgroups: this.#metrics.measuredCgroups(createCgroups({ log, podPidsLimit: options.podPidsLimit })),
@@ -311,6 +327,7 @@ class Agent implements NodeAgent {
     const version = await cri.version({});
     this.#runtimeVersion = `${version.runtimeName}://${version.runtimeVersion.replace(/^v/, '')}`;
     await this.#server.start();
+    await this.#csi.load();
     await this.#startWithoutApi();
     await this.#registration.start();
     const { api } = context;
@@ -335,6 +352,7 @@ class Agent implements NodeAgent {
     this.#pleg.expectChange();
     this.#garbage.start();
     this.#localPaths.start();
+    this.#csi.start();
     this.#log.info('node agent started', {
       node: nodeName,
       port: this.port,
@@ -368,6 +386,7 @@ class Agent implements NodeAgent {
     await this.#pleg.stop();
     await this.#garbage.stop();
     await this.#localPaths.stop();
+    await this.#csi.stop();
     await this.#logs.stop();
     await this.#nodeAllocatable.stop();
     await this.#storageLimits.stop();
@@ -620,6 +639,7 @@ class Agent implements NodeAgent {
       processes,
       systemInfo: systemInfo({ kubeletVersion, runtimeVersion: this.#runtimeVersion }),
       problem: await this.#problem(),
+      volumesInUse: this.#csi.volumesInUse,
     });
   }
 

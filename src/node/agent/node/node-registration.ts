@@ -79,6 +79,11 @@ export class NodeRegistration {
     this.#check.resolve();
   }
 
+  /** What the status shows has changed. */
+  check(): void {
+    this.#check.resolve();
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort(new Error('node agent stopped'));
     this.#check.resolve();

@@ -20,6 +20,8 @@ interface NodeFacts {
   readonly processes: ProcessUsage;
   /** Why the node cannot run pods now; undefined: it can. */
   readonly problem: string | undefined;
+  /** Unique names of attachable volumes: they are not detached meanwhile. */
+  readonly volumesInUse: readonly string[];
 }
 
 const MINIMUM_MEMORY_BYTES = 100 * 1024 * 1024;
@@ -59,7 +61,14 @@ export function nodeStatus(facts: NodeFacts): NodeStatus {
     daemonEndpoints: { kubeletEndpoint: { Port: facts.kubeletPort } },
     nodeInfo: facts.systemInfo,
     images: imageList(facts.images),
+    ...inUse(facts),
   };
+}
+
+/** Nodes without any do not show the field. */
+function inUse({ volumesInUse, before }: NodeFacts): Pick<NodeStatus, 'volumesInUse'> {
+  if (volumesInUse.length === 0 && !before?.volumesInUse?.length) return {};
+  return { volumesInUse: [...volumesInUse] };
 }
 
 /** As upstream: those that an administrator put into the capacity are allocatable as a whole. */

@@ -73,7 +73,7 @@ export class PodSync {
     const { clock, view } = dependencies;
     let runtime = first;
     let nextAtMs = Math.min(state.deadlineMs(), clock.now() + REFRESH_MS);
-    await this.#prepareVolumes(runtime);
+    await this.#prepareVolumes(runtime, signal);
     if (this.#volumes?.renewAtMs !== undefined) nextAtMs = Math.min(nextAtMs, this.#volumes.renewAtMs);
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const { restart, retryAtMs } = await resize.actuate(state.pod, runtime);
@@ -104,7 +104,7 @@ export class PodSync {
     probes.sync(state.pod, { runtime, podIP: state.podIPs(runtime)[0] ?? '' });
   }
 
-  async #prepareVolumes(runtime: PodRuntime): Promise<void> {
+  async #prepareVolumes(runtime: PodRuntime, signal: AbortSignal): Promise<void> {
     const { dependencies, state, onProblem } = this.#options;
     const { volumes, metrics, hostIPs, nodeName } = dependencies;
     try {
@@ -115,6 +115,7 @@ export class PodSync {
           hostIPs,
           nodeName,
           allocatable: dependencies.allocatable(),
+          signal,
         }),
       );
     } catch (error) {

@@ -14,6 +14,8 @@ import type { ObjectReader } from '../config/environment.ts';
 import type { DownwardContext } from '../config/downward.ts';
 import { writeAtomically } from './atomic-writer.ts';
 import type { ImageMounts } from '../../images/mount.ts';
+import type { CsiVolumes } from '../../csi/csi-volumes.ts';
+import { inlineCsiVolume, persistentCsiVolume, type CsiVolume } from '../../csi/volume-request.ts';
 import { ClaimError, type ClaimedVolumes } from './claimed-volumes.ts';
 import { VolumeError } from './errors.ts';
 import { prepareHostPath } from './host-path.ts';
@@ -35,7 +37,12 @@ interface PodVolumesOptions {
   /** Absent: volumes of claims are refused. */
   readonly claimed?: ClaimedVolumes | undefined;
   readonly localPaths?: LocalPathVolumes | undefined;
+  /** Absent: volumes of CSI drivers are refused. */
+  readonly csi?: CsiVolumes | undefined;
 }
+
+/** What volumes show of the pod, and what interrupts a wait: for the attachment of a volume, up to 2 minutes. */
+export type PrepareContext = DownwardContext & { readonly signal?: AbortSignal | undefined };
 
 export interface PreparedVolumes {
   /** Host paths by volume name. */
@@ -80,7 +87,7 @@ export class PodVolumes {
   }
 
   /** Idempotent: creates what is missing, updates what changed. Throws VolumeSetupError. */
-  async prepare(pod: Pod, downward: DownwardContext): Promise<PreparedVolumes> {
+  async prepare(pod: Pod, context: PrepareContext): Promise<PreparedVolumes> {
     const paths = new Map<string, string>();
     let renewAtMs: number | undefined;
     const uid = pod.metadata?.uid ?? '';
@@ -89,7 +96,7 @@ export class PodVolumes {
       // Mounted by the first container that wants it: like a container's own, its image may have to be pulled.
       if (volume.image) continue;
       try {
-        const made = await this.#prepareOne(pod, volume, downward);
+        const made = await this.#prepareOne(pod, volume, context);
         paths.set(volume.name, made.path);
         if (made.renewAtMs !== undefined) renewAtMs = Math.min(renewAtMs ?? Infinity, made.renewAtMs);
       } catch (error) {
@@ -102,7 +109,7 @@ export class PodVolumes {
   async #prepareOne(
     pod: Pod,
     volume: Volume,
-    downward: DownwardContext,
+    downward: PrepareContext,
   ): Promise<{ readonly path: string; readonly renewAtMs?: number | undefined }> {
     if (volume.hostPath) return { path: await prepareHostPath(volume.hostPath) };
     const { uid = '' } = pod.metadata ?? {};
@@ -114,7 +121,11 @@ export class PodVolumes {
       };
     if (volume.nfs) return { path: await mountNfs(volume.nfs, { base, name: volume.name }) };
     if (volume.persistentVolumeClaim ?? volume.ephemeral)
-      return { path: await this.#mountClaimed(pod, volume) };
+      return { path: await this.#mountClaimed(pod, volume, downward.signal) };
+    if (volume.csi && this.#options.csi)
+      return {
+        path: await this.#mountCsi(inlineCsiVolume(pod, { volume, source: volume.csi }), downward.signal),
+      };
     const { clock, objects, tokens } = this.#options;
     const kind = volume.configMap
       ? 'configmap'
@@ -137,15 +148,26 @@ export class PodVolumes {
     return { path, renewAtMs: payload?.renewAtMs };
   }
 
-  async #mountClaimed(pod: Pod, volume: Volume): Promise<string> {
+  async #mountCsi(volume: CsiVolume, signal = new AbortController().signal): Promise<string> {
+    const { csi } = this.#options;
+    if (!csi) throw new VolumeError('csi volumes are not supported by this node');
+    const { fsGroup, fsGroupChangePolicy } = volume.pod.spec?.securityContext ?? {};
+    return csi.mount(volume, { fsGroup, fsGroupChangePolicy, signal });
+  }
+
+  async #mountClaimed(pod: Pod, volume: Volume, signal: AbortSignal | undefined): Promise<string> {
     const { claimed, localPaths } = this.#options;
     if (!claimed) throw new VolumeError(`${kindOf(volume)} volumes are not supported by this node`);
     const { fsGroup, fsGroupChangePolicy } = pod.spec?.securityContext ?? {};
     const persistent = await claimed.resolve(pod, volume);
+    const readOnly = volume.persistentVolumeClaim?.readOnly ?? false;
+    const source = persistent.spec?.csi;
     try {
+      if (source)
+        return await this.#mountCsi(persistentCsiVolume(pod, { persistent, source, readOnly }), signal);
       return await mountPersistentVolume(persistent, {
         base: join(this.podDir(pod.metadata?.uid ?? ''), 'volumes'),
-        readOnly: volume.persistentVolumeClaim?.readOnly ?? false,
+        readOnly,
         fsGroup,
         fsGroupChangePolicy,
         localPaths,
@@ -177,6 +199,7 @@ export class PodVolumes {
     const dir = this.podDir(uid);
     if (!(await lstat(dir).catch(() => undefined))) return this.#options.claimed?.forget(uid);
     const images = await readdir(this.#imagesDir(uid)).catch((): string[] => []);
+    await this.#options.csi?.unmountPod(uid);
     await unmountBelow(dir);
     // What is still mounted is somebody's data: nothing below may be removed then.
     const [left] = await mountsBelow([dir]);

@@ -9,11 +9,11 @@ interface PodToken {
   readonly token: string;
   /** When to request the next one. */
   readonly renewAtMs: number;
+  readonly expiresAtMs: number;
 }
 
 interface Kept extends PodToken {
   readonly uid: string;
-  readonly expiresAtMs: number;
 }
 
 const DEFAULT_SECONDS = 3600;
@@ -49,7 +49,7 @@ export class ServiceAccountTokens {
       this.#kept.set(key, fresh);
       return fresh;
     } catch (error) {
-      if (kept && nowMs < kept.expiresAtMs) return { token: kept.token, renewAtMs: nowMs + 10_000 };
+      if (kept && nowMs < kept.expiresAtMs) return { ...kept, renewAtMs: nowMs + 10_000 };
       throw error;
     }
   }

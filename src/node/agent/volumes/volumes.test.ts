@@ -120,7 +120,7 @@ describe('payload', () => {
     configMap: (_: string, name: string) => Promise.resolve(name === 'm' ? map : undefined),
     secret: (_: string, name: string) => Promise.resolve(name === 's' ? secret : undefined),
   };
-  const tokens = { token: () => Promise.resolve({ token: 't.o.k', renewAtMs: 77 }) };
+  const tokens = { token: () => Promise.resolve({ token: 't.o.k', renewAtMs: 77, expiresAtMs: 99 }) };
   const contents = async (
     volume: Omit<Volume, 'name'>,
     of: DownwardContext = downward,
