@@ -46,7 +46,7 @@ export class CsiNodeRecord {
   async #writeDrivers(next: (drivers: readonly CSINodeDriver[]) => CSINodeDriver[]): Promise<void> {
     const found = await this.#change(csiNodes, (known) => ({
       ...known,
-      spec: { ...known.spec, drivers: next(known.spec.drivers) },
+      spec: { ...known.spec, drivers: next((known.spec.drivers as CSINodeDriver[] | null) ?? []) },
     }));
     if (found) return;
     const drivers = next([]);
