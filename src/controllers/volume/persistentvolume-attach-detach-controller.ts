@@ -18,7 +18,7 @@ import {
   volumeAttachments,
 } from '#client/refs.ts';
 import { attachmentName, needsAttachment, uniqueVolumeName } from '#component-helpers/csi.ts';
-import { claimNameOf, claimNamesOf, whyNotForPod } from '#component-helpers/persistent-volumes.ts';
+import { claimNameOf, whyNotForPod } from '#component-helpers/persistent-volumes.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
@@ -31,6 +31,7 @@ import {
   type SourceContext,
 } from '#runtime/controller.ts';
 import { podsByNode, podsOnNode } from '../core/pods-by-node.ts';
+import { podsByClaim, podsOfClaim } from './pods-by-claim.ts';
 
 /** A volume that pods of a node need there. */
 interface Wanted {
@@ -82,11 +83,7 @@ export const persistentVolumeAttachDetachController = defineController({
   ],
   indexes: [
     podsByNode,
-    {
-      resource: pods,
-      name: 'claim',
-      values: (pod: Stored<Pod>) => claimNamesOf(pod).map((name) => `${pod.metadata.namespace}/${name}`),
-    },
+    podsByClaim,
     { resource: volumeAttachments, name: 'node', values: ({ spec }: VolumeAttachment) => [spec.nodeName] },
     {
       resource: volumeAttachments,
@@ -105,9 +102,7 @@ function usesClaims({ spec }: Pod): boolean {
 }
 
 function nodesOf({ informer }: SourceContext, claim: string): string[] {
-  return informer(pods)
-    .byIndex('claim', claim)
-    .flatMap(({ spec }) => (spec?.nodeName ? [spec.nodeName] : []));
+  return podsOfClaim(informer(pods), claim).flatMap(({ spec }) => (spec?.nodeName ? [spec.nodeName] : []));
 }
 
 async function reconcile(context: ReconcileContext): Promise<ReconcileResult> {
@@ -248,9 +243,9 @@ function noteHeld(
   const noted = memory.get(`held/${key}`) as ReadonlySet<string> | undefined;
   const { name } = volume.metadata;
   const claim = `${volume.spec?.claimRef?.namespace}/${volume.spec?.claimRef?.name}`;
-  const users = informer(pods)
-    .byIndex('claim', claim)
-    .filter(({ spec }) => spec?.nodeName !== undefined && spec.nodeName !== key);
+  const users = podsOfClaim(informer(pods), claim).filter(
+    ({ spec }) => spec?.nodeName !== undefined && spec.nodeName !== key,
+  );
   const why =
     users.length === 0
       ? "Volume is already exclusively attached to one node and can't be attached to another"

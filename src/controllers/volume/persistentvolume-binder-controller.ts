@@ -12,20 +12,19 @@ import {
   CLAIMS_BY_VOLUME,
   claimKey,
   claimOfVolume,
-  claimsOfPod,
   classOfAvailable,
   classOfUnbound,
   keysOfClaim,
   keysOfClass,
   keysOfVolume,
   parseKey,
-  PODS_BY_CLAIM,
   UNBOUND_BY_CLASS,
   VOLUMES_BY_CLAIM,
   volumeKey,
 } from './binder/keys.ts';
 import { syncClaim } from './binder/sync-claim.ts';
 import { syncVolume } from './binder/sync-volume.ts';
+import { podsByClaim } from './pods-by-claim.ts';
 
 /** Upstream's --pvclaimbinder-sync-period: what waits is looked at again, and its events are repeated. */
 const RESYNC_MS = 15_000;
@@ -43,7 +42,7 @@ export const persistentVolumeBinderController = defineController({
     watch(pods, { keys: () => [] }),
   ],
   indexes: [
-    { resource: pods, name: PODS_BY_CLAIM, values: claimsOfPod as Values },
+    podsByClaim,
     { resource: persistentVolumeClaims, name: UNBOUND_BY_CLASS, values: classOfUnbound as Values },
     {
       resource: persistentVolumeClaims,

@@ -4,36 +4,28 @@ import type { PersistentVolumeClaim, Pod } from '#api/types.ts';
 import { persistentVolumeClaims, pods } from '#client/refs.ts';
 import { defineController, watch } from '#runtime/controller.ts';
 import { isControlledBy } from '#component-helpers/owner-references.ts';
-import { claimNameOf, claimNamesOf } from '#component-helpers/persistent-volumes.ts';
+import { claimNameOf } from '#component-helpers/persistent-volumes.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import { claimsOfPod, podsByClaim, podsOfClaim } from './pods-by-claim.ts';
 import { protect } from './protection.ts';
-
-const BY_CLAIM = 'claim';
 
 export const persistentVolumeClaimProtectionController = defineController({
   name: 'persistentvolumeclaim-protection-controller',
   serviceAccount: 'pvc-protection-controller',
-  watches: [watch(persistentVolumeClaims), watch(pods, { keys: claimKeysOf })],
-  indexes: [{ resource: pods, name: BY_CLAIM, values: claimKeysOf as (object: never) => readonly string[] }],
+  watches: [watch(persistentVolumeClaims), watch(pods, { keys: claimsOfPod })],
+  indexes: [podsByClaim],
   reconcile: (context) =>
     protect(context, {
       resource: persistentVolumeClaims,
       finalizer: 'kubernetes.io/pvc-protection',
       isUsed: (claim) =>
-        context
-          .informer(pods)
-          .byIndex(BY_CLAIM, context.key)
-          .some((pod) => usesClaim(pod, claim)),
+        podsOfClaim(context.informer(pods), context.key).some((pod) => usesClaim(pod, claim)),
       isUsedByLive: async (claim) =>
         (await context.api.list(pods, { namespace: claim.metadata.namespace })).items.some((pod) =>
           usesClaim(pod, claim),
         ),
     }),
 });
-
-function claimKeysOf(pod: Stored<Pod>): string[] {
-  return claimNamesOf(pod).map((name) => `${pod.metadata.namespace}/${name}`);
-}
 
 /** A kubelet starts no pod with a claim that is being deleted, so an unscheduled pod does not count; a finished pod counts until it is deleted. */
 function usesClaim(pod: Stored<Pod>, claim: Stored<PersistentVolumeClaim>): boolean {

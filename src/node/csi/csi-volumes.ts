@@ -5,7 +5,7 @@
  *   mount:    in use, said in the node's status ─► attached ─► record ─► NodeStageVolume ─► NodePublishVolume ─► fsGroup ─► NodeExpandVolume
  *   unmount:  NodeUnpublishVolume ─► record removed ─► the last pod's: NodeUnstageVolume ─► record removed ─► not in use: may be detached
  */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { CSIDriver, Node, Pod } from '#api/types.ts';
 import type { Client, Informer } from '#client/client.ts';
@@ -302,6 +302,7 @@ export class CsiVolumes {
       await this.#driver(driverName).client.unpublish({ volumeId: volumeHandle, targetPath });
     this.#mounted.delete(dir);
     await removeMountPoint(targetPath);
+    if (published.devicePath !== undefined) await removeIfEmpty(dirname(targetPath));
     await this.#records.remove(published);
   }
 
@@ -390,6 +391,13 @@ function capabilityFor({
 }: Pick<MountStep, 'volume' | 'driver' | 'object' | 'options'>) {
   const fsGroup = takesFsGroup(volume, object) ? options.fsGroup : undefined;
   return volumeCapability(volume, { capabilities: driver.capabilities, fsGroup });
+}
+
+/** Devices of other pods may be there. */
+async function removeIfEmpty(dir: string): Promise<void> {
+  await rmdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error;
+  });
 }
 
 /** What a driver left mounted is somebody's data: nothing is removed then. */

@@ -1,16 +1,10 @@
 /** The binder's keys and indexes: which claims and volumes a change concerns. Pure. */
-import type { PersistentVolume, PersistentVolumeClaim, Pod, StorageClass } from '#api/types.ts';
+import type { PersistentVolume, PersistentVolumeClaim, StorageClass } from '#api/types.ts';
 import { persistentVolumeClaims, persistentVolumes } from '#client/refs.ts';
-import {
-  claimNamesOf,
-  classOfClaim,
-  classOfVolume,
-  isDefaultClass,
-} from '#component-helpers/persistent-volumes.ts';
+import { classOfClaim, classOfVolume, isDefaultClass } from '#component-helpers/persistent-volumes.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { SourceContext } from '#runtime/controller.ts';
 
-export const PODS_BY_CLAIM = 'binder-claim';
 /** Claims without a volume by their class. */
 export const UNBOUND_BY_CLASS = 'binder-unbound-class';
 export const CLAIMS_BY_VOLUME = 'binder-volume';
@@ -31,10 +25,6 @@ export function volumeKey(name: string): string {
 
 export function parseKey(key: string): { readonly claim: string } | { readonly volume: string } {
   return key.startsWith(CLAIM) ? { claim: key.slice(CLAIM.length) } : { volume: key.slice(VOLUME.length) };
-}
-
-export function claimsOfPod(pod: Pod): string[] {
-  return claimNamesOf(pod).map((name) => `${pod.metadata?.namespace}/${name}`);
 }
 
 export function classOfUnbound(claim: PersistentVolumeClaim): string[] {

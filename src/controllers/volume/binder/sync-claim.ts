@@ -22,7 +22,8 @@ import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
 import { annotated, bind, setClaimPhase, type Claim, type Volume } from './bindings.ts';
-import { AVAILABLE_BY_CLASS, PODS_BY_CLAIM, VOLUMES_BY_CLAIM } from './keys.ts';
+import { AVAILABLE_BY_CLASS, VOLUMES_BY_CLAIM } from './keys.ts';
+import { podsOfClaim } from '../pods-by-claim.ts';
 
 export async function syncClaim(context: ReconcileContext, key: string): Promise<void> {
   const claim = context.informer(persistentVolumeClaims).get(key);
@@ -89,8 +90,7 @@ async function assignDefaultClass({ api, informer, log }: ReconcileContext, clai
 }
 
 function emitWaiting({ informer, events }: ReconcileContext, claim: Claim): void {
-  const unscheduled = informer(pods)
-    .byIndex(PODS_BY_CLAIM, objectKey(claim))
+  const unscheduled = podsOfClaim(informer(pods), objectKey(claim))
     .filter(({ spec }) => !spec?.nodeName)
     .map(({ metadata }) => metadata.name)
     .toSorted();
