@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { CSIDriver } from '#api/types.ts';
 
-export interface CsiVolumeId {
+interface CsiVolumeId {
   readonly driver: string;
   readonly volumeHandle: string;
 }

@@ -16,7 +16,7 @@ import {
   type VolumeStats,
 } from './protocol.ts';
 
-export class CsiError extends Error {
+class CsiError extends Error {
   override readonly name = 'CsiError';
   readonly code: GrpcCode;
   constructor(message: string, of: { readonly code: GrpcCode; readonly cause: unknown }) {

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { replaceFile } from '#stdx/atomic-file.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-export interface PublishedRecord {
+interface PublishedRecord {
   readonly specVolID: string;
   readonly volumeHandle: string;
   readonly driverName: string;

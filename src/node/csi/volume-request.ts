@@ -1,4 +1,4 @@
-/** What a driver is told of a volume: capability, access mode and context. Pure. After upstream's pkg/volume/csi. */
+/** What a driver gets to know of a volume: capability, access mode and context. Pure. After upstream's pkg/volume/csi. */
 import type { CSIDriver, CSIPersistentVolumeSource, CSIVolumeSource, Pod, Volume } from '#api/types.ts';
 import type { PersistentVolume } from '#api/types.ts';
 import { isBlockMode } from '#component-helpers/persistent-volumes.ts';

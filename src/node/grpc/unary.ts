@@ -3,7 +3,7 @@ import { Client, credentials, Metadata } from '@grpc/grpc-js';
 import type { CallOptions as GrpcCallOptions } from '@grpc/grpc-js';
 import type { MethodCodec } from './codec.ts';
 
-export interface CallOptions {
+interface CallOptions {
   /** Absent or 0: none. */
   readonly deadlineMs?: number | undefined;
   /** Cancels the call. */

@@ -42,7 +42,7 @@ interface PodVolumesOptions {
 }
 
 /** What volumes show of the pod, and what interrupts a wait: for the attachment of a volume, up to 2 minutes. */
-export type PrepareContext = DownwardContext & { readonly signal?: AbortSignal | undefined };
+type PrepareContext = DownwardContext & { readonly signal?: AbortSignal | undefined };
 
 export interface PreparedVolumes {
   /** Host paths by volume name. */

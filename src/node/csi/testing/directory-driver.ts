@@ -26,7 +26,7 @@ interface DriverOptions {
   readonly node?: NodeInfo;
 }
 
-export interface DriverCall {
+interface DriverCall {
   readonly method: string;
   readonly request: Readonly<Record<string, unknown>>;
 }
