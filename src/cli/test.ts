@@ -13,7 +13,10 @@ export function register(program: Command): void {
     .command('test')
     .description('run every check and test of this checkout')
     .option('--only <text>', 'only test files whose path contains this')
-    .option('--suite <name>', 'a suite that takes too long for the gate, instead of all else: ha or vm')
+    .option(
+      '--suite <name>',
+      'a suite that takes too long for the gate, instead of all else: ha, vm or upgrade',
+    )
     .option('--minutes <number>', 'how long the suite ha goes on (20); each fault strikes at least once')
     .option('--unit', 'no integration tests')
     .option('--fix', 'let checks mend what they can')

@@ -52,11 +52,8 @@ function before({ major, minor }: MajorMinor, by: number): MajorMinor {
   return { major, minor: Math.max(0, minor - by) };
 }
 
-/** As --help names them: '1.33..1.36 (default=1.36)' */
-export const ALLOWED = {
-  emulated: `${formatMajorMinor(FLOOR)}..${formatMajorMinor(BINARY_VERSION)} (default=${formatMajorMinor(BINARY_VERSION)})`,
-  minCompatibility: `${formatMajorMinor(FLOOR)}..${formatMajorMinor(BINARY_VERSION)} (default=${formatMajorMinor(DEFAULT_EFFECTIVE_VERSION.minCompatibility)})`,
-} as const;
+/** What both flags may be, as --help names it: '1.33..1.36' */
+export const ALLOWED_VERSIONS = `${formatMajorMinor(FLOOR)}..${formatMajorMinor(BINARY_VERSION)}`;
 
 /** Of the two flags, 'kube=1.35' or '1.35' each. Throws an Error with upstream's message. */
 export function effectiveVersionFrom({
