@@ -1,6 +1,10 @@
 /** --emulated-version and --min-compatibility-version of API server, controller manager and scheduler, with upstream's formats, ranges and messages. */
 import { UserError } from '#deploy/data-dir.ts';
-import { ALLOWED_VERSIONS, effectiveVersionFrom, type EffectiveVersion } from '#machinery/effective-version.ts';
+import {
+  ALLOWED_VERSIONS,
+  effectiveVersionFrom,
+  type EffectiveVersion,
+} from '#machinery/effective-version.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { flagKinds, refusedFlags, type GivenFlags } from './define.ts';
 
