@@ -40,10 +40,10 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   'openssh-client': '/usr/bin/ssh',
   age: '/usr/bin/age',
   e2fsprogs: '/sbin/mkfs.ext4',
+  libfaketime: '/usr/share/doc/libfaketime/copyright',
 };
 /** What a suite needs beside those. */
 const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  ha: { libfaketime: '/usr/share/doc/libfaketime/copyright' },
   vm: {
     'qemu-system-x86': '/usr/bin/qemu-system-x86_64',
     debootstrap: '/usr/sbin/debootstrap',

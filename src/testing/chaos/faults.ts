@@ -34,6 +34,7 @@ export interface Fault {
 
 const etcdLeader = (cluster: ChaosCluster): Promise<Machine> => cluster.etcdLeader();
 
+/** One of each kind, for the gate. */
 export const SHORT_FAULTS: readonly Fault[] = [
   {
     name: 'kill -9 of an API server',
@@ -52,6 +53,40 @@ export const SHORT_FAULTS: readonly Fault[] = [
     strike: loseZone,
     heal: returnZone,
   },
+  stopped('SIGSTOP of an API server, 10 s', { words: API_SERVER }),
+  {
+    name: 'SIGSTOP of the leading controllers until others lead',
+    victim: controllersLeader,
+    strike: deposeControllers,
+    heal: (cluster, victim) => void cluster.signal(victim, { signal: 'SIGCONT', words: CONTROLLERS }),
+  },
+  {
+    name: "etcd's leader receives and does not send, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
+    strike: (cluster, victim) => cluster.setMute(victim, true),
+    heal: (cluster, victim) => cluster.setMute(victim, false),
+  },
+  {
+    name: 'flapping partition of a machine, 10 s',
+    strike: flap,
+    heal: (cluster, victim) => cluster.setLink(victim, 'up'),
+  },
+  wrongClock('clock 1 h ahead', 3_600),
+  {
+    name: "slow disk of etcd's leader, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
+    strike: (_cluster, { disk }) => disk?.makeSlow(6 * (HOLD_MS / 1000)),
+    heal: (_cluster, { disk }) => disk?.restore(),
+  },
+  {
+    name: "full disk of etcd's leader, 10 s",
+    holdMs: HOLD_MS,
+    victim: etcdLeader,
+    strike: (_cluster, { disk }) => disk?.fill(),
+    heal: (_cluster, { disk }) => disk?.restore(),
+  },
 ];
 
 export const FAULTS: readonly Fault[] = [
@@ -63,13 +98,6 @@ export const FAULTS: readonly Fault[] = [
     heal: (cluster, victim) => cluster.boot(victim),
   },
   stopped("SIGSTOP of etcd's leader, 10 s", { words: ETCD, victim: etcdLeader }),
-  stopped('SIGSTOP of an API server, 10 s', { words: API_SERVER }),
-  {
-    name: 'SIGSTOP of the leading controllers until others lead',
-    victim: controllersLeader,
-    strike: deposeControllers,
-    heal: (cluster, victim) => void cluster.signal(victim, { signal: 'SIGCONT', words: CONTROLLERS }),
-  },
   {
     name: 'partition of a machine, 10 s',
     holdMs: HOLD_MS,
@@ -92,34 +120,7 @@ export const FAULTS: readonly Fault[] = [
     strike: (cluster, victim) => cluster.setDeaf(victim, true),
     heal: (cluster, victim) => cluster.setDeaf(victim, false),
   },
-  {
-    name: "etcd's leader receives and does not send, 10 s",
-    holdMs: HOLD_MS,
-    victim: etcdLeader,
-    strike: (cluster, victim) => cluster.setMute(victim, true),
-    heal: (cluster, victim) => cluster.setMute(victim, false),
-  },
-  {
-    name: 'flapping partition of a machine, 10 s',
-    strike: flap,
-    heal: (cluster, victim) => cluster.setLink(victim, 'up'),
-  },
-  wrongClock('clock 1 h ahead', 3_600),
   wrongClock('clock 1 h behind', -3_600),
-  {
-    name: "slow disk of etcd's leader, 10 s",
-    holdMs: HOLD_MS,
-    victim: etcdLeader,
-    strike: (_cluster, { disk }) => disk?.makeSlow(6 * (HOLD_MS / 1000)),
-    heal: (_cluster, { disk }) => disk?.restore(),
-  },
-  {
-    name: "full disk of etcd's leader, 10 s",
-    holdMs: HOLD_MS,
-    victim: etcdLeader,
-    strike: (_cluster, { disk }) => disk?.fill(),
-    heal: (_cluster, { disk }) => disk?.restore(),
-  },
   {
     name: 'kill -9 of every member of etcd',
     keepsQuorum: false,
