@@ -1,8 +1,6 @@
 /**
  * Pure scheduling decisions per second on this machine, for the kinds of pods of upstream's scheduler_perf: no API, no informers; each decision is followed
  * by what the component does to its cache. `node bench/scheduler.ts [--nodes 1000,5000] [--seconds N] [--only NAME]`
- *
- * The whole path through an API server is measured by bench/scheduler-api.ts.
  */
 import { parseArgs } from 'node:util';
 import type { Node, Pod, PodSpec } from '#api/types.ts';

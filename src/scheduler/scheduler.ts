@@ -867,6 +867,12 @@ function labelsDiffer(a: Pod, b: Pod): boolean {
 /** Heartbeats do not affect scheduling. */
 function nodeChanged(node: Node, before: Node): boolean {
   const seen = (of: Node): string =>
-    JSON.stringify([of.metadata?.labels, of.spec?.taints, of.spec?.unschedulable, of.status?.allocatable]);
+    JSON.stringify([
+      of.metadata?.labels,
+      of.spec?.taints,
+      of.spec?.unschedulable,
+      of.status?.allocatable,
+      of.status?.declaredFeatures,
+    ]);
   return seen(node) !== seen(before);
 }

@@ -4,6 +4,7 @@ import { dynamicResources } from './dynamic-resources.ts';
 import { imageLocality } from './image-locality.ts';
 import { interPodAffinity } from './inter-pod-affinity.ts';
 import { nodeAffinity } from './node-affinity.ts';
+import { nodeDeclaredFeatures } from './node-declared-features.ts';
 import { nodeName } from './node-name.ts';
 import { nodePorts } from './node-ports.ts';
 import { nodeResourcesBalancedAllocation } from './node-resources-balanced-allocation.ts';
@@ -43,6 +44,7 @@ export function pluginsWith(args: PluginArgs): readonly SchedulerPlugin[] {
     podTopologySpread(args.defaultConstraints),
     interPodAffinity(args.interPodAffinity),
     dynamicResources(args.dynamicResources),
+    nodeDeclaredFeatures,
     nodeResourcesBalancedAllocation(args.balancedResources),
     imageLocality,
   ];

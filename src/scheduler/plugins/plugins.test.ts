@@ -9,6 +9,7 @@ import { node, pod, podInfo, world, type WorldOptions } from '../testing/snapsho
 import { imageLocality } from './image-locality.ts';
 import { interPodAffinity } from './inter-pod-affinity.ts';
 import { nodeResourcesBalancedAllocation } from './node-resources-balanced-allocation.ts';
+import { nodeDeclaredFeatures } from './node-declared-features.ts';
 import { nodeUnschedulable } from './node-unschedulable.ts';
 import { podTopologySpread } from './pod-topology-spread.ts';
 import { taintToleration } from './taint-toleration.ts';
@@ -77,4 +78,18 @@ test('TaintToleration filters by NoSchedule taints and prefers nodes without Pre
   });
   assert.equal(outcome(taintToleration, pod('p'), taint('NoSchedule')), 'y');
   assert.equal(outcome(taintToleration, pod('p'), taint('PreferNoSchedule')), 'y');
+});
+
+test('NodeDeclaredFeatures sends pods that restart all containers to nodes that can', () => {
+  const action = 'RestartAllContainers';
+  const restartPolicyRules = [{ action, exitCodes: { operator: 'In', values: [42] } }];
+  const incoming = pod('p', { spec: { containers: [{ name: 'm', image: 'm:1', restartPolicyRules }] } });
+  const declared = node('y');
+  declared.status!.declaredFeatures = ['RestartAllContainersOnContainerExits'];
+  assert.equal(outcome(nodeDeclaredFeatures, incoming, { nodes: [node('x'), declared] }), 'y');
+  assert.equal(
+    outcome(nodeDeclaredFeatures, incoming, { nodes: [node('x')] }),
+    "0/1 nodes are available: 1 node(s) didn't match Pod's required features.",
+  );
+  assert.equal(outcome(nodeDeclaredFeatures, pod('q'), { nodes: [node('x')] }), 'x');
 });

@@ -32,6 +32,9 @@ const MAXIMUM_PROCESS_SHARE = 0.95;
 const MAX_IMAGES = 50;
 const MAX_NAMES = 5;
 
+/** Upstream's names of features that pods may need from a node; in order. */
+const DECLARED_FEATURES = ['RestartAllContainersOnContainerExits'];
+
 interface Pressure {
   readonly memory: boolean;
   readonly disk: boolean;
@@ -62,6 +65,7 @@ export function nodeStatus(facts: NodeFacts): NodeStatus {
     nodeInfo: facts.systemInfo,
     images: imageList(facts.images),
     ...inUse(facts),
+    declaredFeatures: [...DECLARED_FEATURES],
   };
 }
 
