@@ -630,9 +630,10 @@ export class LocalStore implements Store {
         return false;
       }
       if (entry.key.startsWith(prefix))
-        events.push(
-          toEvent(entry, { stored: toStored(entry), previous: this.#storedAt(entry.previousRevision) }),
-        );
+        events.push({
+          ...toEvent(entry, { stored: toStored(entry), previous: this.#storedAt(entry.previousRevision) }),
+          timeMs: entry.timeMs,
+        });
       return true;
     });
     return { events, reached };

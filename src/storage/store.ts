@@ -25,6 +25,19 @@ export interface StoreEvent {
   readonly value?: StoredValue;
   /** The value before this write; undefined for a create (and when compacted away). */
   readonly previous?: StoredValue;
+  /** When it was written, for events that an embedded store reads from its history. */
+  readonly timeMs?: number;
+}
+
+/** Who writes, for a store that records changes; others ignore it. */
+export interface WriteSource {
+  readonly user: { readonly name: string };
+  /** Who acts as the user. */
+  readonly impersonator?: string | undefined;
+  /** The field manager. */
+  readonly manager: string;
+  /** '' = the object itself. */
+  readonly subresource: string;
 }
 
 export interface GetOptions {
@@ -56,10 +69,12 @@ export interface PutOptions {
   readonly expected?: Revision;
   /** The store deletes the key (with an ordinary delete event) about this many seconds after the write. */
   readonly ttlSeconds?: number;
+  readonly by?: WriteSource | undefined;
 }
 
 export interface DeleteOptions {
   readonly expected?: Revision;
+  readonly by?: WriteSource | undefined;
 }
 
 export interface WatchOptions {
@@ -121,6 +136,8 @@ export interface Store {
   ttlSeconds?(key: string): Promise<number | undefined>;
   /** Whether the value would be stored in a different form if it were written again. Undefined: never. */
   isStale?(key: string): Promise<boolean>;
+  /** A value as the store below keeps it, as this one returns it. Undefined: they are the same. */
+  reveal?(stored: StoredValue): Promise<StoredValue>;
   /** Flushes, stops watches, releases locks. Idempotent. */
   close(): Promise<void>;
 }

@@ -157,6 +157,9 @@ export class EncryptedStore implements Store {
     }
   }
 
+  async reveal(stored: StoredValue): Promise<StoredValue> {
+    return this.#reveal((await this.#store.reveal?.(stored)) ?? stored, { past: true });
+  }
   compact(revision: Revision): Promise<void> {
     return this.#store.compact(revision);
   }

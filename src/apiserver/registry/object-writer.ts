@@ -5,7 +5,7 @@ import { statusErrors } from '#machinery/errors.ts';
 import { deepClone, jsonEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { serializeObject, withResourceVersion } from '#machinery/serialize.ts';
-import { StoreError, type Store } from '#storage/store.ts';
+import { StoreError, type Store, type WriteSource } from '#storage/store.ts';
 import type { Metrics } from '../nonresource/metrics.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { WatchCache } from '../watchcache/watch-cache.ts';
@@ -25,6 +25,7 @@ interface RemoveOptions {
   /** The revision that is removed. */
   readonly expected: number;
   readonly dryRun: boolean;
+  readonly by: WriteSource;
 }
 
 interface PutOptions {
@@ -32,6 +33,7 @@ interface PutOptions {
   /** The revision that is replaced; 0: there is none. */
   readonly expected: number;
   readonly dryRun: boolean;
+  readonly by: WriteSource;
   readonly created: boolean;
   /** The stored object; an equal new object is not written. */
   readonly entry?: CacheEntry;
@@ -53,7 +55,7 @@ export class ObjectWriter {
 
   async put(endpoint: StoredEndpoint, object: KubeObject, options: PutOptions): Promise<Written> {
     const { store, cache } = this.#parts;
-    const { key, expected, dryRun, created, entry } = options;
+    const { key, expected, dryRun, by, created, entry } = options;
     if (endpoint.codec) return this.#putConverted(endpoint, object, { ...options, codec: endpoint.codec });
     delete object.metadata!.resourceVersion;
     const value = serializeObject(object);
@@ -86,7 +88,7 @@ export class ObjectWriter {
       const stored = await store.put(
         key,
         value,
-        ttlSeconds === undefined ? { expected } : { expected, ttlSeconds },
+        ttlSeconds === undefined ? { expected, by } : { expected, by, ttlSeconds },
       );
       timing.succeeded(begunMs);
       const current = endpoint.cache.entries.get(key);
@@ -138,13 +140,13 @@ export class ObjectWriter {
   async remove(
     endpoint: StoredEndpoint,
     last: KubeObject,
-    { key, expected, dryRun }: RemoveOptions,
+    { key, expected, dryRun, by }: RemoveOptions,
   ): Promise<number> {
     if (dryRun) return expected;
     const timing = this.#parts.metrics.store.of(endpoint.groupResource, 'delete'),
       begunMs = performance.now();
     try {
-      const { revision } = await this.#parts.store.delete(key, { expected });
+      const { revision } = await this.#parts.store.delete(key, { expected, by });
       timing.succeeded(begunMs);
       return revision;
     } catch (error) {

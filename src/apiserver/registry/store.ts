@@ -142,6 +142,7 @@ export class RegistryStore {
         key,
         expected: 0,
         dryRun: request.dryRun,
+        by: request,
         created: true,
       });
     } catch (error) {
@@ -294,9 +295,10 @@ export class RegistryStore {
 
   async #putOrRemove(
     endpoint: StoredEndpoint,
-    { request: { dryRun }, change, entry, next, previous }: Update,
+    { request, change, entry, next, previous }: Update,
   ): Promise<Written> {
-    const at = { key: entry.key, expected: entry.revision, dryRun };
+    const { dryRun } = request;
+    const at = { key: entry.key, expected: entry.revision, dryRun, by: request };
     if (!deletesDuringUpdate(endpoint, { next, previous }))
       return this.#writer.put(endpoint, next, {
         ...at,
@@ -346,17 +348,18 @@ export class RegistryStore {
     const plan = planDeletion(endpoint, { previous, request: deletion, nowMs: this.#clock.now() });
     if (plan.kind === 'nothing') return { object: previous, bytes: entry.bytes, removed: false };
     if (plan.kind === 'remove') {
-      const revision = await this.#writer.remove(endpoint, previous, { key, expected, dryRun });
+      const revision = await this.#writer.remove(endpoint, previous, { key, expected, dryRun, by: request });
       if (!dryRun) await endpoint.hooks?.afterDelete?.(previous);
       return { ...removedObject(previous, revision), removed: true };
     }
-    const put = { key, expected, dryRun, created: false, entry };
+    const put = { key, expected, dryRun, by: request, created: false, entry };
     const marked = await this.#writer.put(endpoint, plan.next, put);
     if (plan.kind === 'mark') return { object: marked.object, bytes: marked.bytes, removed: false };
     const removed = await this.#writer.removeMarked(endpoint, marked.object, {
       key,
       expected: dryRun ? expected : Number(marked.object.metadata!.resourceVersion),
       dryRun,
+      by: request,
     });
     return { ...removed, removed: true };
   }

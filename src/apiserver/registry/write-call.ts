@@ -32,12 +32,13 @@ export function writeRequest(
   { context, core, target }: WriteCall,
   { dryRun, subresource = '', options, admitted = true }: WriteRequestOptions,
 ): WriteRequest {
-  const { request, user, warnings, annotate } = context;
+  const { request, user, impersonator, warnings, annotate } = context;
   const { fieldManager } = options;
   return new WriteRequest({
     endpoint,
     target,
     user,
+    impersonator: impersonator?.user.name,
     internal: core.internal,
     dryRun,
     admitted,

@@ -30,6 +30,8 @@ interface WriteOptions {
   readonly endpoint: Pick<Endpoint, 'gvr' | 'gvk' | 'resource'>;
   readonly target: Target;
   readonly user: UserInfo;
+  /** Who acts as the user. */
+  readonly impersonator?: string | undefined;
   readonly internal: InternalApi;
   readonly dryRun?: boolean;
   /** False for the server's own writes, and where another body was admitted. Default true. */
@@ -62,6 +64,7 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
   readonly gvr: GroupVersionResource;
   readonly namespace: string;
   readonly user: UserInfo;
+  readonly impersonator: string | undefined;
   readonly internal: InternalApi;
   readonly dryRun: boolean;
   readonly admitted: boolean;
@@ -94,6 +97,7 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
     this.name = target.name;
     this.namespace = endpoint.resource.behaviour.isNamespace ? target.name : target.namespace;
     this.user = write.user;
+    this.impersonator = write.impersonator;
     this.internal = write.internal;
     this.dryRun = write.dryRun ?? false;
     this.admitted = write.admitted ?? true;

@@ -92,6 +92,10 @@ export class CodecStore implements Store {
     });
   }
 
+  async reveal(stored: StoredValue): Promise<StoredValue> {
+    return decoded((await this.#store.reveal?.(stored)) ?? stored);
+  }
+
   compact(revision: Revision): Promise<void> {
     return this.#store.compact(revision);
   }
