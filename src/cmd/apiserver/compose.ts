@@ -35,6 +35,7 @@ import {
   type Features,
 } from './flags/feature-gates.ts';
 import type { Serving } from './flags/serving.ts';
+import type { ChangeLog, ChangeLogSettings } from '#history/change-log.ts';
 import { assert } from '#stdx/assert.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
@@ -42,6 +43,8 @@ import { limitRepeats } from '#stdx/repeat-limit.ts';
 import type { Store } from '#storage/store.ts';
 import { BACKUP_PATH, backupPath } from '../backup/endpoint.ts';
 import type { Backups, BackupSchedule } from '../backup/schedule.ts';
+import { AuditUsers } from '../history/audit-users.ts';
+import { HISTORY_PATH, historyPath } from '../history/endpoint.ts';
 import { identities } from '../all-in-one/identities.ts';
 import { addonPolicy } from './addon-policy.ts';
 import { ROOT } from './flags/etcd.ts';
@@ -87,9 +90,9 @@ export interface ComposeOptions {
   readonly log: Logger;
 }
 
-/** The store as the server sees it, encryption at rest and upstream's bytes behind it. */
+/** The store as the server sees it, encryption at rest and upstream's bytes behind it. store: as it is kept. */
 async function openStoredForm(
-  { store, etcdPrefix, serving }: ComposeOptions,
+  { store, etcdPrefix, serving }: Pick<ComposeOptions, 'store' | 'etcdPrefix' | 'serving'>,
   encryption: Encryption | undefined,
 ): Promise<Store> {
   if (etcdPrefix === undefined) return encryption?.wrap(store) ?? store;
@@ -131,7 +134,9 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     (await (
       await import('#apiserver/encryption/encryption.ts')
     ).createEncryption({ ...settings.encryption, clock, log }));
-  const store = await openStoredForm(options, encryption);
+  const recorded = settings.changeLog && (await recordChanges(settings.changeLog, { ...options, log }));
+  const raw = recorded?.store ?? options.store;
+  const store = await openStoredForm({ ...options, store: raw }, encryption);
   let authorization: Authorization | undefined;
   const kubelet = pki.clients['apiserver-kubelet-client'];
   let kubeletTls = { cert: kubelet.certificatePem, key: kubelet.keyPem, ca: pki.ca.certificatePem };
@@ -157,6 +162,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   const { requestHeader, aggregation } = options.extensions ?? aggregationOfPki(pki);
   const audit =
     settings.audit && (await import('#apiserver/audit/audit.ts')).openAudit(settings.audit, { clock, log });
+  const auditLog = auditLogOf(settings);
   const streams = createStreams({ kubeletTls: () => kubeletTls });
   const made = Promise.withResolvers<ApiServer>();
   const resourceMetrics = hostResourceMetrics({
@@ -218,7 +224,16 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
     connect: streams,
     healthChecks: [...(encryption?.healthChecks ?? []), ...(options.healthChecks ?? [])],
     ...(encryption ? { metrics: [() => encryption.metrics()] } : {}),
-    extraPaths: { ...logins?.paths, [BACKUP_PATH]: backupPath(store) },
+    extraPaths: {
+      ...logins?.paths,
+      [BACKUP_PATH]: backupPath(store),
+      [HISTORY_PATH]: historyPath({
+        store,
+        raw,
+        changes: recorded?.changes,
+        audit: auditLog === undefined ? undefined : new AuditUsers(auditLog),
+      }),
+    },
     bootstrap: async (internal) => {
       await Promise.all([
         bootstrapPolicy(internal, {
@@ -235,6 +250,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   server.metrics.collect(() => resourceMetrics.metrics());
   server.metrics.collect(() => authorization?.metrics.render() ?? '');
   server.metrics.collect(() => audit?.metrics() ?? '');
+  server.metrics.collect(() => recorded?.changes.metrics() ?? '');
   server.metrics.collect(() => options.metrics?.() ?? '');
   const features = options.serving?.features ?? featuresFrom(new Map());
   server.metrics.collect(() => featureMetrics(features, options.serving?.effectiveVersion?.emulated));
@@ -261,6 +277,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
   } catch (error) {
     await server.stop();
     await resourceMetrics.close();
+    await recorded?.close();
     encryption?.close();
     authentication?.close();
     sources?.close();
@@ -302,6 +319,7 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       await backups?.stop();
       await server.stop();
       await resourceMetrics.close();
+      await recorded?.close();
       encryption?.close();
       authentication?.close();
       sources?.close();
@@ -311,6 +329,39 @@ export async function composeApiServer(options: ComposeOptions): Promise<Compose
       await logins?.close();
     },
   };
+}
+
+interface RecordedStore {
+  readonly store: Store;
+  readonly changes: ChangeLog;
+  close(): Promise<void>;
+}
+
+/** What the log lacks is read while the server runs. */
+async function recordChanges(
+  settings: ChangeLogSettings,
+  { store, clock, log }: Pick<ComposeOptions, 'store' | 'clock' | 'log'>,
+): Promise<RecordedStore> {
+  const [{ ChangeLog }, { RecordingStore, resumeLog }] = await Promise.all([
+    import('#history/change-log.ts'),
+    import('#history/recording-store.ts'),
+  ]);
+  const changes = new ChangeLog(settings, { clock, log });
+  const recording = new RecordingStore(store, { changes, nowMs: () => clock.now() });
+  const resumed = resumeLog({ store, changes, log });
+  return {
+    store: recording,
+    changes,
+    async close() {
+      await resumed;
+      await changes.close(store.newestRevision ? recording.written : store.revision);
+    },
+  };
+}
+
+/** The file that events are written to; undefined: none, or the standard output. */
+function auditLogOf({ audit }: ApiServerSettings): string | undefined {
+  return audit?.log?.path === '-' ? undefined : audit?.log?.path;
 }
 
 /** Their first look is later than the server is ready. */

@@ -132,6 +132,38 @@ export const ETCD_FLAGS = {
   }),
 };
 
+/** History beyond the store's own revisions; upstream has none. */
+export const CHANGE_LOG_FLAGS = {
+  'change-log-path': flag.dir({
+    help: 'directory to write every change to, with its user: for `capstan history` and restores to a moment',
+    defaultText: 'none is written',
+    own: true,
+  }),
+  'change-log-maxsize': flag.number({
+    placeholder: '<megabytes>',
+    help: 'size of a file of the change log, at which another is begun',
+    min: 1,
+    max: 4096,
+    default: 64,
+    own: true,
+  }),
+  'change-log-maxbackup': flag.number({
+    help: 'files of the change log to keep beside the one that is written',
+    min: 1,
+    max: 10_000,
+    default: 15,
+    own: true,
+  }),
+  'change-log-maxage': flag.number({
+    placeholder: '<days>',
+    help: 'how long to keep files of the change log',
+    min: 1,
+    max: 3650,
+    default: 7,
+    own: true,
+  }),
+};
+
 /** Scheduled backups; upstream has none. */
 export const BACKUP_FLAGS = {
   backup: flag.boolean({
@@ -596,6 +628,7 @@ export const API_SERVER_FLAGS = {
   ...SERVER_FLAGS,
   ...ETCD_FLAGS,
   ...BACKUP_FLAGS,
+  ...CHANGE_LOG_FLAGS,
   ...AUTHENTICATION_FLAGS,
   ...SERVICE_ACCOUNT_FLAGS,
   ...LOGIN_FLAGS,

@@ -9,6 +9,7 @@ import { admissionSettings } from './flags/admission.ts';
 import { encryptionFrom } from './flags/encryption.ts';
 import { authorizationSettings } from './flags/authorization.ts';
 import { auditSettings } from './flags/audit.ts';
+import { changeLogFrom } from './flags/change-log.ts';
 import { loginOptions } from './flags/login.ts';
 import { aggregationFrom } from './flags/aggregation.ts';
 import { requestLimitsFrom } from './flags/request-limits.ts';
@@ -62,6 +63,7 @@ export function settingsFrom(flags: ApiServerFlags, pkiDir: string | undefined):
     ...(login ? { login } : {}),
     ...requestLimitsFrom(flags),
     audit: auditSettings(flags),
+    changeLog: changeLogFrom(flags),
     tls: tlsSettingsFrom(flags),
     ...(tokenSources ? { tokenSources } : {}),
     files: pkiDir === undefined ? (own.files ?? {}) : withFilesOfPki(own.files, pkiDir),

@@ -8,6 +8,7 @@ import type { AuthorizationSettings } from '#apiserver/authz/authorization.ts';
 import type { ListenerLimits } from '#apiserver/http/listener.ts';
 import type { ApiServerOptions } from '#apiserver/options.ts';
 import type { RequestLimits } from '#apiserver/flowcontrol/flow-control.ts';
+import type { ChangeLogSettings } from '#history/change-log.ts';
 import type { TlsSettings } from '../tls-flags.ts';
 import type { FollowedFiles } from './follow-files.ts';
 import type { ResourceMetricsSettings } from './resource-metrics.ts';
@@ -33,6 +34,8 @@ export interface ApiServerSettings {
   readonly authorization?: AuthorizationSettings;
   readonly admission?: AdmissionSettings;
   readonly audit?: AuditSettings | undefined;
+  /** Default: no change log. */
+  readonly changeLog?: ChangeLogSettings | undefined;
   /** Encryption at rest. Default: none. */
   readonly encryption?: EncryptionSettings;
   /** TLS versions and cipher suites. */
