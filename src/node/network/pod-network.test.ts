@@ -20,6 +20,8 @@ import type { AgentCommand, AgentOptions } from './testing/agent.ts';
 
 const CLUSTER = ['10.244.0.0/16', 'fd44::/48'];
 const OVERHEAD = 50;
+/** Of VXLAN in IPv6. */
+const OVERHEAD_6 = 70;
 const FORWARD = 'echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding';
 
 interface Machine {
@@ -219,7 +221,18 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
 
   function addMachine(
     lan: Lan,
-    { name, address, index }: { readonly name: string; readonly address: string; readonly index: number },
+    {
+      name,
+      address,
+      index,
+      onlySix = false,
+    }: {
+      readonly name: string;
+      readonly address: string;
+      readonly index: number;
+      /** The machine itself has no IPv4; its pods do. */
+      readonly onlySix?: boolean;
+    },
   ): void {
     const host = lan.machine(name, address);
     const podCIDRs = [`10.244.${index}.0/24`, `fd44:0:0:${index}::/64`];
@@ -230,6 +243,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
     host.run('ip', 'route', 'add', 'default', 'via', lan.outside.address);
     host.run('ip', 'address', 'add', `${sixOf(address)}/64`, 'dev', 'eth0', 'nodad');
     host.run('ip', 'route', 'add', 'default', 'via', sixOf(lan.outside.address));
+    if (onlySix) host.run('ip', '-4', 'address', 'flush', 'dev', 'eth0');
     host.run('sh', '-c', FORWARD);
     host.run('ip', 'link', 'add', layout.bridge, 'type', 'bridge');
     host.run('ip', 'address', 'add', `10.244.${index}.1/24`, 'dev', layout.bridge);
@@ -238,7 +252,15 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
     host.run('ip', 'link', 'add', 'pod', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', podNamespace.name);
     host.run('ip', 'link', 'set', 'pod', 'master', layout.bridge, 'up');
     podNamespace.run('ip', 'address', 'add', `${pod}/24`, 'dev', 'eth0');
-    podNamespace.run('ip', 'link', 'set', 'eth0', 'mtu', String(1500 - OVERHEAD), 'up');
+    podNamespace.run(
+      'ip',
+      'link',
+      'set',
+      'eth0',
+      'mtu',
+      String(1500 - (onlySix ? OVERHEAD_6 : OVERHEAD)),
+      'up',
+    );
     podNamespace.run('ip', 'route', 'add', 'default', 'via', `10.244.${index}.1`);
     podNamespace.run('ip', 'address', 'add', `${pod6}/64`, 'dev', 'eth0', 'nodad');
     podNamespace.run('ip', 'route', 'add', 'default', 'via', `fd44:0:0:${index}::1`);
@@ -250,7 +272,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
       names: layout,
       nodeName: name,
       podCIDRs,
-      nodeAddress: address,
+      nodeAddress: onlySix ? sixOf(address) : address,
       mode: 'auto',
       vxlanId: 1,
     });
@@ -365,6 +387,31 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
     const largest = 1500 - OVERHEAD - 28;
     assert.ok(at('a').canPing(at('c').pod, '-s', String(largest)), 'the largest packet arrives whole');
     assert.match(at('a').run('ip', 'link', 'show', 'type', 'vxlan'), /mtu 1450/);
+  });
+
+  it('leads through VXLAN between machines that have IPv6 alone, in packets that fit', async () => {
+    const six = [
+      { name: 'd', address: '10.215.1.4', index: 4 },
+      { name: 'e', address: '10.215.2.4', index: 5 },
+    ];
+    for (const [place, machine] of six.entries()) addMachine(lans[place]!, { ...machine, onlySix: true });
+    for (const { name } of six) await at(name).agent.ready();
+    for (const { name } of six)
+      for (const { name: other, address } of six) {
+        const node = nodeOf(at(other));
+        const addresses = [{ type: 'InternalIP', address: sixOf(address) }];
+        await at(name).agent.tell({ do: 'put', node: { ...node, status: { addresses } } });
+      }
+    const [d, e] = six.map(({ name }) => at(name)) as [Machine, Machine];
+    await until('a pod of d reaches one of e', () => d.canPing(e.pod) && d.canPing(e.pod6));
+    await until('a pod of e reaches one of d', () => e.canPing(d.pod) && e.canPing(d.pod6));
+    const overlay = containerdLayout({ dir: '/nonexistent/d' }).overlay;
+    assert.match(d.run('bridge', 'fdb', 'show', 'dev', overlay), /dst fd15:2::4 /);
+    assert.match(d.run('ip', '-details', 'link', 'show', 'type', 'vxlan'), /mtu 1430 .* local fd15:1::4 /s);
+    assert.ok(d.canPing(e.pod, '-s', String(1500 - OVERHEAD_6 - 28)), 'the largest packet arrives whole');
+    assert.ok(e.canPing(d.pod6, '-s', String(1500 - OVERHEAD_6 - 48)));
+    for (const { agent } of [d, e]) await agent.tell({ do: 'remove' });
+    assert.equal(d.run('ip', 'link', 'show', 'type', 'vxlan'), '');
   });
 
   it('keeps the source address between pods, also for the node itself', async () => {
