@@ -9,6 +9,7 @@
  * Another machine's learner that stays unstarted longer than its own join would allow is removed, so that a dead one does not block a join.
  */
 import { isMembershipError, type EtcdMember, type EtcdMembership } from '#machinery/etcd-membership.ts';
+import { pollDelayMs } from '#stdx/backoff.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { UserError } from '../data-dir.ts';
@@ -19,7 +20,8 @@ const PROGRESS_TIMEOUT_MS = 2 * 60_000;
 const DEAD_LEARNER_MS = PROGRESS_TIMEOUT_MS + 30_000;
 /** Timeout for etcd to become healthy, such as after the previous member. */
 const HEALTH_TIMEOUT_MS = 60_000;
-const POLL_MS = 300;
+/** A member that is alone with a few megabytes has caught up in less than the longest wait. */
+const LOOK = { minimumMs: 50, maximumMs: 300 };
 /** Rounds of looking and acting: each goes at least one step on, a lost data directory costs two more. */
 const MAX_STEPS = 12;
 
@@ -121,7 +123,8 @@ async function start(join: JoinEtcd, members: readonly EtcdMember[]): Promise<vo
   try {
     print('[etcd] Starting etcd on this machine');
     await local.start(initialClusterOf(members, local));
-    for (const deadline = clock.monotonic() + PROGRESS_TIMEOUT_MS; ; await clock.sleep(POLL_MS)) {
+    const look = new Looks(clock);
+    for (const deadline = clock.monotonic() + PROGRESS_TIMEOUT_MS; ; await look.pause()) {
       const now = await membership.list().catch(passing);
       if (now === undefined || ownMember(now, local)?.name === '') {
         if (clock.monotonic() < deadline) continue;
@@ -143,7 +146,8 @@ async function promote(join: JoinEtcd, members: readonly EtcdMember[]): Promise<
     await local.start(initialClusterOf(members, local));
     print('[etcd] Waiting for the learner to be in sync with the leader');
     const progress = new Progress(join);
-    for (; ; await clock.sleep(POLL_MS)) {
+    const look = new Looks(clock);
+    for (; ; await look.pause()) {
       try {
         return await membership.promote(id);
       } catch (error) {
@@ -158,6 +162,21 @@ async function promote(join: JoinEtcd, members: readonly EtcdMember[]): Promise<
     }
   } catch (error) {
     throw await takenBack(join, { id, error });
+  }
+}
+
+/** At something that may be there soon: often at first. */
+class Looks {
+  readonly #clock: Clock;
+  readonly #beginMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#beginMs = clock.monotonic();
+  }
+
+  pause(): Promise<void> {
+    return this.#clock.sleep(pollDelayMs(this.#clock.monotonic() - this.#beginMs, LOOK));
   }
 }
 
@@ -195,7 +214,8 @@ class StalledLearners {
   }
 
   async addWhenFree<T>(addLearner: () => Promise<T>): Promise<T> {
-    for (; ; await this.#join.clock.sleep(POLL_MS)) {
+    const look = new Looks(this.#join.clock);
+    for (; ; await look.pause()) {
       try {
         return await addLearner();
       } catch (error) {
@@ -247,7 +267,8 @@ async function takenBack(
 
 /** Repeats what fails while etcd has no leader, or a member has just come. */
 async function patiently<T>({ clock }: JoinEtcd, work: () => Promise<T>): Promise<T> {
-  for (const deadline = clock.monotonic() + HEALTH_TIMEOUT_MS; ; await clock.sleep(POLL_MS)) {
+  const look = new Looks(clock);
+  for (const deadline = clock.monotonic() + HEALTH_TIMEOUT_MS; ; await look.pause()) {
     try {
       return await work();
     } catch (error) {
