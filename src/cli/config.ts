@@ -1,7 +1,9 @@
-/** `capstan config …`: configuration files of init and join: defaults, checks, images. */
+/** `capstan config …`: configuration files of init and join: defaults, checks, images; and their changes in a running cluster. */
 import type { Command } from 'commander';
 import { action, print } from './context.ts';
-import { warnLine } from './machine-options.ts';
+import type { ChangeFlags, PlanFlags } from '#cmd/upgrade/upgrade.ts';
+import { confirmChange } from './confirm.ts';
+import { rootfsOption, warnLine } from './machine-options.ts';
 
 const PRINTED = {
   'init-defaults': 'print the InitConfiguration and ClusterConfiguration that init begins with',
@@ -32,6 +34,39 @@ export function register(program: Command): void {
         const { validateConfig } = await import('#cmd/machine/config.ts');
         for (const warning of validateConfig(file)) warnLine(warning);
         print('ok');
+      }),
+    );
+  config
+    .command('plan')
+    .description(
+      'what a changed ClusterConfiguration would change of a running cluster. Exit code 0: nothing; 1: something cannot be changed; 2: something would',
+    )
+    .requiredOption('--config <file>', 'the file')
+    .option('--kubeconfig <file>', "an administrator's (default: this control plane's)")
+    .option('--json', 'as JSON')
+    .addOption(rootfsOption())
+    .action(
+      action(async (flags: PlanFlags & { readonly config: string }) => {
+        const { runConfigPlan } = await import('#cmd/upgrade/configure.ts');
+        process.exitCode = await runConfigPlan(flags, print);
+      }),
+    );
+  config
+    .command('apply')
+    .description(
+      'change flags and environments of API servers, controllers and schedulers, a control plane at a time; a gate that stays shut takes it back',
+    )
+    .requiredOption('--config <file>', 'the file')
+    .option('--inventory <file>', 'drive the other machines over ssh, as capstan fleet does')
+    .option('--ssh-config <file>', "ssh's settings in place of ~/.ssh/config")
+    .option('--here', 'only this machine, without a look at the others')
+    .option('--yes', 'do not ask')
+    .addOption(rootfsOption())
+    .action(
+      action(async (flags: ChangeFlags & { readonly config: string; readonly here?: boolean }) => {
+        const { configureHere, runConfigApply } = await import('#cmd/upgrade/configure.ts');
+        if (flags.here) return configureHere(flags, print);
+        process.exitCode = await runConfigApply(flags, { print, confirm: confirmChange });
       }),
     );
   config

@@ -24,7 +24,12 @@ export interface MachineDriver {
   /** emulated: of the step control-plane. Rejects where the machine cannot be reached or refuses. */
   change(
     machine: ObservedMachine,
-    change: { readonly step: MachineStep | 'finish'; readonly emulated?: string | undefined },
+    change: {
+      readonly step: MachineStep | 'finish' | 'configure';
+      readonly emulated?: string | undefined;
+      /** A ClusterConfiguration as YAML: of the step configure. */
+      readonly configuration?: string | undefined;
+    },
   ): Promise<void>;
 }
 

@@ -29,7 +29,9 @@ export function localDriver(
   return {
     change(machine, change) {
       if (machine.name !== nodeName) return others.change(machine, change);
-      const { step, emulated: emulatedVersion } = change;
+      const { step, emulated: emulatedVersion, configuration: content = '' } = change;
+      if (step === 'configure')
+        return import('./configure.ts').then((loaded) => loaded.configureMachine({ rootfs, content }, print));
       return runUpgradeNode({ rootfs, program, step, emulatedVersion }, print);
     },
   };
@@ -67,6 +69,7 @@ export function sshDriver(
       const launcher = await ship(machine);
       await connections.run(machine, `${quote(launcher)} ${quoteAll(wordsOf(change))}`, {
         timeoutMs: STEP_TIMEOUT_MS,
+        ...(change.configuration === undefined ? {} : { stdin: change.configuration }),
       });
     },
     close: () => connections.close(),
@@ -80,6 +83,7 @@ function machineOf({ machines }: Fleet, name: string): FleetMachine {
 }
 
 function wordsOf({ step, emulated }: Change): string[] {
+  if (step === 'configure') return ['config', 'apply', '--here', '--config=-'];
   return [
     'upgrade',
     'node',

@@ -113,7 +113,7 @@ export function readUpgrade(paths: MachinePaths): MachineUpgrade | undefined {
   );
 }
 
-function writeUpgrade(paths: MachinePaths, upgrade: MachineUpgrade): void {
+export function writeUpgrade(paths: MachinePaths, upgrade: MachineUpgrade): void {
   const path = fileOf(paths);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   writeFileAtomic(path, `${JSON.stringify(upgrade, undefined, 2)}\n`);

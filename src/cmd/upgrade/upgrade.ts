@@ -36,7 +36,7 @@ export interface ApplyFlags extends ChangeFlags {
   readonly drainTimeout?: string;
 }
 
-interface Call {
+export interface Call {
   print(line: string): void;
   confirm(what: string): Promise<void>;
   /** For tests: in place of ssh. */
@@ -179,7 +179,7 @@ export async function runUpgradeRollback(flags: ChangeFlags, call: Call): Promis
   });
 }
 
-interface Around {
+export interface Around {
   readonly cluster: ClusterConnection;
   readonly tools: UpgradeTools;
   readonly machine: MachineRecord;
@@ -187,7 +187,7 @@ interface Around {
   readonly isManual: boolean;
 }
 
-async function onControlPlane(
+export async function onControlPlane(
   flags: ChangeFlags,
   call: Call,
   work: (around: Around) => Promise<number>,

@@ -1,0 +1,85 @@
+/** One machine's part of an upgrade and of a changed configuration, on its files alone: no supervisor runs. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { defaultCluster } from '#deploy/config/defaults.ts';
+import { apiServerService, schedulerService } from '#deploy/machine/component-services.ts';
+import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
+import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
+import { configureMachine } from './configure.ts';
+import { PROGRAM_DIR, runUpgradeNode } from './node.ts';
+
+let paths: MachinePaths;
+const print = (): void => {};
+
+beforeEach(() => {
+  paths = machinePaths({ rootfs: mkdtempSync(join(tmpdir(), 'capstan-machine-')) });
+  const cluster = defaultCluster({}, { kubernetesVersion: 'v1.36.0' });
+  const local = { advertiseAddress: '10.0.0.1', bindPort: 6443 };
+  machineFile(paths).update((record) => ({
+    ...record,
+    role: 'control-plane',
+    nodeName: 'm1',
+    ...local,
+    services: [
+      apiServerService({ paths, cluster, local, startSeconds: 7 }),
+      schedulerService({ paths, cluster }),
+    ],
+  }));
+});
+afterEach(() => rmSync(paths.rootfs, { recursive: true, force: true }));
+
+const record = (): MachineRecord => machineFile(paths).read();
+const apiServerWords = (): readonly string[] => {
+  const [service] = record().services;
+  return 'capstan' in service!.run ? service!.run.capstan : [];
+};
+const step = (name: Parameters<typeof runUpgradeNode>[0]['step'], emulatedVersion?: string): Promise<void> =>
+  runUpgradeNode({ rootfs: paths.rootfs, step: name, emulatedVersion }, print);
+
+test('steps of an upgrade change the record, and rollback is what it was', async () => {
+  const before = record().services;
+  await step('rollback');
+  assert.deepEqual(record().services, before, 'nothing was begun');
+  await step('control-plane', '1.35');
+  assert.equal(record().services[0]!.checkout, PROGRAM_DIR);
+  assert.ok(apiServerWords().includes('--emulated-version=1.35'));
+  await step('control-plane', '1.35');
+  await step('raise');
+  assert.ok(!apiServerWords().some((word) => word.startsWith('--emulated-version')));
+  await step('rollback');
+  assert.deepEqual(record().services, before);
+  await assert.rejects(
+    runUpgradeNode({ rootfs: paths.rootfs, step: 'node', program: '/nowhere' }, print),
+    /\/nowhere is no program of Capstan/,
+  );
+  writeFileSync(join(paths.capstan, 'upgrade.json'), '{');
+  await assert.rejects(step('raise'), /upgrade\.json is damaged: it was left as it is/);
+});
+
+test('a machine of no cluster is refused', async () => {
+  const rootfs = join(paths.rootfs, 'other');
+  await assert.rejects(runUpgradeNode({ rootfs, step: 'node' }, print), /is of no cluster of init or join/);
+});
+
+test('a changed configuration: new flags, the same program and health, also after a rollback', async () => {
+  await step('control-plane');
+  const content = [
+    'apiVersion: kubeadm.k8s.io/v1beta4',
+    'kind: ClusterConfiguration',
+    'apiServer: { extraArgs: [{ name: goaway-chance, value: "0.01" }] }',
+    '',
+  ].join('\n');
+  await configureMachine({ rootfs: paths.rootfs, content }, print);
+  assert.ok(apiServerWords().includes('--goaway-chance=0.01'));
+  assert.equal(record().services[0]!.checkout, PROGRAM_DIR);
+  assert.equal(record().services[0]!.health?.startSeconds, 7);
+  const text = readFileSync(paths.machineFile, 'utf8');
+  await configureMachine({ rootfs: paths.rootfs, content }, print);
+  assert.equal(readFileSync(paths.machineFile, 'utf8'), text);
+  await step('rollback');
+  assert.ok(apiServerWords().includes('--goaway-chance=0.01'));
+  assert.ok(existsSync(paths.machineFile));
+});
