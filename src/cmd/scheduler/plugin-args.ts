@@ -60,6 +60,8 @@ interface FitArgs {
   };
 }
 
+/** A search keeps the scheduler from everything else: longer ones would cost it its lease. */
+const LONGEST_SEARCH_MS = 5_000;
 const STRATEGIES = ['LeastAllocated', 'MostAllocated', 'RequestedToCapacityRatio'];
 
 const PLUGINS: Readonly<Record<string, ArgsOf>> = {
@@ -174,7 +176,10 @@ const PLUGINS: Readonly<Record<string, ArgsOf>> = {
       return {
         plugins: {
           // 0 is no limit.
-          dynamicResources: { filterTimeoutMs: filterTimeoutMs || Infinity, bindingTimeoutMs },
+          dynamicResources: {
+            filterTimeoutMs: Math.min(filterTimeoutMs || Infinity, LONGEST_SEARCH_MS),
+            bindingTimeoutMs,
+          },
         },
       };
     },

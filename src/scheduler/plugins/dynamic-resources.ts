@@ -75,7 +75,7 @@ export function claimsState({ state }: Cycle): ClaimsState | undefined {
 export function dynamicResources(args: DynamicResourcesArgs = DYNAMIC_RESOURCES_DEFAULTS): SchedulerPlugin {
   return {
     name: NAME,
-    weight: 1,
+    weight: 2,
     queueingHints: [
       'resource-claim-added',
       'resource-claim-updated',
