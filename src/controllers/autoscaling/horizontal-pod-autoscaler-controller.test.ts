@@ -60,7 +60,9 @@ const DEFINITION: CustomResourceDefinition = {
 describe('the horizontal pod autoscaler', () => {
   let world: TestWorld;
   before(async () => {
-    world = await startTestWorld([horizontalPodAutoscalerController()]);
+    // The cluster's own metrics would be of nothing: no node runs these pods.
+    const settings = { resourceMetrics: { isOff: true } };
+    world = await startTestWorld([horizontalPodAutoscalerController()], { settings });
     await world.namespace(NAMESPACE);
   });
   after(() => world?.stop());
