@@ -1,6 +1,7 @@
-/** Reads the API discovery uncached: for controllers that treat all resources alike. */
+/** Reads the API discovery: uncached for controllers that treat all resources alike, cached for those that look up single kinds. */
 import { parseApiVersion } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 
 export interface ServedResource extends ResourceRef {
@@ -85,4 +86,44 @@ export function resourceOfKind(
   const { group, version } = parseApiVersion(apiVersion);
   const found = resources.find((resource) => resource.group === group && resource.kind === kind);
   return found && { ...found, version };
+}
+
+/** As long as upstream's mappers keep theirs. */
+const CACHE_MS = 30_000;
+/** A kind that is not there is looked for again, since its definition may be new, but no more often than this. */
+const MISS_MS = 1_000;
+
+interface CachedDiscovery {
+  readonly atMs: number;
+  readonly found: Promise<Discovered>;
+}
+
+/** One for each client: all controllers of a manager share theirs. */
+const caches = new WeakMap<Client, CachedDiscovery>();
+
+/** The served resource of a kind, by a discovery that callers at the same time share. */
+export async function findResourceOfKind(
+  api: Client,
+  kind: { readonly apiVersion: string; readonly kind: string },
+  clock: Clock = realClock,
+): Promise<ServedResource | undefined> {
+  const { resources } = await cachedDiscovery(api, { clock, maximumAgeMs: CACHE_MS });
+  return (
+    resourceOfKind(resources, kind) ??
+    resourceOfKind((await cachedDiscovery(api, { clock, maximumAgeMs: MISS_MS })).resources, kind)
+  );
+}
+
+function cachedDiscovery(
+  api: Client,
+  { clock, maximumAgeMs }: { readonly clock: Clock; readonly maximumAgeMs: number },
+): Promise<Discovered> {
+  const known = caches.get(api);
+  const nowMs = clock.monotonic();
+  if (known && nowMs - known.atMs < maximumAgeMs) return known.found;
+  const read: CachedDiscovery = { atMs: nowMs, found: discoverResources(api) };
+  caches.set(api, read);
+  // A failure is that of its callers only.
+  read.found.catch(() => caches.get(api) === read && caches.delete(api));
+  return read.found;
 }

@@ -3,7 +3,7 @@ import type { Scale } from '#api/types.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { groupResourceString, type Stored } from '#machinery/object.ts';
-import { discoverResources, resourceOfKind } from './discovery-client.ts';
+import { findResourceOfKind } from './discovery-client.ts';
 
 export interface ScaleTarget {
   readonly resource: ResourceRef<Scale>;
@@ -22,7 +22,7 @@ export async function getScale(
   { api, shared }: { readonly api: Client; readonly shared: Client },
   { apiVersion, kind, name, namespace }: Target,
 ): Promise<ScaleTarget | undefined> {
-  const resource = resourceOfKind((await discoverResources(shared)).resources, { apiVersion, kind });
+  const resource = await findResourceOfKind(shared, { apiVersion, kind });
   if (!resource) return undefined;
   try {
     const scale = await api.getSubresource<Scale>(resource, { name, namespace }, 'scale');

@@ -9,6 +9,7 @@ import { persistentVolumeBinderController } from '#controllers/volume/persistent
 import { ClaimCreations, resourceClaimLines } from '#controllers/resource/resource-claim-metrics.ts';
 import { volumeLines } from '#controllers/volume/volume-metrics.ts';
 import type { ComponentContext } from '#runtime/component.ts';
+import type { ControllerDefinition } from '#runtime/controller.ts';
 import {
   createControllerManager,
   selectControllers,
@@ -25,6 +26,8 @@ export interface ControllerManagerSettings {
   readonly names?: readonly string[];
   /** Feature gates that are on. Default: none, and the controllers that need one do not run, named or not. */
   readonly features?: ReadonlySet<string>;
+  /** Parallel keys of controllers, by their names. Default: as each defines. */
+  readonly workers?: Readonly<Record<string, number>>;
 }
 
 interface ControllerManagerSetup extends ComponentContext {
@@ -69,7 +72,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
   const clients = new Map(
     await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)),
   );
-  const manager = createControllerManager(definitions, {
+  const manager = createControllerManager(withWorkers(definitions, settings.workers), {
     api,
     clock,
     log,
@@ -95,6 +98,16 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
       await Promise.all([...clients.values()].map((client) => client.close()));
     },
   };
+}
+
+function withWorkers(
+  definitions: readonly ControllerDefinition[],
+  workers: Readonly<Record<string, number>> = {},
+): ControllerDefinition[] {
+  return definitions.map((definition) => {
+    const given = workers[definition.name];
+    return given === undefined ? definition : { ...definition, workers: given };
+  });
 }
 
 /** From the caches that the volume binder keeps. */

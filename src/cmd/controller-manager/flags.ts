@@ -124,6 +124,48 @@ export const MANAGER_FLAGS = {
   }),
 };
 
+/** More would only wait for each other: each is a request or more under way. */
+const MAXIMUM_WORKERS = 1_000;
+
+/** How many objects a controller works on at the same time; upstream's defaults. */
+export const WORKER_FLAGS = {
+  ...workersFlag('concurrent-cron-job-syncs', 'cronjob-controller'),
+  ...workersFlag('concurrent-daemonset-syncs', 'daemonset-controller', { default: 2 }),
+  ...workersFlag('concurrent-deployment-syncs', 'deployment-controller'),
+  ...workersFlag('concurrent-endpoint-syncs', 'endpoints-controller'),
+  ...workersFlag('concurrent-ephemeralvolume-syncs', 'ephemeral-volume-controller'),
+  ...workersFlag('concurrent-gc-syncs', 'garbage-collector-controller', { default: 20 }),
+  ...workersFlag('concurrent-horizontal-pod-autoscaler-syncs', 'horizontal-pod-autoscaler-controller'),
+  ...workersFlag('concurrent-job-syncs', 'job-controller'),
+  ...workersFlag('concurrent-namespace-syncs', 'namespace-controller', { default: 10 }),
+  ...workersFlag('concurrent-rc-syncs', 'replicationcontroller-controller'),
+  ...workersFlag('concurrent-replicaset-syncs', 'replicaset-controller'),
+  ...workersFlag('concurrent-resource-quota-syncs', 'resourcequota-controller'),
+  ...workersFlag('concurrent-service-endpoint-syncs', 'endpointslice-controller', { max: 50 }),
+  ...workersFlag('concurrent-serviceaccount-token-syncs', 'serviceaccount-token-controller'),
+  ...workersFlag('concurrent-statefulset-syncs', 'statefulset-controller'),
+  ...workersFlag('concurrent-ttl-after-finished-syncs', 'ttl-after-finished-controller'),
+  ...workersFlag('mirroring-concurrent-service-endpoint-syncs', 'endpointslice-mirroring-controller', {
+    max: 50,
+  }),
+};
+
+function workersFlag<const Name extends string>(
+  name: Name,
+  controller: string,
+  { default: usual = 5, max = MAXIMUM_WORKERS }: { readonly default?: number; readonly max?: number } = {},
+) {
+  return {
+    [name]: flag.number({
+      min: 1,
+      max,
+      help: `objects that the ${controller} works on at the same time`,
+      default: usual,
+      to: (workers) => ({ workers: { [controller]: workers } }),
+    }),
+  } as Readonly<Record<Name, ReturnType<typeof flag.number<{ help: string; default: number }>>>>;
+}
+
 const REFUSED_FLAGS = {
   'enable-garbage-collector': fixed('true', 'leave out with --controllers=*,-garbage-collector-controller'),
   ...refusedFlags('there is no cloud provider', [
@@ -135,27 +177,10 @@ const REFUSED_FLAGS = {
     'node-sync-period',
     'route-reconciliation-period',
     'cluster-name',
-  ]),
-  ...refusedFlags('how many objects a controller works on at a time is not configurable', [
-    'concurrent-cron-job-syncs',
-    'concurrent-daemonset-syncs',
-    'concurrent-deployment-syncs',
-    'concurrent-endpoint-syncs',
-    'concurrent-ephemeralvolume-syncs',
-    'concurrent-gc-syncs',
-    'concurrent-horizontal-pod-autoscaler-syncs',
-    'concurrent-job-syncs',
-    'concurrent-namespace-syncs',
-    'concurrent-rc-syncs',
-    'concurrent-replicaset-syncs',
-    'concurrent-resource-quota-syncs',
-    'concurrent-service-endpoint-syncs',
     'concurrent-service-syncs',
-    'concurrent-serviceaccount-token-syncs',
-    'concurrent-statefulset-syncs',
-    'concurrent-ttl-after-finished-syncs',
+  ]),
+  ...refusedFlags('the API server checks the expressions of policies itself', [
     'concurrent-validating-admission-policy-status-syncs',
-    'mirroring-concurrent-service-endpoint-syncs',
   ]),
   ...refusedFlags('it is not supported', [
     'attach-detach-reconcile-sync-period',
@@ -204,6 +229,7 @@ export const CONTROLLER_MANAGER_FLAGS = {
   ...VERSION_FLAGS,
   ...MANAGER_FLAGS,
   ...SIGNING_FLAGS,
+  ...WORKER_FLAGS,
   ...REFUSED_FLAGS,
 };
 

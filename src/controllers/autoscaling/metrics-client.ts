@@ -11,7 +11,7 @@ import { parseQuantity } from '#machinery/quantity.ts';
 import { timeMs } from '#machinery/time.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { discoverResources, resourceOfKind } from '../discovery-client.ts';
+import { findResourceOfKind } from '../discovery-client.ts';
 import type { PodMetric, PodMetrics } from './replica-calculator.ts';
 
 interface ContainerUsage {
@@ -145,7 +145,7 @@ async function groupResource(
   shared: Client,
   { apiVersion = 'v1', kind }: CrossVersionObjectReference,
 ): Promise<string> {
-  const found = resourceOfKind((await discoverResources(shared)).resources, { apiVersion, kind });
+  const found = await findResourceOfKind(shared, { apiVersion, kind });
   if (!found)
     throw new Error(`no matches for kind ${JSON.stringify(kind)} in version ${JSON.stringify(apiVersion)}`);
   return groupResourceString(found.plural, found.group);
