@@ -135,7 +135,6 @@ const ABSENT: Readonly<Record<string, string>> = {
   'service-cidr-controller': 'the API server follows ServiceCIDRs itself',
   'service-lb-controller': 'needs a cloud provider: unimplemented-controller says so on each object',
   'storageversion-garbage-collector-controller': 'its API is alpha and not served',
-  'ttl-controller': 'its annotation is read by kubelets that poll; node agents watch what they use',
   'validatingadmissionpolicy-status-controller':
     'expressions are checked by the API server when a policy is written',
 };
@@ -177,6 +176,7 @@ const UPSTREAM = [
   'taint-eviction-controller',
   'token-cleaner-controller',
   'ttl-after-finished-controller',
+  'ttl-controller',
   'volumeattributesclass-protection-controller',
 ];
 const OWN = [

@@ -34,6 +34,7 @@ import {
 } from './core/root-ca-certificate-publisher-controller.ts';
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
+import { ttlController } from './core/ttl-controller.ts';
 import { unimplementedController } from './core/unimplemented-controller.ts';
 import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
@@ -106,6 +107,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
         ]),
     legacyServiceAccountTokenCleanerController(options),
     taintEvictionController,
+    ttlController,
     unimplementedController,
     endpointsController,
     endpointSliceController,
