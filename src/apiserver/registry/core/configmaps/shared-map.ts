@@ -95,6 +95,8 @@ export class SharedMap {
       this.#isDue = false;
       const changes = new Map(this.#waiting);
       this.#waiting.clear();
+      // An entry took the additions along.
+      if (changes.size === 0) continue;
       try {
         await this.#merge(internal, changes);
       } catch (error) {
