@@ -165,7 +165,14 @@ async function options({ killAt, extra, drain = true }: Run = {}): Promise<Apply
   };
 }
 
-/** A node agent is never newer than what any API server behaves as. */
+async function patchRecord(to: string): Promise<UpgradeRecord> {
+  const record = new UpgradeRecord(api, Date.now);
+  await record.load();
+  await record.update({ to });
+  return record;
+}
+
+/** A node agent is never newer than any API server. */
 function checkSkew(): void {
   const planes = machines.filter(({ role, stopped }) => role === 'control-plane' && !stopped);
   if (machines.some(({ kubelet }) => kubelet === TO))
@@ -184,7 +191,11 @@ const steps = (): string[] => changes.filter((line) => !line.startsWith('·'));
 
 describe('apply', () => {
   test('control planes with the leader last, raise, then node agents; workers are drained', async () => {
+    const ClusterConfiguration = 'kind: ClusterConfiguration\nkubernetesVersion: v1.36.0\n';
+    const metadata = { name: 'kubeadm-config', namespace: 'kube-system' };
+    await api.create(configMaps, { metadata, data: { ClusterConfiguration } });
     assert.equal(await applyUpgrade(await options()), 'done');
+    assert.match((await api.get(configMaps, metadata)).data!['ClusterConfiguration']!, /: v1\.37\.0$/m);
     assert.deepEqual(steps().slice(0, 11), [
       'control-plane m2',
       'control-plane m3',
@@ -353,6 +364,21 @@ describe('plan', () => {
     assert.match(await plan('v1.35.0'), /1\.35 is older than 1\.36, which runs/);
     find('m2').stopped = true;
     assert.match(await plan(TO), /API server of m2: it does not answer at m2:6443/);
+  });
+
+  test('between two of one minor version nothing is raised', async () => {
+    const text = await plan('v1.36.1+capstan.0.1.1');
+    assert.doesNotMatch(text, /raise|behaves as/);
+    assert.equal(
+      await applyUpgrade({
+        ...(await options()),
+        record: await patchRecord('v1.36.1+capstan.0.1.1'),
+        machineTimeoutMs: 1_000,
+      }),
+      'rolled-back',
+      'the fake driver makes another version: it never comes',
+    );
+    assert.ok(!steps().some((line) => line.startsWith('raise')));
   });
 
   test('nothing to do', async () => {

@@ -13,6 +13,7 @@ import { drainNode } from '#deploy/phases/leave/drain.ts';
 import { formatMajorMinor, parseMajorMinor } from '#machinery/effective-version.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { GateError, type Gates } from './gates.ts';
+import { storeKubernetesVersion } from './kubeadm-config.ts';
 import type { MachineStep } from './machine-step.ts';
 import { changedKinds, rewriteAll, storageHashes } from './migrate.ts';
 import { observeMachines, type ObservedMachine } from './observe.ts';
@@ -240,7 +241,8 @@ class Applying {
   }
 
   async #finish(): Promise<void> {
-    const { driver } = this.#options;
+    const { api, clock, driver, record } = this.#options;
+    await retrying(clock, () => storeKubernetesVersion(api, record.state.to));
     for (const machine of await this.#observe()) await driver.change(machine, { step: 'finish' });
   }
 

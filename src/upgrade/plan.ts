@@ -1,6 +1,6 @@
 /** `capstan upgrade plan`: what runs, what it would become, in which order, and what is in the way. Changes nothing. */
 import { UserError } from '#deploy/data-dir.ts';
-import { parseMajorMinor } from '#machinery/effective-version.ts';
+import { formatMajorMinor, parseMajorMinor } from '#machinery/effective-version.ts';
 import type { CheckContext } from '#readiness/check.ts';
 import { BEFORE_UPGRADE } from '#readiness/list.ts';
 import { renderFindings, runChecks, type CheckResult } from '#readiness/run-checks.ts';
@@ -73,7 +73,7 @@ function byVersion(a: string, b: string): number {
 
 /** Lines for people. */
 export function renderPlan(plan: UpgradePlan): string[] {
-  const { from, to, emulated, machines, checks, blocking, upToDate } = plan;
+  const { from, to, machines, checks, blocking, upToDate } = plan;
   if (upToDate) return [`Every machine runs ${to}: there is nothing to upgrade.`];
   const width = Math.max(...machines.map(({ name }) => name.length));
   const line = ({ name, role, api, kubelet }: ObservedMachine): string =>
@@ -87,7 +87,7 @@ export function renderPlan(plan: UpgradePlan): string[] {
     '',
     ...checks.flatMap(renderFindings),
     blocking === 0
-      ? `Nothing is in the way. Until step ${raiseStep(plan)} the way back is only the old program, which behaves as ${emulated} too.`
+      ? `Nothing is in the way. ${wayBack(plan)}`
       : `${blocking} ${blocking === 1 ? 'finding is' : 'findings are'} in the way.`,
   ];
 }
@@ -99,16 +99,25 @@ function stepsOf({ machines, emulated, to }: UpgradePlan): string[] {
       .map(({ name }) => name)
       .join(', ');
   const workers = names('worker');
+  const raised = raisedTo({ emulated, to });
   return [
     'a backup, proven by its drill',
-    `control planes one by one, the leader of etcd last: ${names('control-plane')}; the new program behaves as ${emulated}`,
+    `control planes one by one, the leader of etcd last: ${names('control-plane')}${raised === undefined ? '' : `; the new program behaves as ${emulated}`}`,
     'soak: the gates stay open',
-    `raise: they behave as ${to.replace(/^v(\d+\.\d+).*/, '$1')}`,
+    ...(raised === undefined ? [] : [`raise: they behave as ${raised}`]),
     `node agents of the control planes${workers ? `, then workers by cordon, drain, node agent, uncordon: ${workers}` : ''}`,
     'objects whose storage version changed are written anew',
   ];
 }
 
-function raiseStep(plan: UpgradePlan): number {
-  return stepsOf(plan).findIndex((step) => step.startsWith('raise')) + 1;
+/** Undefined: both are of one minor version, and there is nothing to raise. */
+function raisedTo({ emulated, to }: Pick<UpgradePlan, 'emulated' | 'to'>): string | undefined {
+  const minor = formatMajorMinor(parseMajorMinor(to)!);
+  return minor === emulated ? undefined : minor;
+}
+
+function wayBack(plan: UpgradePlan): string {
+  if (raisedTo(plan) === undefined) return 'The way back is only the old program.';
+  const raise = stepsOf(plan).findIndex((step) => step.startsWith('raise')) + 1;
+  return `Until step ${raise} the way back is only the old program, which behaves as ${plan.emulated} too.`;
 }

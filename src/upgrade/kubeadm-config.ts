@@ -1,0 +1,23 @@
+/** The version in ConfigMap kube-system/kubeadm-config, which kubeadm's upgrade writes too and machines that join later read. Nothing where there is none. */
+import type { Client } from '#client/client.ts';
+import { configMaps } from '#client/refs.ts';
+import { isStatusError } from '#machinery/errors.ts';
+
+const NAME = { name: 'kubeadm-config', namespace: 'kube-system' };
+const FIELD = 'ClusterConfiguration';
+
+/** version: 'v1.37.0+capstan.0.2.0' */
+export async function storeKubernetesVersion(api: Client, version: string): Promise<void> {
+  try {
+    const { data } = await api.get(configMaps, NAME);
+    const before = data?.[FIELD] ?? '';
+    const after = before.replace(
+      /^kubernetesVersion:.*$/m,
+      `kubernetesVersion: ${version.replace(/\+.*/, '')}`,
+    );
+    if (after === before) return;
+    await api.patch(configMaps, NAME, { type: 'merge', patch: { data: { [FIELD]: after } } });
+  } catch (error) {
+    if (!isStatusError(error, 'NotFound')) throw error;
+  }
+}
