@@ -44,7 +44,7 @@ import { realRandom, type Random } from '#stdx/random.ts';
 import { formatTime } from '#machinery/time.ts';
 import { SchedulerCache } from './cache.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
-import type { SchedulerPlugin } from './plugin.ts';
+import type { Cycle, SchedulerPlugin } from './plugin.ts';
 import { defaultPlugins } from './plugins/list.ts';
 import type { ExtenderConfig } from './extenders/extender.ts';
 import { EXTENDER, ExtenderError, Extenders } from './extenders/extenders.ts';
@@ -645,7 +645,7 @@ class Scheduler implements Component {
           this.#nominator.set(info, found.node);
           await this.#preempt(info, { preemption: found, profile });
         } else {
-          const released = await this.#claimBinder?.postFilter(cycle);
+          const released = await this.#releaseUnavailable(info, cycle);
           message = failureMessage(failure, [
             ...profile.plugins.flatMap((plugin) => {
               const said = plugin.postFilter?.(cycle);
@@ -672,6 +672,16 @@ class Scheduler implements Component {
       message,
     });
     await this.#setUnscheduled(info.pod, { message, nominatedNodeName: nominated });
+  }
+
+  /** What DynamicResources did so that the pod may be scheduled later; the attempt is over whether it worked or not. */
+  async #releaseUnavailable({ key }: PodInfo, cycle: Cycle): Promise<string | undefined> {
+    try {
+      return await this.#claimBinder?.postFilter(cycle);
+    } catch (error) {
+      this.#options.log.warn('resource claim not deallocated', { pod: key, error: errorMessage(error) });
+      return undefined;
+    }
   }
 
   #findPreemption(
