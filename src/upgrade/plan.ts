@@ -30,10 +30,7 @@ interface PlanOptions extends Omit<CheckContext, 'target'> {
 export async function makePlan({ machines, target, ...context }: PlanOptions): Promise<UpgradePlan> {
   const running = machines.flatMap(({ api }) => (api ? [api.gitVersion] : []));
   const [from] = running.toSorted(byVersion);
-  if (from === undefined)
-    throw new UserError(
-      `No API server of a control plane says its version: asked were ${machines.flatMap(({ server }) => server ?? []).join(', ') || 'none'}.`,
-    );
+  if (from === undefined) throw noControlPlane(machines.flatMap(({ server }) => server ?? []));
   const emulated = machines.find(({ api }) => api?.gitVersion === from)?.api?.emulated ?? '';
   const silent = machines.filter(({ role, api }) => role === 'control-plane' && !api);
   const skew: CheckResult = {
@@ -65,6 +62,14 @@ export async function makePlan({ machines, target, ...context }: PlanOptions): P
       ({ role, api, kubelet }) => kubelet === target && (role === 'worker' || api?.gitVersion === target),
     ),
   };
+}
+
+function noControlPlane(asked: readonly string[]): UserError {
+  return new UserError(
+    asked.length > 0
+      ? `No API server of a control plane answers with its version; asked were ${asked.join(', ')}.`
+      : 'No Node of this cluster is a control plane of `capstan init` or `join`. A cluster of `capstan up` is upgraded by `capstan down` and, with the newer program, `capstan up`.',
+  );
 }
 
 function byVersion(a: string, b: string): number {

@@ -1,6 +1,7 @@
 /**
  * Check deprecated-apis: API versions that are gone, or going, and who writes in them: managers of stored objects (managedFields), custom resources'
- * stored versions, and requests that the API server counted (apiserver_requested_deprecated_apis).
+ * stored versions, and requests that the API server counted (apiserver_requested_deprecated_apis). Deprecated ones that stay, such as Endpoints v1,
+ * are no finding.
  */
 import { builtinResources, enabledByDefault } from '#api/resources.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
@@ -34,7 +35,7 @@ async function managers({ api, target }: CheckContext): Promise<Finding[]> {
   for (const ref of watchedKinds())
     for (const object of await listServed(api, ref))
       for (const { apiVersion = '', manager = '' } of object.metadata.managedFields ?? [])
-        if (findDeprecation(apiVersion, ref.kind) !== undefined)
+        if (removedIn(apiVersion, ref.kind) !== undefined)
           noteUse(uses, { name: `${apiVersion} ${ref.kind}`, kind: ref.kind, object, manager });
   return Array.from(uses, ([name, { kind, objects, managers: by }]) => {
     const [apiVersion = ''] = name.split(' ');
@@ -76,7 +77,7 @@ async function listServed(api: Client, ref: ResourceRef): Promise<readonly Store
 function watchedKinds(): ResourceRef[] {
   const deprecated = new Set(
     builtinResources
-      .filter((facts) => findDeprecation(formatApiVersion(facts), facts.kind) !== undefined)
+      .filter((facts) => removedIn(formatApiVersion(facts), facts.kind) !== undefined)
       .map(({ group, plural }) => `${group}/${plural}`),
   );
   return builtinResources.filter(
@@ -91,14 +92,15 @@ async function requested({ api, target }: CheckContext): Promise<Finding[]> {
   return text
     .split('\n')
     .filter((line) => line.startsWith('apiserver_requested_deprecated_apis{'))
-    .map((line) => {
+    .flatMap((line) => {
       const field = (name: string): string => new RegExp(`[{,]${name}="([^"]*)"`).exec(line)?.[1] ?? '';
       const [major = 0, minor = 0] = field('removed_release').split('.').map(Number);
-      const removed = major > 0 ? { major, minor } : undefined;
+      if (major === 0) return [];
+      const removed = { major, minor };
       return {
         severity: severityOf(removed, target),
         object: `${field('group')}/${field('version')} ${field('resource')}`,
-        evidence: `it was requested since this API server started${removed ? `, and is gone in ${formatMajorMinor(removed)}` : ''}`,
+        evidence: `it was requested since this API server started, and is gone in ${formatMajorMinor(removed)}`,
         remedy:
           'the audit log names who: requests with the annotation k8s.io/deprecated; change them to the newer version',
       };
