@@ -10,7 +10,7 @@ import { dirname } from 'node:path';
 import type { CSIDriver, Node, Pod } from '#api/types.ts';
 import type { Client, Informer } from '#client/client.ts';
 import type { EventRecorder } from '#client/events.ts';
-import { csiDrivers, secrets } from '#client/refs.ts';
+import { csiDrivers } from '#client/refs.ts';
 import { needsAttachment, uniqueVolumeName } from '#component-helpers/csi.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -24,6 +24,7 @@ import { Attachments } from './attachments.ts';
 import { CsiNodeRecord } from './csi-node-record.ts';
 import { Plugins, type CsiDriver } from './plugins.ts';
 import type { Texts, VolumeStats } from './protocol.ts';
+import { readSecretTexts } from './secret-texts.ts';
 import { VolumeExpansion } from './volume-expansion.ts';
 import {
   removeEmpty,
@@ -247,7 +248,10 @@ export class CsiVolumes {
       publishContext,
       stagingTargetPath: staged.stagingPath,
       volumeCapability: capabilityFor({ volume, driver, object, options }),
-      secrets: await this.#secret(volume.stageSecret, 'NodeStageSecretRef'),
+      secrets: await readSecretTexts(this.#options.api, {
+        reference: volume.stageSecret,
+        field: 'NodeStageSecretRef',
+      }),
       volumeContext: volume.attributes,
     });
   }
@@ -275,7 +279,10 @@ export class CsiVolumes {
       volumeCapability: capabilityFor({ volume, driver, object, options }),
       readonly: volume.readOnly,
       secrets: {
-        ...(await this.#secret(volume.publishSecret, 'NodePublishSecretRef')),
+        ...(await readSecretTexts(this.#options.api, {
+          reference: volume.publishSecret,
+          field: 'NodePublishSecretRef',
+        })),
         ...(inSecrets ? tokens : {}),
       },
       volumeContext: { ...volumeContext(volume, object), ...(inSecrets ? {} : tokens) },
@@ -345,22 +352,6 @@ export class CsiVolumes {
     this.#drivers ??= this.#options.api.informer(csiDrivers);
     await this.#drivers.synced();
     return this.#drivers.get(name);
-  }
-
-  async #secret(
-    reference: { readonly name?: string | undefined; readonly namespace?: string | undefined } | undefined,
-    field: string,
-  ): Promise<Texts> {
-    if (!reference?.name) return {};
-    const { name, namespace = '' } = reference;
-    const found = await this.#options.api.get(secrets, { name, namespace }).catch((error: unknown) => {
-      throw new Error(`fetching ${field} ${namespace}/${name} failed: ${errorMessage(error)}`, {
-        cause: error,
-      });
-    });
-    return Object.fromEntries(
-      Object.entries(found.data ?? {}).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]),
-    );
   }
 
   async #tokensFor(pod: Pod, object: CSIDriver | undefined): Promise<Texts> {

@@ -2,12 +2,13 @@
 import type { PersistentVolumeClaim } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import type { EventRecorder } from '#client/events.ts';
-import { persistentVolumeClaims, persistentVolumes, secrets } from '#client/refs.ts';
+import { persistentVolumeClaims, persistentVolumes } from '#client/refs.ts';
 import { storageCapacity } from '#component-helpers/persistent-volumes.ts';
 import { compareQuantities, parseQuantity } from '#machinery/quantity.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { CsiDriver } from './plugins.ts';
+import { readSecretTexts } from './secret-texts.ts';
 import type { PublishedVolume, StagedVolume } from './volume-records.ts';
 import { volumeCapability, type CsiVolume } from './volume-request.ts';
 
@@ -59,8 +60,10 @@ export class VolumeExpansion {
     { claim, wanted }: { readonly claim: PersistentVolumeClaim; readonly wanted: string },
   ): Promise<void> {
     const { api, events } = this.#options;
-    const { name = '', namespace = '' } = volume.expandSecret ?? {};
-    const secret = name === '' ? undefined : await api.get(secrets, { name, namespace });
+    const secrets = await readSecretTexts(api, {
+      reference: volume.expandSecret,
+      field: 'NodeExpandSecretRef',
+    });
     try {
       await driver.client.expand({
         volumeId: volume.volumeHandle,
@@ -68,12 +71,7 @@ export class VolumeExpansion {
         stagingTargetPath: driver.capabilities.has('STAGE_UNSTAGE_VOLUME') ? staged.stagingPath : '',
         capacityRange: { requiredBytes: parseQuantity(wanted).value() },
         volumeCapability: volumeCapability(volume, { capabilities: driver.capabilities, fsGroup: undefined }),
-        secrets: Object.fromEntries(
-          Object.entries(secret?.data ?? {}).map(([key, value]) => [
-            key,
-            Buffer.from(value, 'base64').toString(),
-          ]),
-        ),
+        secrets,
       });
     } catch (error) {
       events.event(volume.pod, {

@@ -5,7 +5,7 @@ import { isBlockMode } from '#component-helpers/persistent-volumes.ts';
 import { createHash } from 'node:crypto';
 import type { AccessMode, NodeCapability, Texts, VolumeCapability } from './protocol.ts';
 
-interface SecretReference {
+export interface SecretReference {
   readonly name?: string | undefined;
   readonly namespace?: string | undefined;
 }
