@@ -1,11 +1,15 @@
 /** `capstan backup …`: copies of a whole cluster that are proven to open, and the way back from them. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { parseDurationMs } from '#cmd/flags/values.ts';
 import type { CreateFlags } from '#cmd/backup/create.ts';
 import type { InspectFlags, PruneFlags } from '#cmd/backup/inspect.ts';
 import type { RestoreFlags } from '#cmd/backup/restore-cluster.ts';
 import type { RestoreObjectsFlags } from '#cmd/backup/restore-objects.ts';
-import { UserError } from '#deploy/data-dir.ts';
+import { NODE_FLAGS } from '#deploy/daemon.ts';
+import { UserError, type DataDir } from '#deploy/data-dir.ts';
 import { action, dataDirOption, list, print, wholeNumber } from './context.ts';
 import { rootfsOption } from './machine-options.ts';
 
@@ -50,7 +54,11 @@ export function register(program: Command): void {
       ),
     ),
   )
-    .argument('<name>', 'its name, or latest')
+    .argument('[name]', 'its name, or latest; not with --at')
+    .option(
+      '--at <moment>',
+      'of a data directory: the cluster as it was at this revision or time, by the backup before it and history',
+    )
     .addOption(recipientsOption())
     .option('--yes', 'replace the cluster that is there, which is backed up first, and stopped where it runs')
     .addOption(
@@ -59,6 +67,8 @@ export function register(program: Command): void {
         'of etcd: how far its revision is raised above the newest that a backup has seen (default: 100000)',
       ).argParser(wholeNumber('revision-margin', { min: 1, max: 1_000_000_000 })),
     )
+    .option('--start', 'of a data directory: start the cluster afterwards (default: where it ran before)')
+    .option('--no-start', 'of a data directory: leave it stopped')
     .option('--namespace <name>', 'only this namespace, into the cluster that runs')
     .option(
       '--object <resource/name>',
@@ -71,19 +81,34 @@ export function register(program: Command): void {
     )
     .option('--dry-run', 'for a namespace or object: only show what would change')
     .action(
-      action(async (name: string, flags: RestoreFlags & RestoreObjectsFlags) => {
+      action(async (name: string | undefined, flags: RestoreFlags & RestoreObjectsFlags) => {
+        if (name === undefined && flags.at === undefined)
+          throw new UserError('Name a backup (or latest), or give --at MOMENT.');
         if (flags.namespace !== undefined || flags.object !== undefined) {
           const { restoreSelected } = await import('#cmd/backup/restore-objects.ts');
+          if (name === undefined)
+            throw new UserError('--at restores a whole cluster: not with --namespace or --object.');
           return restoreSelected({ ...flags, name }, { say: print });
         }
         if (flags.dryRun) throw new UserError('--dry-run needs --namespace or --object.');
         const { restoreCluster } = await import('#cmd/backup/restore-cluster.ts');
-        await restoreCluster({ ...flags, name }, { say: print });
+        await restoreCluster({ ...flags, name }, { say: print, start: startCluster });
       }),
     );
   withRetention(subcommand(backup, 'prune', 'remove what is older than the policy keeps'))
     .option('--dry-run', 'only say what would be removed')
     .action(action(async (flags: PruneFlags) => (await inspect()).pruneOld(flags, print)));
+}
+
+/** As somebody would: with the settings that it has, as a service where it is one. */
+async function startCluster({ path }: DataDir): Promise<void> {
+  const main = join(import.meta.dirname, 'main.ts');
+  const child = spawn(process.execPath, [...NODE_FLAGS, main, 'up', '--detach', '--data-dir', path], {
+    stdio: 'inherit',
+  });
+  const [code] = (await once(child, 'exit')) as [number | null];
+  if (code !== 0)
+    throw new UserError(`The cluster is restored, but does not start: see ${join(path, 'logs')}.`);
 }
 
 function inspect(): Promise<typeof import('#cmd/backup/inspect.ts')> {

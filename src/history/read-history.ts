@@ -111,7 +111,7 @@ class Reading {
   }
 
   get #needsBefore(): boolean {
-    return this.#query.values;
+    return this.#query.values && this.#query.sinceMs !== undefined;
   }
 
   #isInRange({ lastMs, lastRevision }: FrameHeader): boolean {

@@ -31,6 +31,7 @@ import { decode } from './codec.ts';
 import { createBackup, type CreateFlags } from './create.ts';
 import { identitiesFor } from './keys.ts';
 import { findPlace, type Place } from './place.ts';
+import { backupBefore, momentOf, readPointInTime, type Moment, type PointInTime } from './point-in-time.ts';
 import { openTarget } from './target.ts';
 import { countText, explained, type Say } from './words.ts';
 
@@ -46,24 +47,33 @@ const LIST_PAGE = 1_000;
 const ENCRYPTION_FILE = 'encryption-provider-config.yaml';
 
 export interface RestoreFlags extends CreateFlags {
-  readonly name: string;
+  /** Undefined only with `at`. */
+  readonly name?: string | undefined;
+  /** A revision or a time: the newest backup before it, and the changes since. */
+  readonly at?: string | undefined;
   readonly yes?: boolean | undefined;
   readonly revisionMargin?: number | undefined;
+  /** Of a data directory: whether the cluster runs afterwards. Default: as before. */
+  readonly start?: boolean | undefined;
 }
 
 export interface RestoreContext {
   readonly say: Say;
+  /** Starts the cluster of a data directory as `capstan up --detach` does. Undefined: the command is only named. */
+  readonly start?: ((dir: DataDir) => Promise<void>) | undefined;
   /** Called before each step, by its name; tests throw there, as if the process were killed. */
   readonly before?: ((step: string) => void) | undefined;
 }
 
 interface Restore {
   readonly say: Say;
+  readonly start: RestoreContext['start'];
   readonly before: (step: string) => void;
   readonly flags: RestoreFlags;
   readonly place: Place;
   readonly target: BackupTarget;
   readonly backup: Backup;
+  readonly moment: Moment | undefined;
   readonly identities: readonly string[];
   /** The newest revision that a backup of the location has seen. */
   readonly newest: Revision;
@@ -71,20 +81,29 @@ interface Restore {
 
 export async function restoreCluster(
   flags: RestoreFlags,
-  { say, before = () => {} }: RestoreContext,
+  { say, start, before = () => {} }: RestoreContext,
 ): Promise<void> {
   await explained(async () => {
     const place = findPlace(flags);
     const target = await openTarget(flags, place.location);
-    const backup = await findBackup(target, flags.name);
+    const moment = flags.at === undefined ? undefined : momentOf(flags.at, Date.now());
+    if (moment && (flags.name !== undefined || flags.etcdServers))
+      throw new UserError(
+        '--at finds the backup itself, and is for data directories: not with a name or --etcd-servers.',
+      );
+    const backup = moment
+      ? backupBefore(await listBackups(target), moment)
+      : await findBackup(target, flags.name ?? 'latest');
     const known = await listBackups(target, backup.cluster);
     const restore: Restore = {
       flags,
       say,
+      start,
       before,
       place,
       target,
       backup,
+      moment,
       identities: identitiesFor(flags, place.pkiDir),
       newest: Math.max(...known.map(({ revision }) => revision)),
     };
@@ -100,14 +119,23 @@ export async function restoreCluster(
 // ── data directory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function restoreDataDir(restore: Restore, dir: DataDir): Promise<void> {
-  const { flags, say, before } = restore;
+  const { flags, before } = restore;
   const running = runningPid(dir);
   if (!flags.yes && (running !== undefined || existsSync(dir.store)))
     throw new UserError(
       `There is a cluster in ${dir.path}${running === undefined ? '' : ', and it runs'}: with --yes it is backed up${running === undefined ? '' : ', stopped'} and replaced.`,
     );
   // Refused before anything is stopped.
-  await verify(restore, await clusterOf(restore, dir));
+  const cluster = await clusterOf(restore, dir);
+  const point =
+    restore.moment &&
+    (await readPointInTime(dir, {
+      moment: restore.moment,
+      backup: restore.backup,
+      isOff: running === undefined,
+      encryptionProviderConfig: flags.encryptionProviderConfig,
+    }));
+  await verify(restore, { cluster, point });
   const isDamaged = existsSync(dir.store) && (await backUpFirst(restore)) === undefined;
   before('stop');
   if (!(await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })))
@@ -120,20 +148,32 @@ async function restoreDataDir(restore: Restore, dir: DataDir): Promise<void> {
     const files = await writeStore(restore, {
       incoming,
       startRevision: Math.max(newest, restore.newest) + BUMP,
+      point,
     });
     exchange(restore, { dir, incoming });
     before('files');
     writeMissing(dir, files);
-    say(`restored in ${dir.path}; start it with: capstan up --data-dir ${dir.path}`);
   } finally {
     lock.release();
   }
+  await startAgain(restore, { dir, wasRunning: running !== undefined });
+}
+
+/** With the lock released, which the cluster takes. */
+async function startAgain(
+  { flags, say, start }: Restore,
+  { dir, wasRunning }: { readonly dir: DataDir; readonly wasRunning: boolean },
+): Promise<void> {
+  if (!start || !(flags.start ?? wasRunning))
+    return say(`restored in ${dir.path}; start it with: capstan up --data-dir ${dir.path}`);
+  say(`restored in ${dir.path}; it is started`);
+  await start(dir);
 }
 
 /** The whole backup is read once before anything changes. cluster: of the objects that are there. */
 async function verify(
   { target, backup, identities, say }: Restore,
-  cluster: string | undefined,
+  { cluster, point }: { readonly cluster: string | undefined; readonly point?: PointInTime | undefined },
 ): Promise<Manifest> {
   const manifest = await openBackup({
     target,
@@ -141,7 +181,10 @@ async function verify(
     identities,
     decode,
     onHeader: (header) => requireCluster(header, cluster),
+    onObject: (record) => point?.see(record),
   });
+  point?.requireWhole();
+  if (point) say(`${backup.name} and ${countText(point.changes)} changes since`);
   say(`verified: ${countText(manifest.objects)} objects, sha256 ${manifest.sha256}`);
   return manifest;
 }
@@ -205,7 +248,15 @@ async function revisionOf({ flags }: Restore, dir: DataDir): Promise<Revision> {
 /** Writes the objects into a new store; resolves to the backup's files. */
 async function writeStore(
   restore: Restore,
-  { incoming, startRevision }: { readonly incoming: string; readonly startRevision: Revision },
+  {
+    incoming,
+    startRevision,
+    point,
+  }: {
+    readonly incoming: string;
+    readonly startRevision: Revision;
+    readonly point: PointInTime | undefined;
+  },
 ): Promise<readonly BackupFile[]> {
   const { flags, target, backup, identities, before, say } = restore;
   const scratch = `${incoming}.${ENCRYPTION_FILE}`;
@@ -234,10 +285,11 @@ async function writeStore(
       onFile: (file) => void files.push(file),
       async onObject(record) {
         writer ??= await open();
-        await writer.write(record);
+        for (const one of point?.over(record) ?? [record]) await writer.write(one);
       },
     });
     writer ??= await open();
+    for (const one of point?.rest() ?? []) await writer.write(one);
     await writer.finish();
     before('compare');
     await requireSame(side!.store, writer);
@@ -305,7 +357,7 @@ async function restoreEtcd(restore: Restore): Promise<void> {
     const cluster = isResumed ? undefined : await clusterIn(side.store);
     if (cluster !== undefined && !flags.yes)
       throw new UserError(`There is a cluster in ${side.name}: with --yes it is backed up and replaced.`);
-    const manifest = await verify(restore, cluster);
+    const manifest = await verify(restore, { cluster });
     if (cluster !== undefined) await backUpFirst(restore);
     before('mark');
     await side.raw.put(MARK, Buffer.from(JSON.stringify({ name: restore.backup.name })));
