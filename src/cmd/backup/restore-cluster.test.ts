@@ -8,6 +8,7 @@ import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
 import type { Transport } from '#client/transport.ts';
 import { silentLogger } from '#stdx/log.ts';
+import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { installedEtcd, startEtcd, unpackedEtcd35, type TestEtcd } from '#storage/drivers/etcd/test-etcd.ts';
 import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
@@ -68,6 +69,18 @@ describe('capstan backup restore', () => {
     cpSync(origin, dataDir, { recursive: true });
   });
   after(() => root.remove());
+
+  test('the cluster is started afterwards where that is asked for, with its lock free', async () => {
+    const started: string[] = [];
+    const start = async ({ path, lock }: { path: string; lock: string }): Promise<void> => {
+      acquireProcessLock(lock).release();
+      started.push(path);
+    };
+    await restoreCluster({ dataDir, name, yes: true }, { say: quiet, start });
+    assert.deepEqual(started, [], 'it did not run before');
+    await restoreCluster({ dataDir, name, yes: true, start: true }, { say: quiet, start });
+    assert.deepEqual(started, [dataDir]);
+  });
 
   test('informers list again by themselves, and see what was restored', async () => {
     let server: TestApi = await serve(dataDir);
