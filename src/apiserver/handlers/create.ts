@@ -48,8 +48,8 @@ function createOnce(
   return core.registry.create(endpoint, toStorage(endpoint, object), { request });
 }
 
-/** 403 or 404, which depend on what else there is. */
+/** 403, 404 or 422, which may depend on what else there is: an address that is free again, say. */
 function isRefusal(error: unknown): boolean {
   const code = statusOf(error)?.code;
-  return code === 403 || code === 404;
+  return code === 403 || code === 404 || code === 422;
 }
