@@ -21,6 +21,7 @@ import { compareResourceVersions } from '#machinery/resource-version.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { Labels } from '#machinery/labels.ts';
+import { ChangeWaiters } from './change-waiters.ts';
 import type { PodVolumes } from './plugins/volume-binding.ts';
 import type { AssumedStorage, StorageInformers } from './storage.ts';
 
@@ -56,16 +57,16 @@ interface Binding extends PodVolumes {
 
 export class VolumeBinder {
   readonly #options: VolumeBinderOptions;
-  /** One for each pod that waits. */
-  readonly #waiting = new Set<() => void>();
+  readonly #waiters: ChangeWaiters;
 
   constructor(options: VolumeBinderOptions) {
     this.#options = options;
+    this.#waiters = new ChangeWaiters(options.clock);
   }
 
   /** A claim or volume changed. */
   changed(): void {
-    for (const wake of this.#waiting) wake();
+    this.#waiters.wake();
   }
 
   /** The objects as they are to be written; later cycles see them so. */
@@ -112,22 +113,7 @@ export class VolumeBinder {
     while (!this.#isBound(binding)) {
       signal.throwIfAborted();
       if (clock.monotonic() >= untilMs) throw new Error('context deadline exceeded');
-      await this.#nextChange(signal);
-    }
-  }
-
-  async #nextChange(signal: AbortSignal): Promise<void> {
-    const changed = Promise.withResolvers<void>();
-    const wake = (): void => changed.resolve();
-    this.#waiting.add(wake);
-    const timer = this.#options.clock.after(CHECK_EVERY_MS, wake);
-    signal.addEventListener('abort', wake, { once: true });
-    try {
-      await changed.promise;
-    } finally {
-      this.#waiting.delete(wake);
-      timer.cancel();
-      signal.removeEventListener('abort', wake);
+      await this.#waiters.next(signal, CHECK_EVERY_MS);
     }
   }
 

@@ -15,6 +15,7 @@ import { objectKey } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { ChangeWaiters } from '../change-waiters.ts';
 import type { Cycle } from '../plugin.ts';
 import { claimsState } from '../plugins/dynamic-resources.ts';
 import { bindingState, hasBindingConditions, isBindingOverdue } from './binding-conditions.ts';
@@ -94,16 +95,16 @@ export function plannedClaims(cycle: Cycle, node: string): PlannedClaims | undef
 
 export class ClaimBinder {
   readonly #options: ClaimBinderOptions;
-  /** One for each pod that waits for binding conditions. */
-  readonly #waiting = new Set<() => void>();
+  readonly #waiters: ChangeWaiters;
 
   constructor(options: ClaimBinderOptions) {
     this.#options = options;
+    this.#waiters = new ChangeWaiters(options.clock);
   }
 
   /** A claim changed. */
   changed(): void {
-    for (const wake of this.#waiting) wake();
+    this.#waiters.wake();
   }
 
   /** From now on, no other pod gets these devices. */
@@ -135,7 +136,7 @@ export class ClaimBinder {
       const overdue = waiting.find((claim) => isBindingOverdue(claim, { nowMs: clock.now(), timeoutMs }));
       if (overdue) throw new ClaimBindingError(new Error(`claim ${overdue.metadata?.name} binding timeout`));
       if (clock.monotonic() >= untilMs) throw new ClaimBindingError(new Error('device binding timeout'));
-      await this.#nextChange(signal);
+      await this.#waiters.next(signal, CHECK_EVERY_MS);
     }
   }
 
@@ -256,21 +257,6 @@ export class ClaimBinder {
       if (claim) return claim;
       throw new ClaimBindingError(new Error(`resourceclaim.resource.k8s.io "${name}" not found`));
     });
-  }
-
-  async #nextChange(signal: AbortSignal): Promise<void> {
-    const changed = Promise.withResolvers<void>();
-    const wake = (): void => changed.resolve();
-    this.#waiting.add(wake);
-    const timer = this.#options.clock.after(CHECK_EVERY_MS, wake);
-    signal.addEventListener('abort', wake, { once: true });
-    try {
-      await changed.promise;
-    } finally {
-      this.#waiting.delete(wake);
-      timer.cancel();
-      signal.removeEventListener('abort', wake);
-    }
   }
 }
 
