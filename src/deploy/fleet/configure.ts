@@ -2,7 +2,7 @@
 import type { Node, Taint } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
-import { isStatusError } from '#machinery/errors.ts';
+import { retryOnConflict } from '#client/retry-on-conflict.ts';
 import type { Stored } from '#machinery/object.ts';
 import type { Change, DesiredNode } from './agent.ts';
 
@@ -74,29 +74,25 @@ async function configureTaints(
   { name, taints }: DesiredNode,
   { dryRun }: Configuring,
 ): Promise<readonly string[]> {
-  for (let attempt = 1; ; attempt++) {
+  return retryOnConflict(MAX_ATTEMPTS, async () => {
     const node = await api.get(nodes, { name });
     const { next, changes, annotation } = taintsAfter(node, taints);
     const before = node.metadata.annotations?.[TAINTS_ANNOTATION];
     if (dryRun || (changes.length === 0 && before === annotation)) return changes;
     const { [TAINTS_ANNOTATION]: _, ...annotations } = node.metadata.annotations ?? {};
-    try {
-      await api.update(nodes, {
-        ...node,
-        metadata: {
-          ...node.metadata,
-          annotations: {
-            ...annotations,
-            ...(annotation === undefined ? {} : { [TAINTS_ANNOTATION]: annotation }),
-          },
+    await api.update(nodes, {
+      ...node,
+      metadata: {
+        ...node.metadata,
+        annotations: {
+          ...annotations,
+          ...(annotation === undefined ? {} : { [TAINTS_ANNOTATION]: annotation }),
         },
-        spec: { ...node.spec, taints: [...next] },
-      });
-      return changes;
-    } catch (error) {
-      if (!isStatusError(error, 'Conflict') || attempt >= MAX_ATTEMPTS) throw error;
-    }
-  }
+      },
+      spec: { ...node.spec, taints: [...next] },
+    });
+    return changes;
+  });
 }
 
 interface TaintsAfter {

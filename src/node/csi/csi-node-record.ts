@@ -5,6 +5,7 @@
 import type { CSINode, CSINodeDriver, Node } from '#api/types.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { csiNodes, nodes } from '#client/refs.ts';
+import { retryOnConflict } from '#client/retry-on-conflict.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import type { NodeInfo } from './protocol.ts';
@@ -67,16 +68,16 @@ export class CsiNodeRecord {
     resource: ResourceRef<T>,
     change: (object: T) => T,
   ): Promise<boolean> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
+    try {
+      await retryOnConflict(ATTEMPTS, async () => {
         const known = await this.#api.get(resource, { name: this.#nodeName });
         const wanted = change(known);
         if (!deepEqual(known, wanted)) await this.#api.update(resource, wanted as typeof known);
-        return true;
-      } catch (error) {
-        if (isStatusError(error, 'NotFound')) return false;
-        if (!isStatusError(error, 'Conflict') || attempt === ATTEMPTS) throw error;
-      }
+      });
+      return true;
+    } catch (error) {
+      if (isStatusError(error, 'NotFound')) return false;
+      throw error;
     }
   }
 }

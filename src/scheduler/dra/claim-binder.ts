@@ -10,6 +10,7 @@ import type { AllocationResult, ResourceClaim } from '#api/generated/types/resou
 import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { pods, resourceClaims } from '#client/refs.ts';
+import { retryOnConflict } from '#client/retry-on-conflict.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -174,7 +175,7 @@ export class ClaimBinder {
   async deleteClaim(name: { readonly name: string; readonly namespace: string | undefined }): Promise<void> {
     const { api } = this.#options;
     try {
-      await onConflict(async () => {
+      await retryOnConflict(CONFLICT_ATTEMPTS, async () => {
         const claim = await api.get(resourceClaims, name);
         const finalizers = claim.metadata.finalizers?.filter((one) => one !== FINALIZER) ?? [];
         await api.update(resourceClaims, { ...claim, metadata: { ...claim.metadata, finalizers } });
@@ -192,7 +193,7 @@ export class ClaimBinder {
     if (extended) made.push(claim);
     const name = { name: claim.metadata?.name ?? '', namespace: claim.metadata?.namespace };
     let isFirst = true;
-    const written = await onConflict(async () => {
+    const written = await retryOnConflict(CONFLICT_ATTEMPTS, async () => {
       if (!isFirst) claim = await api.get(resourceClaims, name);
       isFirst = false;
       return this.#writeOnce(claim, { pod, allocation });
@@ -281,13 +282,4 @@ function isWaiting(claim: ResourceClaim): boolean {
   const state = bindingState(claim);
   if (state.kind === 'failed') throw new ClaimBindingError(new Error(state.message));
   return state.kind === 'waiting';
-}
-
-async function onConflict<T>(write: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt += 1)
-    try {
-      return await write();
-    } catch (error) {
-      if (!isStatusError(error, 'Conflict') || attempt >= CONFLICT_ATTEMPTS) throw error;
-    }
 }

@@ -2,6 +2,7 @@
 import type { Node, Taint } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
+import { retryOnConflict } from '#client/retry-on-conflict.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { timeoutMs } from '../../config/defaults.ts';
@@ -46,15 +47,9 @@ interface Marks {
 }
 
 async function markNode(api: Client, { name, ...marks }: Marks & { readonly name: string }): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    const node = await api.get(nodes, { name });
-    try {
-      await api.update(nodes, marked(node, marks));
-      return;
-    } catch (error) {
-      if (!isStatusError(error, 'Conflict') || attempt >= MAX_ATTEMPTS) throw error;
-    }
-  }
+  await retryOnConflict(MAX_ATTEMPTS, async () =>
+    api.update(nodes, marked(await api.get(nodes, { name }), marks)),
+  );
 }
 
 function marked(node: Node, { taints, endpoint }: Marks): Node {
