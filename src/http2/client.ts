@@ -27,12 +27,15 @@ import {
   pingAck,
   pingFrame,
   PREFACE,
+  requireLength,
   resetFrame,
   Setting,
   SETTINGS_ACK,
   settingsFrame,
+  unpadded,
   windowUpdateFrame,
   writeFrameHeader,
+  type Frame,
 } from './frames.ts';
 import { HeaderDecoder, type HeaderReceiver } from './hpack.ts';
 import { RequestHeaderEncoder, type HeaderFields } from './request-header-encoder.ts';
@@ -376,7 +379,7 @@ export class Http2Client {
   }
 
   #windowUpdate({ streamId, payload }: Frame): void {
-    requireLength(payload, 4);
+    requireLength({ payload }, 4);
     const increment = payload.readUInt32BE(0) & 0x7fff_ffff;
     if (streamId === 0) this.#sendWindow = grown(this.#sendWindow, increment);
     else {
@@ -414,12 +417,12 @@ export class Http2Client {
   }
 
   #pinged({ flags, payload }: Frame): void {
-    requireLength(payload, 8);
+    requireLength({ payload }, 8);
     if (!(flags & Flag.ack)) this.#write(pingAck(payload));
   }
 
   #rstStream({ streamId, payload }: Frame): void {
-    requireLength(payload, 4);
+    requireLength({ payload }, 4);
     const stream = this.#streams.get(streamId);
     const code = payload.readUInt32BE(0);
     if (stream) this.#close(stream, new Error(`the server reset the stream with code ${code}`));
@@ -558,12 +561,6 @@ class FieldCounter implements HeaderReceiver {
   }
 }
 
-interface Frame {
-  readonly flags: number;
-  readonly streamId: number;
-  readonly payload: Buffer;
-}
-
 function headersFrame(streamId: number, block: Buffer): Buffer {
   const bytes = Buffer.allocUnsafe(FRAME_HEADER_BYTES + block.length);
   writeFrameHeader(bytes, 0, {
@@ -574,18 +571,6 @@ function headersFrame(streamId: number, block: Buffer): Buffer {
   });
   bytes.set(block, FRAME_HEADER_BYTES);
   return bytes;
-}
-
-function unpadded({ flags, payload }: Frame): Buffer {
-  if (!(flags & Flag.padded)) return payload;
-  const padding = payload[0];
-  if (padding === undefined || padding >= payload.length)
-    throw new ConnectionError(ErrorCode.protocolError, 'padding longer than its frame');
-  return payload.subarray(1, payload.length - padding);
-}
-
-function requireLength({ length }: Buffer, expected: number): void {
-  if (length !== expected) throw new ConnectionError(ErrorCode.frameSizeError, `a frame of ${length} bytes`);
 }
 
 function grown(window: number, increment: number): number {

@@ -45,12 +45,15 @@ import {
   MAX_WINDOW_BYTES,
   pingAck,
   PREFACE,
+  requireLength,
   resetFrame,
   Setting,
   SETTINGS_ACK,
   settingsFrame,
+  unpadded,
   windowUpdateFrame,
   writeFrameHeader,
+  type Frame,
 } from './frames.ts';
 import { DEFAULT_TABLE_BYTES, encodeHeaders, HeaderDecoder, NO_TABLE } from './hpack.ts';
 import { RequestHeaders } from './request-headers.ts';
@@ -866,12 +869,6 @@ export class Http2Connection implements StreamOutput {
   }
 }
 
-interface Frame {
-  readonly flags: number;
-  readonly streamId: number;
-  readonly payload: Buffer;
-}
-
 function tooManyUnproductiveFrames(): ConnectionError {
   return new ConnectionError(ErrorCode.enhanceYourCalm, 'too many frames that serve no request');
 }
@@ -885,14 +882,6 @@ function requireStream({ streamId }: Frame, type: string): void {
   if (streamId === 0) throw new ConnectionError(ErrorCode.protocolError, `${type} without a stream`);
 }
 
-function requireLength({ payload }: Frame, bytes: number): void {
-  if (payload.length !== bytes)
-    throw new ConnectionError(
-      ErrorCode.frameSizeError,
-      `a frame of ${payload.length} bytes that has ${bytes}`,
-    );
-}
-
 /** A window size is applied to every stream, so one frame must not contain it thousands of times. As Go's server. */
 function requireDistinctSettings(payload: Buffer): void {
   const count = payload.length / 6;
@@ -902,14 +891,6 @@ function requireDistinctSettings(payload: Buffer): void {
   for (let at = 0; at < payload.length; at += 6) seen.add(payload.readUInt16BE(at));
   if (seen.size < count)
     throw new ConnectionError(ErrorCode.protocolError, 'a setting that is repeated in one frame');
-}
-
-function unpadded({ flags, payload }: Frame): Buffer {
-  if (!(flags & Flag.padded)) return payload;
-  const padding = payload[0];
-  if (padding === undefined || padding >= payload.length)
-    throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
-  return payload.subarray(1, payload.length - padding);
 }
 
 let date = '',

@@ -1,4 +1,4 @@
-/** Frames of HTTP/2 (RFC 9113, sections 4, 6 and 7): their numbers, and how the short ones are written. */
+/** Frames of HTTP/2 (RFC 9113, sections 4, 6 and 7): their numbers, how the short ones are written, and what both sides check in one. */
 
 export const FrameType = {
   data: 0,
@@ -123,4 +123,29 @@ export function goawayFrame(lastStreamId: number, code: number, debug = ''): Buf
     { type: FrameType.goaway, flags: 0, streamId: 0 },
     Buffer.concat([words(lastStreamId, code), Buffer.from(debug, 'latin1')]),
   );
+}
+
+/** As it was read, without its header's length and type. */
+export interface Frame {
+  readonly flags: number;
+  readonly streamId: number;
+  readonly payload: Buffer;
+}
+
+/** Throws a ConnectionError. */
+export function requireLength({ payload }: Pick<Frame, 'payload'>, bytes: number): void {
+  if (payload.length !== bytes)
+    throw new ConnectionError(
+      ErrorCode.frameSizeError,
+      `a frame of ${payload.length} bytes that has ${bytes}`,
+    );
+}
+
+/** The payload without its padding. Throws a ConnectionError. */
+export function unpadded({ flags, payload }: Frame): Buffer {
+  if (!(flags & Flag.padded)) return payload;
+  const padding = payload[0];
+  if (padding === undefined || padding >= payload.length)
+    throw new ConnectionError(ErrorCode.protocolError, 'more padding than frame');
+  return payload.subarray(1, payload.length - padding);
 }
