@@ -4,7 +4,7 @@
  */
 import type { Node, Pod } from '#api/types.ts';
 import { asObject, parseJsonBytes, type JsonObject } from '#machinery/json.ts';
-import { HttpsClient, type Destination } from '#stdx/https-client.ts';
+import { HttpsClient, readBody, type Destination } from '#stdx/https-client.ts';
 import type { NodeInfo } from '../node-info.ts';
 
 export interface ExtenderConfig {
@@ -88,8 +88,7 @@ export class Extender {
   /** Throws when the answer names a node that was not asked about. */
   async filter(pod: Pod, nodes: readonly NodeInfo[]): Promise<FilterAnswer> {
     const answer = await this.#send(this.config.filterVerb, this.#question(pod, nodes));
-    const error = fieldOf(answer, 'Error');
-    if (typeof error === 'string' && error !== '') throw new Error(error);
+    requireNoError(answer);
     const names = namesIn(answer, this.config.nodeCacheCapable);
     const asked = new Set(nodes.map(({ name }) => name));
     const unknown = names.find((name) => !asked.has(name));
@@ -148,8 +147,7 @@ export class Extender {
   async bind({ metadata }: Pod, node: string): Promise<void> {
     const { name: PodName, namespace: PodNamespace, uid: PodUID } = metadata ?? {};
     const answer = await this.#send(this.config.bindVerb, { PodName, PodNamespace, PodUID, Node: node });
-    const error = fieldOf(answer, 'Error');
-    if (typeof error === 'string' && error !== '') throw new Error(error);
+    requireNoError(answer);
   }
 
   #question(pod: Pod, nodes: readonly NodeInfo[]): JsonObject {
@@ -160,7 +158,7 @@ export class Extender {
 
   async #send(verb: string, body: JsonObject): Promise<unknown> {
     const path = `${this.#path}/${verb}`;
-    const { status, body: stream } = await this.#client.request({
+    const response = await this.#client.request({
       to: this.#to,
       method: 'POST',
       path,
@@ -169,20 +167,21 @@ export class Extender {
       signal: AbortSignal.timeout(this.config.timeoutMs),
       repeats: true,
     });
-    const chunks: Buffer[] = [];
-    let size = 0;
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > MAX_ANSWER_BYTES)
-        throw new Error(`extender ${this.name} answered more than ${MAX_ANSWER_BYTES} bytes`);
-      chunks.push(chunk);
-    }
-    if (status !== 200)
+    const answer = await readBody(response, {
+      maximumBytes: MAX_ANSWER_BYTES,
+      tooLong: () => new Error(`extender ${this.name} answered more than ${MAX_ANSWER_BYTES} bytes`),
+    });
+    if (response.status !== 200)
       throw new Error(
-        `failed ${verb} with extender at URL ${this.name.replace(/\/+$/, '')}/${verb}, code ${status}`,
+        `failed ${verb} with extender at URL ${this.name.replace(/\/+$/, '')}/${verb}, code ${response.status}`,
       );
-    return parseJsonBytes(Buffer.concat(chunks));
+    return parseJsonBytes(answer);
   }
+}
+
+function requireNoError(answer: unknown): void {
+  const error = fieldOf(answer, 'Error');
+  if (typeof error === 'string' && error !== '') throw new Error(error);
 }
 
 /** Servers in Go write field names in either case, and its decoder reads both. */
