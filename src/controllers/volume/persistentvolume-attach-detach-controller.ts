@@ -17,6 +17,7 @@ import {
   pods,
   volumeAttachments,
 } from '#client/refs.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { attachmentName, needsAttachment, uniqueVolumeName } from '#component-helpers/csi.ts';
 import { claimNameOf, whyNotForPod } from '#component-helpers/persistent-volumes.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
@@ -343,7 +344,7 @@ async function detach(
     const sinceMs = (memory.get(since) as number | undefined) ?? clock.monotonic();
     memory.set(since, sinceMs);
     const leftMs = sinceMs + MAX_WAIT_FOR_UNMOUNT_MS - clock.monotonic();
-    if (isReady(node) || leftMs > 0) return Math.max(leftMs, HELD_MS);
+    if (isConditionTrue(node.status?.conditions, 'Ready') || leftMs > 0) return Math.max(leftMs, HELD_MS);
     log.warn('volume detached by force: its node is not ready and has not unmounted it', {
       volume: unique,
       node: key,
@@ -355,10 +356,6 @@ async function detach(
   for (const id of [since, `state/${name}`, `holder/${attachment.spec.source.persistentVolumeName}`])
     memory.delete(id);
   return Infinity;
-}
-
-function isReady({ status }: Node): boolean {
-  return status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') ?? false;
 }
 
 function isOutOfService({ spec }: Node): boolean {
