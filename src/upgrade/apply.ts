@@ -142,7 +142,7 @@ class Applying {
   }
 
   get #target(): string {
-    return formatMajorMinor(parseMajorMinor(this.#options.record.state.to)!);
+    return targetOf(this.#options.record.state);
   }
 
   async #raise(): Promise<void> {
@@ -223,9 +223,7 @@ class Applying {
 
   async #uncordon(name: string): Promise<void> {
     const { record, api, clock } = this.#options;
-    await retrying(clock, () =>
-      api.patch(nodes, { name }, { type: 'merge', patch: { spec: { unschedulable: null } } }),
-    );
+    await uncordonNode({ api, clock }, name);
     await this.#update({ cordoned: record.state.cordoned.filter((one) => one !== name) });
   }
 
@@ -327,10 +325,15 @@ async function rollBackPrograms(
       isSo: ({ api, kubelet, role }) => kubelet === from && (role === 'worker' || api?.gitVersion === from),
     });
   }
-  for (const name of record.state.cordoned)
-    await retrying(tools.clock, () =>
-      tools.api.patch(nodes, { name }, { type: 'merge', patch: { spec: { unschedulable: null } } }),
-    );
+  for (const name of record.state.cordoned) await uncordonNode(tools, name);
+}
+
+async function uncordonNode(
+  { api, clock }: Pick<UpgradeTools, 'api' | 'clock'>,
+  name: string,
+): Promise<void> {
+  const patch = { spec: { unschedulable: null } };
+  await retrying(clock, () => api.patch(nodes, { name }, { type: 'merge', patch }));
 }
 
 /** What an upgrade that was raised goes back to. */
@@ -398,6 +401,11 @@ export async function rollBackUpgrade(options: RollbackOptions): Promise<void> {
   print(`Every machine runs ${from} again, with the objects of ${backup}.`);
 }
 
-function isRaised(emulated: string, { to, emulated: old }: UpgradeState): boolean {
-  return emulated === formatMajorMinor(parseMajorMinor(to)!) && emulated !== old;
+/** '1.37': what machines behave as in the end. */
+function targetOf({ to }: UpgradeState): string {
+  return formatMajorMinor(parseMajorMinor(to)!);
+}
+
+function isRaised(emulated: string, state: UpgradeState): boolean {
+  return emulated === targetOf(state) && emulated !== state.emulated;
 }
