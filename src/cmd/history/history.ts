@@ -1,5 +1,6 @@
 /** `capstan history` and `capstan history show`: who changed what, and how an object was. */
 import { changedFields } from '#backup/object-diff.ts';
+import type { Gap } from '#history/change.ts';
 import { objectAt } from '#history/resource-name.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { stringifyYaml } from '#machinery/yaml.ts';
@@ -90,14 +91,22 @@ function warnOf(
   { from, gaps, logged, problems }: MergedHistory,
   { asked, warn }: { readonly asked: AskedHistory; readonly warn: Say },
 ): void {
-  for (const problem of problems) warn(`${problem}; what it alone knows is missing.`);
-  for (const { fromRevision, toRevision, reason } of gaps)
-    warn(`Changes of revisions ${fromRevision} to ${toRevision} may be missing: ${reason}.`);
+  warnOfProblems({ problems }, warn);
+  for (const gap of gaps) warn(gapText(gap));
   const reach = from?.timeMs;
   if (reach !== undefined && (asked.sinceMs ?? 0) < reach)
     warn(
       `History begins at ${isoTime(reach)} (revision ${from!.revision})${logged ? '' : '; a change log (--change-log-path of the API server) reaches further'}.`,
     );
+}
+
+/** Servers that could not be asked. */
+export function warnOfProblems({ problems }: Pick<MergedHistory, 'problems'>, warn: Say): void {
+  for (const problem of problems) warn(`${problem}; what it alone knows is missing.`);
+}
+
+function gapText({ fromRevision, toRevision, reason }: Gap): string {
+  return `Changes of revisions ${fromRevision} to ${toRevision} may be missing: ${reason}.`;
 }
 
 function isBy({ user, manager }: SeenChange, by: string | undefined): boolean {
@@ -187,7 +196,7 @@ export async function showRevision(flags: ShowFlags, context: HistoryContext): P
   const { resource, namespace = 'default', json } = flags;
   const asked = { resource, name, namespace, untilRevision: Number(revision), values: true };
   const history = await withServers(flags, context, (servers) => askHistory(servers, asked));
-  for (const problem of history.problems) context.warn(`${problem}; what it alone knows is missing.`);
+  warnOfProblems(history, context.warn);
   const change = history.changes.at(-1);
   if (!change) throw new UserError(`History has no ${resource} ${name} at revision ${revision}.`);
   if (change.operation === 'delete')
@@ -197,10 +206,7 @@ export async function showRevision(flags: ShowFlags, context: HistoryContext): P
   const lost = history.gaps.find(
     ({ fromRevision, toRevision }) => toRevision > change.revision && fromRevision <= Number(revision),
   );
-  if (lost)
-    context.warn(
-      `Changes of revisions ${lost.fromRevision} to ${lost.toRevision} may be missing: ${lost.reason}.`,
-    );
+  if (lost) context.warn(gapText(lost));
   if (!change.object)
     throw new UserError(
       `${objectText(change)} of revision ${change.revision} cannot be read: its encryption key is missing.`,

@@ -8,7 +8,7 @@ import { UserError } from '#deploy/data-dir.ts';
 import type { PlaceFlags } from '../backup/place.ts';
 import { CAPSTAN_VERSION } from '../version.ts';
 import { askHistory } from './ask.ts';
-import { comparable, objectText, withServers, type HistoryContext } from './history.ts';
+import { comparable, objectText, warnOfProblems, withServers, type HistoryContext } from './history.ts';
 import type { SeenChange } from './wire.ts';
 
 export interface UndeleteFlags extends PlaceFlags {
@@ -31,7 +31,7 @@ export async function undelete(
   await withServers(flags, context, async (servers) => {
     const { resource, name, namespace = 'default', revision, dryRun = false } = flags;
     const history = await askHistory(servers, { resource, name, namespace, values: true });
-    for (const problem of history.problems) context.warn(`${problem}; what it alone knows is missing.`);
+    warnOfProblems(history, context.warn);
     const deleted = history.changes.findLast(
       (change) => change.operation === 'delete' && (revision === undefined || change.revision === revision),
     );

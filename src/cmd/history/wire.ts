@@ -32,25 +32,9 @@ export interface SeenChange extends Omit<Change, 'value'> {
   readonly object?: KubeObject | undefined;
 }
 
-export function queryOf({
-  resource,
-  name,
-  namespace,
-  sinceMs,
-  untilMs,
-  untilRevision,
-  values,
-}: AskedHistory): string {
-  const given = {
-    resource,
-    name,
-    namespace,
-    sinceMs,
-    untilMs,
-    untilRevision,
-    values: values ? 'true' : undefined,
-  };
-  const set = Object.entries(given).filter(([, value]) => value !== undefined);
+export function queryOf({ values, ...given }: AskedHistory): string {
+  const all = { ...given, values: values ? 'true' : undefined };
+  const set = Object.entries(all).filter(([, value]) => value !== undefined);
   return new URLSearchParams(set.map(([key, value]): [string, string] => [key, String(value)])).toString();
 }
 
