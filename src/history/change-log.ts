@@ -91,7 +91,7 @@ export class ChangeLog {
 
   /** The value may not be changed afterwards. */
   record(change: Change): void {
-    const bytes = CHANGE_BYTES + change.key.length + (change.value?.length ?? 0);
+    const bytes = sizeOf(change);
     if (this.#closed) return;
     if (this.#queuedBytes + bytes > MAX_QUEUED_BYTES) return this.#drop([change], 'the disk was too slow');
     this.#queue.push(change);
@@ -158,10 +158,7 @@ export class ChangeLog {
   async #drain(): Promise<void> {
     while (this.#queue.length > 0 || this.#loss) {
       const batch = this.#queue.splice(0, this.#batchLength());
-      const bytes = batch.reduce(
-        (sum, { key, value }) => sum + CHANGE_BYTES + key.length + (value?.length ?? 0),
-        0,
-      );
+      const bytes = batch.reduce((sum, change) => sum + sizeOf(change), 0);
       this.#waitingBytes -= bytes;
       try {
         await this.#writeLoss();
@@ -180,8 +177,8 @@ export class ChangeLog {
   /** A full batch, whatever waits. */
   #batchLength(): number {
     let bytes = 0;
-    for (const [i, { value }] of this.#queue.entries()) {
-      bytes += CHANGE_BYTES + (value?.length ?? 0);
+    for (const [i, change] of this.#queue.entries()) {
+      bytes += sizeOf(change);
       if (bytes > 2 * FLUSH_BYTES || i === MAX_FRAME_CHANGES) return Math.max(i, 1);
     }
     return this.#queue.length;
@@ -273,4 +270,8 @@ export class ChangeLog {
     if (this.#failing) this.#log.info('the change log is written again');
     this.#failing = false;
   }
+}
+
+function sizeOf({ key, value }: Change): number {
+  return CHANGE_BYTES + key.length + (value?.length ?? 0);
 }
