@@ -13,6 +13,7 @@ import {
   type Located,
 } from '#machinery/config/kubeconfig.ts';
 import type { Clock } from '#stdx/clock.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from './https.ts';
 
 /** The files that kubectl reads: `path`, else those of $KUBECONFIG, else ~/.kube/config. Missing files are skipped, unless it is `path`. */
@@ -146,7 +147,7 @@ export function inClusterOptions(env: NodeJS.ProcessEnv = process.env): HttpsOpt
   if (!host || !port)
     throw new Error('Not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set');
   return {
-    server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    server: `https://${formatHostPort(host, port)}`,
     caFile: join(SERVICE_ACCOUNT, 'ca.crt'),
     tokenFile: join(SERVICE_ACCOUNT, 'token'),
   };

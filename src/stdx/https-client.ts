@@ -12,6 +12,7 @@ import type { Readable } from 'node:stream';
 import { isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { buildConnector, Dispatcher, Pool } from 'undici';
+import { formatHostPort } from './host-port.ts';
 import { isBrokenConnection } from './connection-errors.ts';
 
 export interface Destination {
@@ -150,7 +151,7 @@ export class HttpsClient {
   #open(to: Destination, library: Undici): Pool {
     const { host, port, protocol = 'https:' } = to;
     const { maximumSockets, idleMs, connectTimeoutMs } = this.#options;
-    return new library.Pool(`${protocol}//${host.includes(':') ? `[${host}]` : host}:${port}`, {
+    return new library.Pool(`${protocol}//${formatHostPort(host, port)}`, {
       connections: maximumSockets,
       pipelining: 1,
       allowH2: false,

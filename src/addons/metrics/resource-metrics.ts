@@ -14,6 +14,7 @@ import { formatTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { Counter, Gauge, Histogram } from '#stdx/instruments.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import { ClusterView, type ObjectSource } from './cluster-view.ts';
 import { METRICS_GROUP, METRICS_VERSION } from './metrics-api.ts';
 import { MetricsStorage } from './metrics-storage.ts';
@@ -282,7 +283,7 @@ export class ResourceMetrics {
 
 /** '192.0.2.1:6443_ID': where this instance is reached. */
 function identityOf({ host, port }: Address, id: string): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}_${id}`;
+  return `${formatHostPort(host, port)}_${id}`;
 }
 
 /** Undefined for the identity of something else. */

@@ -7,6 +7,7 @@ import type { Clock, Timer } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { APIService } from '#api/types.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import {
   fetchFromExtension,
@@ -145,7 +146,7 @@ export class AvailabilityController {
   async #ask(service: ExtensionService, address: ExtensionAddress): Promise<string | undefined> {
     const path = `/${service.path}`;
     const { host, port } = address;
-    const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
+    const url = `https://${formatHostPort(host, port)}${path}`;
     try {
       const { status } = await fetchFromExtension(service, {
         path,

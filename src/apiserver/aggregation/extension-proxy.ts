@@ -7,6 +7,7 @@ import type { Destination, DestinationTls, HttpsClient, IncomingAnswer } from '#
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { joinSockets, requestUpgrade, responseHead, UpgradeRefused } from '#machinery/streams/upgrade.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiRequest, ApiResponse } from '../http/request.ts';
 import { textResponse } from '../http/response.ts';
@@ -192,7 +193,7 @@ function target({ path, query }: ApiRequest): string {
 }
 
 function host({ host: name, port }: ExtensionAddress): string {
-  return `${name.includes(':') ? `[${name}]` : name}:${port}`;
+  return formatHostPort(name, port);
 }
 
 class ResponseTimeout extends Error {}

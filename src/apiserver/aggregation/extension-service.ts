@@ -11,6 +11,7 @@ import {
   type IncomingAnswer,
 } from '#stdx/https-client.ts';
 import type { KubeObject, UserInfo } from '#machinery/object.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { describe } from '../handlers/connect/errors.ts';
 import { isProxyable, isSimulatedNode, ofFirstFamily } from '../handlers/connect/locations.ts';
@@ -267,7 +268,7 @@ export async function fetchFromExtension(
     const body = await readBody(answer, { maximumBytes: maxBytes, tooLong });
     return { status: answer.status, headers: answer.headers, body };
   } catch (cause) {
-    const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}${path}`;
+    const url = `https://${formatHostPort(host, port)}${path}`;
     const why = timeout.aborted ? 'context deadline exceeded' : describe(cause);
     throw new Error(`Get ${JSON.stringify(url)}: ${why}`, { cause });
   }

@@ -17,6 +17,7 @@ import type { LabelSelector } from '#machinery/labels.ts';
 import { formatApiVersion, type KubeObject } from '#machinery/object.ts';
 import { hostedDocuments, type HostedDocuments } from '#openapi/hosted.ts';
 import type { TableDefinition } from '#resources/define.ts';
+import { bracketed } from '#stdx/host-port.ts';
 import type { RequestContext } from '../context.ts';
 import type { ApiResponse } from '../http/request.ts';
 import { listObject } from '../registry/list-object.ts';
@@ -175,7 +176,7 @@ export class HostedApis {
     return {
       name,
       isAvailable: true,
-      serverName: host.includes(':') ? `[${host}]` : host,
+      serverName: bracketed(host),
       client: this.#clientOf(proxyClient),
       tls,
       address: () => address,

@@ -5,6 +5,7 @@
 import { HttpsClient, readBody } from '#stdx/https-client.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import type { EndpointSlice, Service, WebhookClientConfig } from '#api/types.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { InternalApi } from '../registry/loopback-client.ts';
 import { describe } from '../handlers/connect/errors.ts';
 import { isProxyable, isSimulatedNode } from '../handlers/connect/locations.ts';
@@ -161,7 +162,7 @@ function timeoutParameter(timeoutMs: number): string {
 }
 
 function hostAndPort(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return formatHostPort(host, port);
 }
 
 function shown({ serverName, port, path }: Target, timeoutMs: number): string {

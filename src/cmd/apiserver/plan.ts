@@ -12,6 +12,7 @@ import {
   type DataDir,
 } from '#deploy/data-dir.ts';
 import { DEFAULT_NETWORKS } from '#deploy/networks.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import { readFlags } from '../flags/define.ts';
 import { SERVER_FLAGS, type ApiServerFlags } from './flags.ts';
 import {
@@ -139,5 +140,5 @@ export function serverUrl({
   readonly port: number;
 }): string {
   const address = bindAddress === '0.0.0.0' ? '127.0.0.1' : bindAddress === '::' ? '::1' : bindAddress;
-  return `https://${address.includes(':') ? `[${address}]` : address}:${port}`;
+  return `https://${formatHostPort(address, port)}`;
 }

@@ -1,5 +1,6 @@
 /** Endpoints, the predecessor of EndpointSlices. */
 import type { EndpointAddress, EndpointPort, Endpoints } from '#api/types.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import {
   checkDnsLabel,
   checkDnsSubdomain,
@@ -66,8 +67,7 @@ function formatEndpoints(object: Endpoints): string {
   let count = 0;
   for (const { addresses = [], ports = [] } of object.subsets ?? []) {
     for (const { ip } of addresses) {
-      const targets =
-        ports.length === 0 ? [ip] : ports.map(({ port }) => `${ip.includes(':') ? `[${ip}]` : ip}:${port}`);
+      const targets = ports.length === 0 ? [ip] : ports.map(({ port }) => formatHostPort(ip, port));
       for (const target of targets) if (++count <= SHOWN_MAX) shown.push(target);
     }
   }

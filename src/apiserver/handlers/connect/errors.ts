@@ -1,5 +1,6 @@
 /** Status errors of connect subresources that the general table lacks: upstream's texts for responses of nodes, pods and services. */
 import { StatusError, statusErrors } from '#machinery/errors.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 
 /** Upstream lets plain Go errors through as 500 without a reason. */
 export function plainError(message: string, cause?: unknown): StatusError {
@@ -59,8 +60,7 @@ function certificateProblem({ code = '', cert, host = '' }: ConnectError): strin
 export function describe(error: unknown): string {
   const { code, address, port, hostname, message } = error as ConnectError;
   const cause = CAUSES[code ?? ''];
-  if (cause && address !== undefined)
-    return `dial tcp ${address.includes(':') ? `[${address}]` : address}:${port}: ${cause}`;
+  if (cause && address !== undefined) return `dial tcp ${formatHostPort(address, String(port))}: ${cause}`;
   if (code === 'ENOTFOUND') return `dial tcp: lookup ${hostname}: no such host`;
   const problem = certificateProblem(error as ConnectError);
   if (problem !== undefined) return `tls: failed to verify certificate: x509: ${problem}`;

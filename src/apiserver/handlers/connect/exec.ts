@@ -27,6 +27,7 @@ import {
   WebSocketChannels,
 } from '#machinery/streams/websocket-channels.ts';
 import { PORT_FORWARD_TUNNEL, webSocketTunnel } from '#machinery/streams/websocket-tunnel.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { ConnectCall } from './connect.ts';
 import type { ApiRequest } from '../../http/request.ts';
 import { isTrue, queryValues } from '../../http/request-info.ts';
@@ -362,7 +363,5 @@ function kubeletUrl({
   readonly path: readonly string[];
 }): URL {
   const { host, port } = kubeletEndpoint(call.internal, requireNodeName(pod));
-  return new URL(
-    `https://${host.includes(':') ? `[${host}]` : host}:${port}/${path.map(encodeURIComponent).join('/')}`,
-  );
+  return new URL(`https://${formatHostPort(host, port)}/${path.map(encodeURIComponent).join('/')}`);
 }

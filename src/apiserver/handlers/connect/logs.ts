@@ -2,6 +2,7 @@
 import { fieldErrors, StatusError, statusErrors } from '#machinery/errors.ts';
 import type { FieldError } from '#machinery/errors.ts';
 import { parseTime, TimeError } from '#machinery/time.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { ApiResponse } from '../../http/request.ts';
 import type { ConnectCall } from './connect.ts';
 import { isTrue } from '../../http/request-info.ts';
@@ -29,9 +30,7 @@ export async function streamLogs(call: ConnectCall, agents: BackendAgents): Prom
   if (!pod.spec?.nodeName) return { status: 204, headers: {}, body: Buffer.alloc(0) };
   const { host, port } = kubeletEndpoint(internal, pod.spec.nodeName);
   const path = ['containerLogs', info.namespace, info.name, container].map(encodeURIComponent).join('/');
-  const url = new URL(
-    `https://${host.includes(':') ? `[${host}]` : host}:${port}/${path}${query.size === 0 ? '' : `?${query}`}`,
-  );
+  const url = new URL(`https://${formatHostPort(host, port)}/${path}${query.size === 0 ? '' : `?${query}`}`);
   const agent = agents.kubelet(isTrue(info.query['insecureSkipTLSVerifyBackend']));
   const answer = await requestBackend({ url, method: 'GET', headers: {}, agent }).catch((error: unknown) => {
     throw plainError(`Get "${url}": ${describe(error)}`, error);

@@ -1,5 +1,6 @@
 /** Service environment variables of a container, in Docker's link format. Pure; after upstream's envvars. */
 import type { Service } from '#api/types.ts';
+import { bracketed } from '#stdx/host-port.ts';
 
 export interface EnvironmentVariable {
   readonly name: string;
@@ -28,7 +29,7 @@ function variablesOf(service: Service): EnvironmentVariable[] {
   const prefix = variableName(service.metadata?.name ?? '');
   const ip = service.spec?.clusterIP ?? '';
   const ports = service.spec?.ports ?? [];
-  const host = ip.includes(':') ? `[${ip}]` : ip;
+  const host = bracketed(ip);
   const [first] = ports;
   return [
     { name: `${prefix}_SERVICE_HOST`, value: ip },

@@ -1,5 +1,6 @@
 /** One call of grpc.health.v1.Health/Check over HTTP/2 without TLS: so small that it needs no gRPC library. */
 import { connect, constants } from 'node:http2';
+import { formatHostPort } from '#stdx/host-port.ts';
 
 interface GrpcHealth {
   /** 'SERVING' and the others of the protocol; undefined when the call failed. */
@@ -23,7 +24,7 @@ export function checkGrpcHealth({
   readonly timeoutMs: number;
 }): Promise<GrpcHealth> {
   const { promise, resolve } = Promise.withResolvers<GrpcHealth>();
-  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const address = formatHostPort(host, port);
   const session = connect(`http://${address}`);
   const end = (answer: GrpcHealth): void => {
     clearTimeout(timer);

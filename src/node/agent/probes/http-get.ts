@@ -2,6 +2,7 @@
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { HTTPGetAction } from '#api/types.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { AnyContainer } from '../pod/restart-policy.ts';
 
 interface HttpAnswer {
@@ -33,7 +34,7 @@ export function actionUrl(
   { container, podIP }: { readonly container: AnyContainer; readonly podIP: string },
 ): URL {
   const name = host || podIP;
-  const base = `${scheme.toLowerCase()}://${name.includes(':') ? `[${name}]` : name}:${resolvePort(port, container)}`;
+  const base = `${scheme.toLowerCase()}://${formatHostPort(name, resolvePort(port, container))}`;
   return new URL(`${base}${path.startsWith('/') ? path : `/${path}`}`);
 }
 
