@@ -22,6 +22,7 @@ import { stringifyYaml } from '#machinery/yaml.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { planConfiguration, type ConfigurationPlan } from '#upgrade/configuration.ts';
 import { GateError } from '#upgrade/gates.ts';
+import { CLUSTER_CONFIGURATION, KUBEADM_CONFIG } from '#upgrade/kubeadm-config.ts';
 import { observeMachines, type ObservedMachine } from '#upgrade/observe.ts';
 import { retrying } from '#upgrade/retry.ts';
 import { componentCommand } from '../components.ts';
@@ -32,8 +33,6 @@ import { KUBERNETES_VERSION } from '../version.ts';
 import { readUpgrade, writeUpgrade } from './node.ts';
 import { onControlPlane, type Around, type Call, type ChangeFlags } from './upgrade.ts';
 
-const NAME = { name: 'kubeadm-config', namespace: 'kube-system' };
-const FIELD = 'ClusterConfiguration';
 const SETTLE_MS = 5_000;
 
 type Print = (line: string) => void;
@@ -70,8 +69,8 @@ async function planOf(api: Client, file: string): Promise<ConfigurationPlan> {
 }
 
 async function storedConfiguration(api: Client): Promise<DefaultedCluster> {
-  const { data } = await api.get(configMaps, NAME);
-  return parsed(data?.[FIELD] ?? '');
+  const { data } = await api.get(configMaps, KUBEADM_CONFIG);
+  return parsed(data?.[CLUSTER_CONFIGURATION] ?? '');
 }
 
 function parsed(content: string): DefaultedCluster {
@@ -81,7 +80,7 @@ function parsed(content: string): DefaultedCluster {
 }
 
 function rendered(cluster: DefaultedCluster): string {
-  return stringifyYaml({ apiVersion: 'kubeadm.k8s.io/v1beta4', kind: FIELD, ...cluster });
+  return stringifyYaml({ apiVersion: 'kubeadm.k8s.io/v1beta4', kind: CLUSTER_CONFIGURATION, ...cluster });
 }
 
 /** Names that a component does not have are refused before any machine is changed. */
@@ -157,8 +156,8 @@ async function changeAll(
 }
 
 async function storeConfiguration(api: Client, cluster: DefaultedCluster): Promise<void> {
-  const patch = { data: { [FIELD]: rendered(cluster) } };
-  await api.patch(configMaps, NAME, { type: 'merge', patch });
+  const patch = { data: { [CLUSTER_CONFIGURATION]: rendered(cluster) } };
+  await api.patch(configMaps, KUBEADM_CONFIG, { type: 'merge', patch });
 }
 
 /** This machine alone, from a file or standard input ('-'); the ConfigMap is not touched. */
