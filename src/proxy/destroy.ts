@@ -1,6 +1,6 @@
 /** Removes a cluster's service rules from the machine. Idempotent. */
 import { tableName } from './nft.ts';
-import { listTables, NftError, runNft } from './run-nft.ts';
+import { listTables, NftError, runNft } from '#stdx/run-nft.ts';
 
 export async function destroyServiceProxy(clusterId: string): Promise<void> {
   const table = tableName(clusterId);
@@ -17,7 +17,7 @@ export async function destroyServiceProxy(clusterId: string): Promise<void> {
 /** IDs of the clusters that have service rules on this machine. Empty when nft is not installed or not permitted. */
 export async function serviceProxyIds(): Promise<string[]> {
   const prefix = tableName('');
-  const tables = await listTables().catch((error: unknown) => {
+  const tables = await listTables(['ip', 'ip6']).catch((error: unknown) => {
     if (error instanceof NftError) return [];
     throw error;
   });

@@ -8,15 +8,11 @@
  *   forward, output (after dnat): still to a cluster address? a port that no Service has ─► reject; to one that no Service has (yet) ─► drop
  */
 import { createHash } from 'node:crypto';
+import { nftDifference, type NftContent, type NftDifference } from '#stdx/nft-difference.ts';
 import type { EndpointTarget, ServicePortModel } from './model.ts';
 
-/** Chains and sets by name; map elements by map and key. */
-export interface TableContent {
-  readonly chains: ReadonlyMap<string, readonly string[]>;
-  /** Affinity sets: name → timeout in seconds. */
-  readonly sets: ReadonlyMap<string, number>;
-  readonly elements: ReadonlyMap<string, ReadonlyMap<string, string>>;
-}
+/** The sets are affinity sets, with their timeout in seconds. */
+export type TableContent = NftContent<number>;
 
 /** What all services together add to the table. */
 interface Networks {
@@ -296,70 +292,13 @@ function affinitySet(port: ServicePortModel, target: EndpointTarget): string {
   return `af${endpointChain(port, target).slice(2)}-${port.affinitySeconds}`;
 }
 
-interface Difference {
-  /** The transaction to apply; '' when nothing changed. */
-  readonly script: string;
-  /** Removes chains and sets that script leaves unreferenced, in a later transaction (kernels refuse to delete a chain in the transaction that removes its last reference). */
-  readonly cleanup: string;
-}
-
 export function renderDifference(
-  options: RenderOptions,
+  { family, table }: RenderOptions,
   change: { readonly from: TableContent; readonly to: TableContent },
-): Difference {
-  const { from, to } = change;
-  const { family } = options;
-  const table = `${family} ${options.table}`;
-  const lines: string[] = [];
-  for (const [name, seconds] of to.sets)
-    if (from.sets.get(name) !== seconds)
-      lines.push(
-        `add set ${table} ${name} { type ${ADDRESS[family]}; flags dynamic,timeout; timeout ${seconds}s; }`,
-      );
-  const changed = [...to.chains].filter(([name, rules]) => !sameRules(from.chains.get(name), rules));
-  for (const [name] of changed) if (!from.chains.has(name)) lines.push(`add chain ${table} ${name}`);
-  for (const [name, rules] of changed) {
-    lines.push(`flush chain ${table} ${name}`);
-    for (const rule of rules) lines.push(`add rule ${table} ${name} ${rule}`);
-  }
-  for (const [map, wanted] of to.elements)
-    lines.push(...elementChanges(table, { map, before: from.elements.get(map) ?? new Map(), wanted }));
-  const goneChains = [...from.chains.keys()].filter((name) => !to.chains.has(name));
-  for (const name of goneChains) lines.push(`flush chain ${table} ${name}`);
-  const goneSets = [...from.sets.keys()].filter((name) => !to.sets.has(name));
-  return {
-    script: lines.length === 0 ? '' : `${lines.join('\n')}\n`,
-    cleanup: [
-      ...goneChains.map((name) => `delete chain ${table} ${name}\n`),
-      ...goneSets.map((name) => `delete set ${table} ${name}\n`),
-    ].join(''),
-  };
-}
-
-function elementChanges(
-  table: string,
-  {
-    map,
-    before,
-    wanted,
-  }: {
-    readonly map: string;
-    readonly before: ReadonlyMap<string, string>;
-    readonly wanted: ReadonlyMap<string, string>;
-  },
-): string[] {
-  const text = ([key, verdict]: readonly [string, string]): string =>
-    verdict === '' ? key : `${key} : ${verdict}`;
-  const removed = [...before].filter(([key, verdict]) => wanted.get(key) !== verdict).map(text);
-  const added = [...wanted].filter(([key, verdict]) => before.get(key) !== verdict).map(text);
-  return [
-    ...(removed.length > 0 ? [`delete element ${table} ${map} { ${removed.join(', ')} }`] : []),
-    ...(added.length > 0 ? [`add element ${table} ${map} { ${added.join(', ')} }`] : []),
-  ];
-}
-
-function sameRules(a: readonly string[] | undefined, b: readonly string[]): boolean {
-  return a === b || (a !== undefined && a.length === b.length && a.every((rule, index) => rule === b[index]));
+): NftDifference {
+  const declare = (seconds: number): string =>
+    `type ${ADDRESS[family]}; flags dynamic,timeout; timeout ${seconds}s;`;
+  return nftDifference({ family, table, declare }, change);
 }
 
 function hex(value: number): string {

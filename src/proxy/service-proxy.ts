@@ -15,6 +15,7 @@ import type { Timer } from '#stdx/clock.ts';
 import { switchOnForwarding } from '#stdx/ip-forwarding.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
+import { chainContains, countTable, runNft } from '#stdx/run-nft.ts';
 import { ConntrackCleaner, udpServices } from './conntrack.ts';
 import { HealthCheckPorts, type ServiceHealth } from './health-checks.ts';
 import { familyOf, serviceHealth, servicePorts, type Family, type ServicePortModel } from './model.ts';
@@ -30,7 +31,6 @@ import {
   type TableContent,
 } from './nft.ts';
 import { ProxyMetrics } from './metrics.ts';
-import { countTable, runNft, tableExists } from './run-nft.ts';
 
 export interface ServiceProxyOptions extends ComponentContext {
   readonly nodeName: string;
@@ -53,6 +53,8 @@ const GATHER_MS = 20;
 const CHECK_MS = 15_000;
 /** Every so many checks, all rules and elements are counted. */
 const THOROUGH_EVERY = 40;
+/** A table without it is not whole. */
+const BASE = { chain: 'nat-prerouting', text: 'jump services' };
 const RETRY_MS = 1_000;
 const CLEANUP_MS = 1_000;
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
@@ -230,7 +232,8 @@ class ServiceProxy implements RunningProxy {
     thorough: boolean,
   ): Promise<FamilyTable | undefined> {
     for (const [table, wanted] of current)
-      if (!(await tableExists(table.render)) || (thorough && (await differs(table, wanted)))) return table;
+      if (!(await chainContains(table.render, BASE)) || (thorough && (await differs(table, wanted))))
+        return table;
     return undefined;
   }
 

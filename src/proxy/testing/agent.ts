@@ -13,7 +13,7 @@ import { createFakeApi } from '#client/testing/fake-api.ts';
 import { endpointSlices, serviceCIDRs, services } from '#client/refs.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
-import { runNft } from '../run-nft.ts';
+import { runNft } from '#stdx/run-nft.ts';
 import { createServiceProxy, type ServiceProxyOptions } from '../service-proxy.ts';
 
 export interface Ask {

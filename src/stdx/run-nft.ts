@@ -18,15 +18,19 @@ export async function runNft(script: string): Promise<void> {
   await run(['-f', '-'], script);
 }
 
-interface TableAt {
-  readonly family: 'ip' | 'ip6';
+export interface TableAt {
+  /** As nft names the address family. */
+  readonly family: 'ip' | 'ip6' | 'inet' | 'bridge';
   readonly table: string;
 }
 
-/** Whether the table has its base chains. Cheap enough for frequent checks. */
-export async function tableExists({ family, table }: TableAt): Promise<boolean> {
-  return run(['list', 'chain', family, table, 'nat-prerouting']).then(
-    (text) => text.includes('jump services'),
+/** Whether the table has this chain, with this text in it. Cheap enough for frequent checks. */
+export async function chainContains(
+  { family, table }: TableAt,
+  { chain, text }: { readonly chain: string; readonly text: string },
+): Promise<boolean> {
+  return run(['list', 'chain', family, table, chain]).then(
+    (listed) => listed.includes(text),
     (error: unknown) => {
       if (error instanceof NftError && !error.missing) return false;
       throw error;
@@ -34,14 +38,13 @@ export async function tableExists({ family, table }: TableAt): Promise<boolean> 
   );
 }
 
-/** Names of all tables of families ip and ip6. */
-export async function listTables(): Promise<string[]> {
+/** Names of all tables of these families. */
+export async function listTables(families: readonly TableAt['family'][]): Promise<string[]> {
   const { nftables } = JSON.parse(await run(['-j', 'list', 'tables'])) as {
     readonly nftables: readonly { readonly table?: { readonly family: string; readonly name: string } }[];
   };
-  const names = nftables.flatMap(({ table }) =>
-    table?.family === 'ip' || table?.family === 'ip6' ? [table.name] : [],
-  );
+  const wanted: readonly string[] = families;
+  const names = nftables.flatMap(({ table }) => (table && wanted.includes(table.family) ? [table.name] : []));
   return [...new Set(names)];
 }
 
