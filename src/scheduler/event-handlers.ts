@@ -1,0 +1,132 @@
+/** Event handlers of the informers: they keep the cache, the queue and the nominator up to date, on the leader and on standbys. */
+import type { Node, Pod } from '#api/types.ts';
+import { isPodTerminal } from '#component-helpers/pod-status.ts';
+import type { KubeObject } from '#machinery/object.ts';
+import type { SchedulerCache } from './cache.ts';
+import type { DefaultSelectors } from './default-selectors.ts';
+import type { ClaimBinder } from './dra/claim-binder.ts';
+import type { DeviceState } from './dra/device-state.ts';
+import type { Informers } from './informers.ts';
+import type { Nominator } from './nominator.ts';
+import { podInfo } from './pod-info.ts';
+import type { SchedulingQueue } from './queue.ts';
+import { subscribeStorage } from './storage.ts';
+import type { VolumeBinder } from './volume-binder.ts';
+
+interface EventHandlerOptions {
+  readonly cache: SchedulerCache;
+  readonly queue: SchedulingQueue;
+  readonly nominator: Nominator;
+  readonly selectors: DefaultSelectors;
+  readonly devices: DeviceState;
+  readonly volumeBinder: VolumeBinder;
+  readonly claimBinder: ClaimBinder;
+  /** Whether a profile of this scheduler is for the pod. */
+  readonly isResponsible: (pod: Pod) => boolean;
+}
+
+/** Returns functions that unsubscribe. */
+export function subscribeHandlers(informers: Informers, options: EventHandlerOptions): (() => void)[] {
+  const { queue, selectors, devices, volumeBinder, claimBinder } = options;
+  const handlers = new PodHandlers(options);
+  return [
+    informers.pods.subscribe({
+      added: (pod) => handlers.set(pod, undefined),
+      updated: (pod, before) => handlers.set(pod, before),
+      deleted: (pod) => handlers.delete(pod),
+    }),
+    informers.nodes.subscribe(nodeHandlers(options)),
+    informers.services.subscribe({
+      added: (service) => selectors.forget(service.metadata?.namespace ?? ''),
+      updated: (service) => selectors.forget(service.metadata?.namespace ?? ''),
+      deleted: (service) => selectors.forget(service.metadata?.namespace ?? ''),
+    }),
+    ...subscribeStorage(informers, (event, object) => {
+      queue.event(event, object);
+      volumeBinder.changed();
+    }),
+    ...devices.subscribe((event, { object, before }) => {
+      queue.event(event, object as KubeObject, before as KubeObject | undefined);
+      if (event === 'resource-claim-updated') claimBinder.changed();
+    }),
+  ];
+}
+
+function nodeHandlers({
+  cache,
+  queue,
+  devices,
+}: EventHandlerOptions): Parameters<Informers['nodes']['subscribe']>[0] {
+  return {
+    added: (node) => {
+      cache.setNode(node);
+      queue.event('node-added', node);
+    },
+    updated: (node, before) => {
+      cache.setNode(node);
+      if (nodeChanged(node, before)) queue.event('node-updated', node, before);
+    },
+    deleted: (node) => {
+      cache.removeNode(node.metadata?.name ?? '');
+      devices.forgetNode(node.metadata?.name ?? '');
+      queue.event('node-deleted', node);
+    },
+  };
+}
+
+class PodHandlers {
+  readonly #options: Pick<EventHandlerOptions, 'cache' | 'queue' | 'nominator' | 'isResponsible'>;
+
+  constructor(options: EventHandlerOptions) {
+    this.#options = options;
+  }
+
+  set(pod: Pod, before: Pod | undefined): void {
+    const { cache, queue, nominator, isResponsible } = this.#options;
+    const uid = pod.metadata?.uid ?? '';
+    if (isPodTerminal(pod)) return this.delete(pod);
+    if (!pod.spec?.nodeName) {
+      if (isResponsible(pod) && !pod.metadata?.deletionTimestamp) {
+        nominator.seen(podInfo(pod), before && podInfo(before));
+        queue.set(pod);
+      } else this.#forgetWaiting(uid);
+      return;
+    }
+    this.#forgetWaiting(uid);
+    cache.setPod(pod);
+    if (!before?.spec?.nodeName) queue.event('pod-added', pod);
+    else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before))
+      queue.event('pod-updated', pod, before);
+  }
+
+  delete(pod: Pod): void {
+    const { cache, queue } = this.#options;
+    const uid = pod.metadata?.uid ?? '';
+    this.#forgetWaiting(uid);
+    if (!cache.isPlaced(uid)) return;
+    cache.removePod(uid);
+    queue.event('pod-deleted', pod);
+  }
+
+  #forgetWaiting(uid: string): void {
+    this.#options.queue.remove(uid);
+    this.#options.nominator.delete(uid);
+  }
+}
+
+function labelsDiffer(a: Pod, b: Pod): boolean {
+  return JSON.stringify(a.metadata?.labels) !== JSON.stringify(b.metadata?.labels);
+}
+
+/** Heartbeats do not affect scheduling. */
+function nodeChanged(node: Node, before: Node): boolean {
+  const seen = (of: Node): string =>
+    JSON.stringify([
+      of.metadata?.labels,
+      of.spec?.taints,
+      of.spec?.unschedulable,
+      of.status?.allocatable,
+      of.status?.declaredFeatures,
+    ]);
+  return seen(node) !== seen(before);
+}
