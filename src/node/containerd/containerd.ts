@@ -27,6 +27,7 @@ import type { RegistryHosts } from '../images/registry-hosts.ts';
 import { buildSandboxImage, SANDBOX_IMAGE } from '../images/sandbox-image.ts';
 import { renderConfig } from './config.ts';
 import type { CgroupDriver } from './config.ts';
+import { removeDamagedAttachments } from './cached-attachments.ts';
 import { ContainerdError } from './errors.ts';
 import { containerdLayout } from './layout.ts';
 import type { ContainerdLayout } from './layout.ts';
@@ -349,14 +350,16 @@ class ContainerdRuntime implements Containerd {
   }
 
   async #clearOldSandboxes({ cniBinDir }: Machine): Promise<void> {
+    const { items: all } = await this.cri.listPodSandbox({});
+    const damaged = await removeDamagedAttachments(this.layout, { sandboxIds: all.map(({ id }) => id) });
     const removed = await removeOldSandboxes(this.cri, this.#log);
     const { items } = await this.cri.listPodSandbox({});
     // A sandbox that is not ready still holds its address until it is stopped.
     const liveSandboxIds = new Set(items.map(({ id }) => id));
     const forgotten = await forgetStaleAttachments(this.layout, { liveSandboxIds, cniBinDir });
     const released = await releaseStaleLeases(this.layout, liveSandboxIds);
-    if (removed + forgotten + released > 0)
-      this.#log.info('removed pod resources left by earlier runs', { removed, forgotten, released });
+    if (damaged + removed + forgotten + released > 0)
+      this.#log.info('removed pod resources left by earlier runs', { damaged, removed, forgotten, released });
   }
 
   #supervise(): void {

@@ -9,6 +9,7 @@ import { BlockList, isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { switchOnForwarding } from '#stdx/ip-forwarding.ts';
 import type { Logger } from '#stdx/log.ts';
+import { cachedAttachments, forgetAttachment, type CachedAttachment } from './cached-attachments.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
 import { removePodNetwork } from '../network/kernel.ts';
@@ -233,53 +234,6 @@ export async function releaseStaleLeases(
   return released;
 }
 
-/** CNI's cache of our network's attachments: the only record of a network namespace when containerd is gone. */
-const CNI_CACHE_DIR = '/var/lib/cni/results';
-
-interface CachedAttachment {
-  readonly path: string;
-  readonly containerId: string;
-  readonly ifName: string;
-  readonly netns: string;
-  readonly portMappings: readonly PortMapping[];
-  /** The plugins' result of its creation. */
-  readonly result: object | undefined;
-}
-interface CachedResult {
-  containerId?: string;
-  ifName?: string;
-  capabilityArgs?: { portMappings?: readonly PortMapping[] };
-  result?: { interfaces?: { sandbox?: string }[] };
-}
-interface PortMapping {
-  readonly hostPort?: number;
-}
-
-/** Those of the pods' network of this directory. */
-export async function cachedAttachments(layout: ContainerdLayout): Promise<CachedAttachment[]> {
-  const names = (await readdir(CNI_CACHE_DIR).catch(() => [] as string[])).filter((name) =>
-    name.startsWith(`${layout.networkName}-`),
-  );
-  return Promise.all(
-    names.map(async (name) => {
-      const path = join(CNI_CACHE_DIR, name);
-      const cached: CachedResult = await readFile(path, 'utf8').then(
-        (text) => JSON.parse(text) as CachedResult,
-        () => ({}),
-      );
-      const netns = cached.result?.interfaces?.find(({ sandbox }) => sandbox)?.sandbox ?? '';
-      return {
-        path,
-        containerId: cached.containerId ?? '',
-        ifName: cached.ifName ?? 'eth0',
-        netns,
-        portMappings: cached.capabilityArgs?.portMappings ?? [],
-        result: cached.result,
-      };
-    }),
-  );
-}
-
 /** Deletes CNI's cache of sandboxes removed without it (a reboot, a crash). Returns their number. */
 export async function forgetStaleAttachments(
   layout: ContainerdLayout,
@@ -293,11 +247,6 @@ export async function forgetStaleAttachments(
     await forgetAttachment(attachment);
   }
   return stale.length;
-}
-
-async function forgetAttachment({ path, containerId }: CachedAttachment): Promise<void> {
-  await rm(path, { force: true });
-  await rm(join(CNI_CACHE_DIR, `cni-loopback-${containerId}-lo`), { force: true });
 }
 
 /** Whether the pods' masquerade table exists. */

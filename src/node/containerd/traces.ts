@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import type { ContainerdLayout } from './layout.ts';
 import { cgroupHierarchies } from './machine.ts';
-import { cachedAttachments } from './network.ts';
+import { cachedAttachments } from './cached-attachments.ts';
 import { findProcess, findShims } from './process.ts';
 import { run } from './run.ts';
 import { mountsBelow } from './teardown.ts';
