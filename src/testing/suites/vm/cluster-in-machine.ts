@@ -105,8 +105,17 @@ export class ClusterInMachine {
     return `curl -sS --max-time 20 --cacert /run/admin-ca.crt --cert /run/admin.crt --key /run/admin.key ${words}`;
   }
 
-  /** The API answers, both pods are ready and answer at all addresses, without anybody's help. */
+  /** The API answers, both pods are ready and answer at all addresses, without anybody's help. Throws with the last lines of all logs. */
   async everythingWorks(): Promise<void> {
+    try {
+      await this.#everythingWorks();
+    } catch (error) {
+      const { stdout } = await this.#vm.run('tail -n 12 /var/log/capstan/*.log');
+      throw new Error(`${String(error)}\n${stdout}`, { cause: error });
+    }
+  }
+
+  async #everythingWorks(): Promise<void> {
     const units = this.#units();
     await this.#vm.until(
       `${units.join(', ')} to run`,

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { buildBusyboxImage, BUSYBOX } from '../../busybox.ts';
 import {
   CAPSTAN,
@@ -63,6 +63,8 @@ const GRACEFUL_POD = {
 let vm: VirtualMachine;
 let cluster: ClusterInMachine;
 let units: readonly string[] = ['capstan.service'];
+/** The test that failed: those after it would wait for what will not come. */
+let failed: string | undefined;
 
 function report(what: string, sinceMs: number): void {
   console.log(`vm: ${what}: ${((performance.now() - sinceMs) / 1000).toFixed(0)} s`);
@@ -90,6 +92,11 @@ describe('a control plane of init on Debian with systemd', { timeout: 10_000_000
     });
   });
 
+  beforeEach(() => assert.equal(failed, undefined, 'an earlier test failed'));
+  afterEach((test) => {
+    // Node's types do not have it yet.
+    if (!(test as { readonly passed?: boolean }).passed) failed ??= test.name;
+  });
   after(async () => {
     await vm?.remove();
   });
