@@ -11,6 +11,7 @@
  */
 import { lstat, mkdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
+import { replaceFile } from '#stdx/atomic-file.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { realClock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
@@ -249,7 +250,8 @@ class ContainerdRuntime implements Containerd {
     const boot = await bootId();
     const lastBoot = (await readFile(layout.bootIdPath, 'utf8').catch(() => '')).trim();
     if (lastBoot !== '' && lastBoot !== boot) await forgetLastBoot(layout);
-    if (lastBoot !== boot) await writeFile(layout.bootIdPath, `${boot}\n`);
+    // Synced: without it, what a power cut leaves would not be forgotten at the next boot.
+    if (lastBoot !== boot) replaceFile(layout.bootIdPath, `${boot}\n`);
     await rm(layout.spoolDir, { recursive: true, force: true });
     await mkdir(layout.runDir, { recursive: true, mode: 0o711 });
     await mkdir(layout.cniConfDir, { recursive: true });
