@@ -43,7 +43,10 @@ export function noteName(name: string): string {
   return `${name}.json`;
 }
 
-/** Newest first; of one cluster where `cluster` (8 digits) is given. */
+/**
+ * Newest first; of one cluster where `cluster` (8 digits) is given. Of a cluster the newest has the highest revision, which no clock that jumped sets back; backups of several clusters are
+ * merged by time.
+ */
 export async function listBackups(target: BackupTarget, cluster?: string): Promise<readonly Backup[]> {
   const files = await target.list();
   const noted = new Set(files.map(({ name }) => name));
@@ -52,18 +55,31 @@ export async function listBackups(target: BackupTarget, cluster?: string): Promi
       const parsed = parseBackupName(name);
       return parsed && (cluster === undefined || parsed.cluster === cluster) ? [{ ...parsed, bytes }] : [];
     })
-    .toSorted((a, b) => b.timeMs - a.timeMs || b.revision - a.revision);
+    .toSorted((a, b) => b.revision - a.revision || b.timeMs - a.timeMs);
+  const merged = mergeClusters(backups);
   const result: Backup[] = [];
-  for (let at = 0; at < backups.length; at += READING)
+  for (let at = 0; at < merged.length; at += READING)
     result.push(
       ...(await Promise.all(
-        backups.slice(at, at + READING).map(async (one) => {
+        merged.slice(at, at + READING).map(async (one) => {
           const note = noted.has(noteName(one.name)) ? await readNote(target, one.name) : undefined;
           return note ? { ...one, note } : one;
         }),
       )),
     );
   return result;
+}
+
+/** Keeps the order within each cluster. */
+function mergeClusters<T extends ParsedName>(newestFirst: readonly T[]): T[] {
+  const clusters = [...Map.groupBy(newestFirst, ({ cluster }) => cluster).values()];
+  if (clusters.length < 2) return [...newestFirst];
+  const merged: T[] = [];
+  while (merged.length < newestFirst.length) {
+    const left = clusters.filter((one) => one.length > 0);
+    merged.push(left.reduce((a, b) => (b[0]!.timeMs > a[0]!.timeMs ? b : a)).shift()!);
+  }
+  return merged;
 }
 
 /** Undefined where it is absent or damaged: it is a convenience, the backup holds the truth. */
@@ -127,7 +143,6 @@ export async function pruneBackups(
   target: BackupTarget,
   options: {
     readonly cluster: string | undefined;
-    readonly nowMs: number;
     readonly policy: RetentionPolicy;
     readonly dryRun?: boolean | undefined;
   },
@@ -137,7 +152,7 @@ export async function pruneBackups(
     timeMs,
     proven: note?.drill?.passed === true,
   }));
-  const names = expired(backups, options);
+  const names = expired(backups, options.policy);
   const [removed, problems]: [string[], string[]] = [[], []];
   for (const name of names)
     try {

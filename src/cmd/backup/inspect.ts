@@ -112,7 +112,7 @@ export async function pruneOld(flags: PruneFlags, say: Say): Promise<void> {
     const clusters = new Set((await listBackups(target)).map(({ cluster }) => cluster));
     const [removed, problems]: [string[], string[]] = [[], []];
     for (const cluster of clusters) {
-      const pruned = await pruneBackups(target, { cluster, nowMs: Date.now(), policy, dryRun: flags.dryRun });
+      const pruned = await pruneBackups(target, { cluster, policy, dryRun: flags.dryRun });
       removed.push(...pruned.removed);
       problems.push(...pruned.problems);
     }

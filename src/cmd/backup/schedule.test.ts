@@ -1,18 +1,22 @@
 /** Scheduled backups: made by one of two servers, proven, in metrics; a failure is a condition and an event. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { backupName } from '#backup/format.ts';
 import { listBackups } from '#backup/stored-backups.ts';
 import { DirectoryTarget } from '#backup/targets/directory.ts';
 import { temporaryDir } from '#backup/testing/cluster-store.ts';
-import { configMaps, events } from '#api/refs.ts';
-import { realClock } from '#stdx/clock.ts';
+import { configMaps, events, leases, namespaces } from '#api/refs.ts';
+import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { until } from '#testing/cluster.ts';
 import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { startBackups, type Backups, type BackupSchedule } from './schedule.ts';
 import type { Condition } from './status.ts';
+
+const YEAR_MS = 365 * 86_400_000;
+const LEASE = { namespace: 'kube-system', name: 'capstan-backup' };
 
 describe('scheduled backups', () => {
   const dir = temporaryDir();
@@ -27,7 +31,7 @@ describe('scheduled backups', () => {
     dir.remove();
   });
 
-  const start = (schedule: Partial<BackupSchedule> = {}): Backups =>
+  const start = (schedule: Partial<BackupSchedule> = {}, clock: Clock = realClock): Backups =>
     startBackups(
       {
         intervalMs: 900_000,
@@ -37,7 +41,7 @@ describe('scheduled backups', () => {
         pkiDir: dir.path,
         ...schedule,
       },
-      { store: server.store, api: server.clientAs(ADMIN), clock: realClock, log: silentLogger, firstMs: 0 },
+      { store: server.store, api: server.clientAs(ADMIN), clock, log: silentLogger, firstMs: 0 },
     );
   const conditions = async (): Promise<readonly Condition[]> => {
     const { data } = await server.api.get(configMaps, {
@@ -64,6 +68,47 @@ describe('scheduled backups', () => {
       ['BackupSucceeded=True', 'BackupOnTime=True', 'BackupProven=True'],
     );
     await Promise.all(both.map((one) => one.stop()));
+  });
+
+  test('a backup from the future, after a clock was set back, does not stop the next; nor does a clock that jumped ahead', async () => {
+    const uid = (await server.api.get(namespaces, { name: 'kube-system' })).metadata.uid;
+    const future = join(dir.path, 'future');
+    mkdirSync(future);
+    writeFileSync(
+      join(future, backupName({ cluster: uid, time: '2199-01-01T00:00:00Z', revision: 1 })),
+      'of a clock that was wrong',
+    );
+    const target = new DirectoryTarget(future);
+    let offsetMs = 0;
+    const clock: Clock = { ...realClock, now: () => Date.now() + offsetMs };
+    for (const made of [1, 2]) {
+      const one = start({ target: { location: future } }, clock);
+      await until('it is proven', () => /^capstan_backup_drill_result 1$/m.test(one.metrics()));
+      await until('it is there', async () => (await listBackups(target)).length > made);
+      await one.stop();
+      const [newest] = await listBackups(target);
+      assert.ok(newest!.timeMs < Date.now() + 1000, 'the newest is that of the highest revision');
+      assert.match(one.metrics(), /^capstan_backup_age_seconds \d/m, 'never negative');
+      offsetMs = YEAR_MS;
+      await server.api.create(configMaps, { metadata: { name: `later-${made}`, namespace: 'default' } });
+    }
+  });
+
+  test('a backup that is late without a failure is a condition', async () => {
+    const now = '2026-01-01T00:00:00.000000Z';
+    await server.api.delete(leases, LEASE).catch(() => {});
+    await server.api.create(leases, {
+      metadata: LEASE,
+      spec: { holderIdentity: 'stuck', leaseDurationSeconds: 3600, acquireTime: now, renewTime: now },
+    } as never);
+    const one = start({ intervalMs: 200, target: { location: join(dir.path, 'late') } });
+    const late = await until('the condition', async () =>
+      (await conditions()).find(({ type, status }) => type === 'BackupOnTime' && status === 'False'),
+    );
+    assert.equal(late.reason, 'BackupLate');
+    assert.match(one.metrics(), /^capstan_backup_failures_total 0$/m);
+    await one.stop();
+    await server.api.delete(leases, LEASE);
   });
 
   test('a failure is a condition, an event and a metric', async () => {

@@ -26,6 +26,7 @@ import type { Store } from '#storage/store.ts';
 import type { FileRoot } from './files.ts';
 import { BackupStatus, type Condition } from './status.ts';
 import { openTarget, type TargetFlags } from './target.ts';
+import { ageText } from './words.ts';
 import type { WorkerMessage, WorkerTask } from './worker.ts';
 
 export interface BackupSchedule {
@@ -58,6 +59,8 @@ const FIRST_MS = 60_000;
 /** Of the interval: servers wake within it one after another. */
 const SPREAD = 0.1;
 const RETRY_MS = 60_000;
+/** In intervals: a backup is late when the newest is older. */
+const LATE = 2;
 /** A backup and its drill may take so long. */
 const WORKER_MS = 60 * 60_000;
 const TRIES = 3;
@@ -73,17 +76,19 @@ class Scheduler implements Backups {
   readonly #context: ScheduleContext;
   readonly #status: BackupStatus;
   readonly #stopping = new AbortController();
-  readonly #running: Promise<void>;
-  readonly #startedMs: number;
+  readonly #running: Promise<unknown>;
+  /** When (monotonic) the newest backup was made, as far as is known; at first the start. */
+  #newestAtMs: number;
+  #newestName: string | undefined;
   #kubeSystem: KubeObject = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'kube-system' } };
   #failures = 0;
 
   constructor(schedule: BackupSchedule, context: ScheduleContext) {
     this.#schedule = schedule;
     this.#context = context;
-    this.#startedMs = context.clock.now();
+    this.#newestAtMs = context.clock.monotonic();
     this.#status = new BackupStatus(context.api, { ...context, kubeSystem: () => this.#kubeSystem });
-    this.#running = this.#run();
+    this.#running = Promise.all([this.#run(), this.#watchLateness()]);
   }
 
   metrics(): string {
@@ -126,17 +131,15 @@ class Scheduler implements Backups {
 
   async #backUpIfDue(signal: AbortSignal): Promise<number> {
     const { intervalMs, target: flags } = this.#schedule;
-    const { api, clock, log } = this.#context;
+    const { api, log } = this.#context;
     const kubeSystem = await api.get(namespaces, { name: 'kube-system' });
     this.#kubeSystem = { ...kubeSystem, apiVersion: 'v1', kind: 'Namespace' };
     const target = await openTarget(flags, flags.location);
     const cluster = shortCluster(kubeSystem.metadata.uid);
-    const [newest] = await listBackups(target, cluster);
-    this.#status.saw(newest?.note);
-    // The clock may have been set back since: one from the future is no reason to wait.
-    const ageMs = newest ? clock.now() - newest.timeMs : Infinity;
-    if (ageMs >= 0 && ageMs < intervalMs * (1 - SPREAD)) return intervalMs - ageMs;
+    const ageMs = await this.#look(target, cluster);
+    if (ageMs < intervalMs * (1 - SPREAD)) return intervalMs - ageMs;
     const { name, note } = await this.#make(signal);
+    this.#see(name, 0);
     log.info('backup made', {
       name,
       location: target.location,
@@ -150,11 +153,61 @@ class Scheduler implements Backups {
     return intervalMs;
   }
 
-  async #prune(target: BackupTarget, cluster: string): Promise<void> {
+  /** The age of the newest backup, whoever made it; Infinity where there is none. */
+  async #look(target: BackupTarget, cluster: string): Promise<number> {
+    const [newest] = await listBackups(target, cluster);
+    this.#status.saw(newest?.note);
+    if (!newest) return Infinity;
+    const { clock } = this.#context;
+    const ageMs = clock.now() - newest.timeMs;
+    const isKnown = newest.name === this.#newestName;
+    // A clock that was set back makes it one of the future, which is as old as this server has known it. Clocks of servers differ a little.
+    if (isKnown) return Math.max(ageMs, clock.monotonic() - this.#newestAtMs);
+    if (ageMs < -this.#schedule.intervalMs) return Infinity;
+    this.#see(newest.name, Math.max(ageMs, 0));
+    return Math.max(ageMs, 0);
+  }
+
+  #see(name: string, ageMs: number): void {
+    this.#newestName = name;
+    this.#newestAtMs = this.#context.clock.monotonic() - ageMs;
+  }
+
+  /** Also where no try fails, because one does not end or another server has the lease and does nothing. By monotonic time. */
+  async #watchLateness(): Promise<void> {
     const { clock, log } = this.#context;
+    const { signal } = this.#stopping;
+    for (;;) {
+      await clock.sleep(this.#schedule.intervalMs, signal).catch(() => {});
+      if (signal.aborted) return;
+      try {
+        if (this.#isLate && !(await this.#isMadeElsewhere()))
+          await this.#status.report([late(`the newest is ${ageText(this.#sinceMs)} old`)], undefined);
+      } catch (error) {
+        log.warn('lateness of backups could not be reported', { error: errorMessage(error) });
+      }
+    }
+  }
+
+  async #isMadeElsewhere(): Promise<boolean> {
+    const { target: flags } = this.#schedule;
+    const uid = this.#kubeSystem.metadata?.uid;
+    if (uid !== undefined) await this.#look(await openTarget(flags, flags.location), shortCluster(uid));
+    return !this.#isLate;
+  }
+
+  get #sinceMs(): number {
+    return this.#context.clock.monotonic() - this.#newestAtMs;
+  }
+
+  get #isLate(): boolean {
+    return this.#sinceMs > LATE * this.#schedule.intervalMs;
+  }
+
+  async #prune(target: BackupTarget, cluster: string): Promise<void> {
+    const { log } = this.#context;
     const { removed, problems } = await pruneBackups(target, {
       cluster,
-      nowMs: clock.now(),
       policy: DEFAULT_RETENTION,
     });
     if (removed.length > 0) log.info('old backups removed', { count: removed.length });
@@ -175,27 +228,29 @@ class Scheduler implements Backups {
   }
 
   async #reportFailure(error: unknown): Promise<void> {
-    const { clock, log } = this.#context;
+    const { log } = this.#context;
     const message = errorMessage(error);
     this.#status.failed();
     log.error('error making a backup', { error: message });
-    const isLate = clock.now() - this.#startedMs > 2 * this.#schedule.intervalMs;
     const conditions: Condition[] = [
       { type: 'BackupSucceeded', status: 'False', reason: 'BackupFailed', message },
     ];
-    if (isLate && this.#failures > 0)
-      conditions.push({
-        type: 'BackupOnTime',
-        status: 'False',
-        reason: 'BackupLate',
-        message: `no backup could be made at its time; ${this.#failures + 1} tries failed: ${message}`,
-      });
+    if (this.#isLate) conditions.push(late(`${this.#failures + 1} tries failed: ${message}`));
     await this.#status
       .report(conditions, undefined)
       .catch((problem: unknown) =>
         log.warn('the status of backups could not be written', { error: errorMessage(problem) }),
       );
   }
+}
+
+function late(why: string): Condition {
+  return {
+    type: 'BackupOnTime',
+    status: 'False',
+    reason: 'BackupLate',
+    message: `no backup was made at its time: ${why}`,
+  };
 }
 
 function succeeded(name: string, { drill }: BackupNote): readonly Condition[] {

@@ -122,7 +122,8 @@ export class BackupStatus {
             }),
             ...gauge('age_seconds', {
               help: 'Age of the newest backup.',
-              value: (this.#clock.now() - timeMs) / 1000,
+              // A clock that was set back makes it one of the future.
+              value: Math.max(0, (this.#clock.now() - timeMs) / 1000),
             }),
             ...gauge('size_bytes', { help: 'Size of the newest backup.', value: last.bytes }),
             ...gauge('duration_seconds', { help: 'How long the newest backup took.', value: last.seconds }),
