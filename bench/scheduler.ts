@@ -274,7 +274,8 @@ function measure(nodeCount: number, kind: Kind): number {
       cache.assume(info, decision.node);
       placed.push(info.uid);
     } else if (kind.preempts) {
-      const found = findPreemption({ cycle: decision.cycle, failure: decision.failure, budgets: [] });
+      const { cycle, failure } = decision;
+      const found = findPreemption({ cycle, failure, budgets: [], random });
       if (!('victims' in found)) throw new Error(`no victims: ${found.message}`);
       for (const victim of found.victims) cache.removePod(victim.uid);
       place(cache, info, found.node);

@@ -20,6 +20,7 @@ test('attempts, queue sizes and rejections have the names and labels of upstream
   metrics.decided(0.25);
   metrics.queued('active', 'PodAdd');
   metrics.preempting(2);
+  metrics.preempted({ result: 'error', seconds: 0.125 });
   metrics.point('Filter', { profile: 'default-scheduler', status: 'Success', seconds: 0.001 });
   for (const line of [
     'scheduler_schedule_attempts_total{profile="default-scheduler",result="scheduled"} 1',
@@ -31,6 +32,8 @@ test('attempts, queue sizes and rejections have the names and labels of upstream
     'scheduler_queue_incoming_pods_total{event="PodAdd",queue="active"} 1',
     'scheduler_preemption_attempts_total 1',
     'scheduler_preemption_victims_sum 2',
+    'scheduler_preemption_goroutines_duration_seconds_sum{result="error"} 0.125',
+    'scheduler_preemption_goroutines_execution_total{result="error"} 1',
     'scheduler_framework_extension_point_duration_seconds_count{extension_point="Filter",profile="default-scheduler",status="Success"} 1',
     'scheduler_pending_pods{queue="gated"} 4',
     'scheduler_cache_size{type="assumed_pods"} 7',

@@ -50,6 +50,14 @@ export class SchedulerMetrics {
     help: 'Pods that a preemption chose to evict.',
     bounds: exponentialBuckets(1, 2, 7),
   });
+  readonly #preemptionSeconds = new Histogram('scheduler_preemption_goroutines_duration_seconds', {
+    help: 'Time to delete the victims of a preemption, by result.',
+    bounds: exponentialBuckets(0.01, 2, 20),
+  });
+  readonly #preemptionRuns = new Counter(
+    'scheduler_preemption_goroutines_execution_total',
+    'Preemptions whose victims were deleted, by result.',
+  );
   readonly #pointSeconds = new Histogram('scheduler_framework_extension_point_duration_seconds', {
     help: 'Time of all plugins of an extension point, by profile and status.',
     bounds: exponentialBuckets(0.0001, 2, 12),
@@ -85,6 +93,8 @@ export class SchedulerMetrics {
       this.#incoming,
       this.#preemptions,
       this.#victims,
+      this.#preemptionSeconds,
+      this.#preemptionRuns,
       this.#pointSeconds,
       this.#unschedulable,
       this.#pending,
@@ -134,6 +144,12 @@ export class SchedulerMetrics {
   preempting(victims: number): void {
     this.#preemptions.add('');
     if (victims > 0) this.#victims.observe('', victims);
+  }
+
+  /** The victims are deleted, or that failed. */
+  preempted({ result, seconds }: { readonly result: 'success' | 'error'; readonly seconds: number }): void {
+    this.#preemptionSeconds.observe(label('result', result), seconds);
+    this.#preemptionRuns.add(label('result', result));
   }
 
   point(

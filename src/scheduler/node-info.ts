@@ -1,9 +1,11 @@
-/** A node with the pods on it (bound or assumed) and the sums that filters and scores read. Changed only by the cache and by preemption's copies. */
+/**
+ * A node with the pods on it (bound or assumed) and the sums that filters and scores read. Changed only by the cache, and by
+ * preemption, which puts pods back before the cycle ends.
+ */
 import type { Node, Taint } from '#api/types.ts';
 import { hostPortsConflict, type HostPort } from '#component-helpers/host-ports.ts';
 import { addAmounts, resourceAmounts, emptyAmounts, type Amounts } from './resources.ts';
-import type { PodInfo } from './pod-info.ts';
-import type { PodMatcher } from './pod-info.ts';
+import { moreImportantFirst, type PodInfo, type PodMatcher } from './pod-info.ts';
 
 /** Maximum number of cached counts per node; when it is reached, all of them are dropped. */
 const MAX_COUNTS = 256;
@@ -29,6 +31,8 @@ export class NodeInfo {
   readonly #claims = new Map<string, number>();
   /** Cached number of pods per matcher; cleared when pods are added or removed. */
   #counts: Map<string, number> | undefined;
+  /** All pods, for preemption; cleared when pods are added or removed. */
+  #byImportance: readonly PodInfo[] | undefined;
 
   /** from: to be copied. */
   constructor(name: string, from?: NodeInfo) {
@@ -60,6 +64,7 @@ export class NodeInfo {
     if (this.pods.has(pod.uid)) this.removePod(pod.uid);
     this.pods.set(pod.uid, pod);
     this.#counts = undefined;
+    this.#byImportance = undefined;
     addAmounts(this.requested, pod.requests);
     addAmounts(this.scoringRequested, pod.scoringRequests);
     if (pod.hostPorts.length > 0) this.#ports = [...this.#ports, ...pod.hostPorts];
@@ -80,6 +85,7 @@ export class NodeInfo {
     if (!pod) return undefined;
     this.pods.delete(uid);
     this.#counts = undefined;
+    this.#byImportance = undefined;
     addAmounts(this.requested, pod.requests, -1);
     addAmounts(this.scoringRequested, pod.scoringRequests, -1);
     if (pod.hostPorts.length > 0) this.#ports = [...this.pods.values()].flatMap((other) => other.hostPorts);
@@ -120,6 +126,14 @@ export class NodeInfo {
     if (!this.#counts || this.#counts.size >= MAX_COUNTS) this.#counts = new Map();
     this.#counts.set(matcher.key, count);
     return count;
+  }
+
+  /** Pods of lower priority, the most important first. */
+  podsBelow(priority: number): readonly PodInfo[] {
+    if (this.pods.size === 0) return [];
+    this.#byImportance ??= [...this.pods.values()].sort(moreImportantFirst);
+    const from = this.#byImportance.findIndex((pod) => pod.priority < priority);
+    return from < 0 ? [] : this.#byImportance.slice(from);
   }
 
   /** The number of pods here that use a claim; key 'namespace/name'. */

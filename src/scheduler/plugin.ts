@@ -40,6 +40,14 @@ export type ClusterEvent =
   | StorageEvent
   | DeviceEvent;
 
+/** One node at a time, beginning with all of its pods. */
+export interface FilterSimulation {
+  start(node: NodeInfo): void;
+  add(pod: PodInfo): void;
+  remove(pod: PodInfo): void;
+  refusal(): Refusal | undefined;
+}
+
 export interface SchedulerPlugin {
   /** Upstream's name: 'NodeResourcesFit'. */
   readonly name: string;
@@ -64,6 +72,11 @@ export interface SchedulerPlugin {
   filter?(cycle: Cycle, node: NodeInfo): Refusal | undefined;
   /** False: the filter is the same whichever pods are on the node, so that preemption does not ask again for each of them. Default true. */
   readonly readsPods?: boolean;
+  /**
+   * For preemption, of a filter that pods on the node can only make stricter: evaluates it from sums, without changing the node. Undefined: it
+   * cannot for this pod, and the filter is asked about the changed node.
+   */
+  simulate?(cycle: Cycle): FilterSimulation | undefined;
   /** This plugin's message when no node is feasible; it precedes that of preemption. */
   postFilter?(cycle: Cycle): string | undefined;
   /** 'skip' disables this plugin's score. */
@@ -73,8 +86,8 @@ export interface SchedulerPlugin {
   /** In place, to 0…100. Undefined: scores are in that range already. */
   normalize?(cycle: Cycle, scores: Float64Array, nodes: readonly NodeInfo[]): void;
   /**
-   * Updates this plugin's preFilter state when preemption simulates adding or removing a pod on a copy of a node. Called on the copy of
-   * the state that cloneState made, and only when the filter was not skipped.
+   * Updates this plugin's preFilter state when preemption or a nomination simulates adding or removing a pod. Called on the copy of
+   * the state that cloneState made, and only when the filter was not skipped. Each undoes the other.
    */
   podRemoved?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
   podAdded?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;

@@ -44,6 +44,11 @@ export interface PodInfo {
   readonly preferredAntiAffinity: readonly AffinityTerm[];
 }
 
+/** By importance to preemption: higher priority first, then earlier start. */
+export function moreImportantFirst(a: PodInfo, b: PodInfo): number {
+  return b.priority - a.priority || a.startedMs - b.startedMs;
+}
+
 const known = new WeakMap<Pod, PodInfo>();
 
 export function podInfo(pod: Pod): PodInfo {

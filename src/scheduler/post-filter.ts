@@ -1,6 +1,7 @@
 /** What follows when no node takes a pod: preemption, claims that are given back, and the pod's return to the queue with the reasons. */
 import type { PodDisruptionBudget } from '#api/types.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { Random } from '#stdx/random.ts';
 import type { ClaimBinder } from './dra/claim-binder.ts';
 import type { Extenders } from './extenders/extenders.ts';
 import type { SchedulerMetrics } from './metrics.ts';
@@ -22,6 +23,7 @@ interface PostFilterOptions {
   readonly reporter: PodReporter;
   readonly claimBinder: ClaimBinder;
   readonly executor: PreemptionExecutor;
+  readonly random: Random;
   readonly budgets: () => readonly PodDisruptionBudget[];
 }
 
@@ -54,10 +56,13 @@ export class PostFilter {
     let outcome: Outcome = { message: failureMessage(failure), nominatedNodeName: undefined };
     try {
       if (failure.nodeCount > 0) outcome = await this.#postFilter(info, { decision, profile });
-    } finally {
-      // Without any node, no plugin rejected the pod: retry when a node is added.
-      queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
+    } catch (error) {
+      // No event may ever come of what failed: retry after backoff.
+      queue.failed(info.uid, new Set());
+      throw error;
     }
+    // Without any node, no plugin rejected the pod: retry when a node is added.
+    queue.failed(info.uid, refusedBy.size > 0 ? refusedBy : new Set(['NodeName']));
     await reporter.unschedulable(info, { profile, ...outcome });
   }
 
@@ -107,9 +112,10 @@ export class PostFilter {
     { preemption }: Profile,
   ): PreemptionResult | Promise<PreemptionResult> {
     if (preemption === false) return NO_PREEMPTION;
-    const { budgets, nominator, extenders } = this.#options;
+    const { budgets, nominator, extenders, random } = this.#options;
     const input = {
       cycle,
+      random,
       failure,
       args: preemption,
       budgets: budgets(),

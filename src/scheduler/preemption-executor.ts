@@ -3,6 +3,7 @@ import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { pods } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import type { SchedulerMetrics } from './metrics.ts';
 import type { Nominator } from './nominator.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { PodReporter } from './pod-reporter.ts';
@@ -13,7 +14,13 @@ interface PreemptionExecutorOptions {
   /** For writes; refuses them when this scheduler does not lead. */
   readonly fenced: Client;
   readonly nominator: Nominator;
+  readonly metrics: SchedulerMetrics;
   readonly reporter: PodReporter;
+}
+
+interface ExecuteOptions {
+  readonly preemption: Preemption;
+  readonly profile: Profile;
 }
 
 export class PreemptionExecutor {
@@ -23,10 +30,21 @@ export class PreemptionExecutor {
     this.#options = options;
   }
 
-  async execute(
-    info: PodInfo,
-    { preemption, profile }: { readonly preemption: Preemption; readonly profile: Profile },
-  ): Promise<void> {
+  /** Beside the next scheduling cycles. Fails when a victim could not be deleted. */
+  async execute(info: PodInfo, options: ExecuteOptions): Promise<void> {
+    const startMs = performance.now();
+    const report = (result: 'success' | 'error'): void =>
+      this.#options.metrics.preempted({ result, seconds: (performance.now() - startMs) / 1000 });
+    try {
+      await this.#execute(info, options);
+    } catch (error) {
+      report('error');
+      throw error;
+    }
+    report('success');
+  }
+
+  async #execute(info: PodInfo, { preemption, profile }: ExecuteOptions): Promise<void> {
     const { nominator, reporter } = this.#options;
     // Pods of lower priority that are nominated to the node may no longer fit.
     const outdone = nominator.on(preemption.node).filter((other) => other.priority < info.priority);

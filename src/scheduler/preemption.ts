@@ -1,18 +1,21 @@
 /**
  * DefaultPreemption: when no node takes a pod, find the node where removing the fewest and least important pods of lower priority
- * makes room, with as few PodDisruptionBudget violations as possible. Pure: selects victims, deletes nothing. After upstream's postFilter.
+ * makes room, with as few PodDisruptionBudget violations as possible. Selects victims, deletes nothing. After upstream's DryRunPreemption.
  */
 import type { PodDisruptionBudget } from '#api/types.ts';
-import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
-import { cloneCycle, refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
+import type { Random } from '#stdx/random.ts';
+import { DisruptionBudgets } from './disruption-budgets.ts';
+import { refusal, type Cycle, type Refusal } from './plugin.ts';
 import type { NodeInfo } from './node-info.ts';
-import type { PodInfo } from './pod-info.ts';
-import { failureMessage, refusalOn, type Failure, type PreemptionArgs } from './schedule.ts';
+import { moreImportantFirst, type PodInfo } from './pod-info.ts';
+import { preemptionTrial, type PreemptionTrial } from './preemption-trial.ts';
+import { failureMessage, type Failure, type PreemptionArgs } from './schedule.ts';
 
 interface PreemptionInput {
   readonly cycle: Cycle;
   readonly failure: Failure;
   readonly budgets: readonly PodDisruptionBudget[];
+  readonly random: Random;
   readonly args?: PreemptionArgs | undefined;
   /** The node nominated by an earlier preemption. */
   readonly nominatedNode?: string | undefined;
@@ -57,48 +60,66 @@ export function findPreemption(input: PreemptionInput): Preemption | NoPreemptio
 
 export function bestPreemption({ candidates, message }: PreemptionCandidates): Preemption | NoPreemption {
   if (candidates.length === 0) return { message, keepNomination: false };
-  const best = candidates.reduce((one, other) => (compareCandidates(other, one) < 0 ? other : one));
+  const best = candidates
+    .map(ranked)
+    .reduce((one, other) => (compareCandidates(other, one) < 0 ? other : one)).candidate;
   return { node: best.node, victims: best.victims };
 }
 
-/** Nodes where preemption would help, up to the number that the arguments want. */
+/**
+ * Nodes where preemption would help. The search begins at a random node and ends when there are as many as the arguments want, one of them at
+ * least without a violated budget.
+ */
 export function preemptionCandidates(input: PreemptionInput): PreemptionCandidates | NoPreemption {
-  const {
-    cycle: { pod, snapshot },
-  } = input;
+  const { pod, snapshot } = input.cycle;
   if (pod.pod.spec?.preemptionPolicy === 'Never')
     return { message: 'not eligible due to preemptionPolicy=Never.', keepNomination: true };
   if (victimsEnding(input))
-    return { message: 'not eligible due to terminating pod on the nominated node.', keepNomination: true };
-  const { minCandidateNodesPercentage, minCandidateNodesAbsolute } = input.args ?? DEFAULTS;
-  const share = Math.trunc((snapshot.nodes.length * minCandidateNodesPercentage) / 100);
-  const wanted = Math.max(minCandidateNodesAbsolute, share);
-  const candidates: PreemptionCandidate[] = [];
-  const refusals = new Map<string, Refusal>();
-  const trackers = input.cycle.filters.filter((plugin) => plugin.podRemoved ?? plugin.podAdded);
-  for (const node of resolvableNodes(input)) {
-    const tried = victimsOn(node, { ...input, trackers });
-    if ('victims' in tried) candidates.push(tried);
-    else refusals.set(node.name, tried);
-    if (candidates.length >= wanted) break;
-  }
-  return {
-    candidates,
-    message:
-      candidates.length > 0
-        ? ''
-        : failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL }),
-  };
+    return { message: 'not eligible due to a terminating pod on the nominated node.', keepNomination: true };
+  const { candidates, refusals } = dryRun(input);
+  if (candidates.length > 0) return { candidates, message: '' };
+  const message = failureMessage({ nodeCount: snapshot.nodes.length, refusals, others: UNHELPFUL });
+  return { candidates, message };
 }
 
-/** Where removing pods may help; nodes that were not evaluated are out of the question. */
-function* resolvableNodes({ cycle: { snapshot }, failure }: PreemptionInput): Iterable<NodeInfo> {
-  if (failure.everywhere?.resolvable) yield* snapshot.nodes;
-  if (failure.everywhere) return;
-  for (const [name, { resolvable }] of failure.refusals.entries()) {
-    const node = resolvable ? snapshot.byName.get(name) : undefined;
-    if (node?.node) yield node;
+function dryRun(input: PreemptionInput): {
+  readonly candidates: readonly PreemptionCandidate[];
+  readonly refusals: ReadonlyMap<string, Refusal>;
+} {
+  const { cycle, random, args } = input;
+  const potential = resolvableNodes(input);
+  const wanted = candidatesWanted(potential.length, args ?? DEFAULTS);
+  const offset = Math.floor(random() * potential.length);
+  const candidates: PreemptionCandidate[] = [];
+  const refusals = new Map<string, Refusal>();
+  const options = { cycle, budgets: new DisruptionBudgets(input.budgets), trial: preemptionTrial(cycle) };
+  let hasOneWithoutViolations = false;
+  for (let step = 0; step < potential.length; step += 1) {
+    const node = cycle.snapshot.byName.get(potential[(offset + step) % potential.length] as string);
+    if (!node?.node) continue;
+    const tried = victimsOn(node, options);
+    if (!('victims' in tried)) {
+      refusals.set(node.name, tried);
+      continue;
+    }
+    candidates.push(tried);
+    hasOneWithoutViolations ||= tried.violations === 0;
+    if (hasOneWithoutViolations && candidates.length >= wanted) break;
   }
+  return { candidates, refusals };
+}
+
+function candidatesWanted(nodes: number, args: PreemptionArgs): number {
+  const share = Math.trunc((nodes * args.minCandidateNodesPercentage) / 100);
+  return Math.min(nodes, Math.max(args.minCandidateNodesAbsolute, share));
+}
+
+/** Names of the nodes where removing pods may help; nodes that were not evaluated are out of the question. */
+function resolvableNodes({ cycle: { snapshot }, failure }: PreemptionInput): readonly string[] {
+  if (failure.everywhere) return failure.everywhere.resolvable ? snapshot.nodes.map(({ name }) => name) : [];
+  const names: string[] = [];
+  for (const [name, { resolvable }] of failure.refusals.entries()) if (resolvable) names.push(name);
+  return names;
 }
 
 function refusedOn({ everywhere, refusals, others }: Failure, node: string): Refusal | undefined {
@@ -120,103 +141,72 @@ function victimsEnding({ cycle: { pod, snapshot }, failure, nominatedNode }: Pre
   );
 }
 
+interface DryRunOptions {
+  readonly cycle: Cycle;
+  readonly budgets: DisruptionBudgets;
+  readonly trial: PreemptionTrial;
+}
+
 /** Removes all pods of lower priority; if the pod then fits, reprieves as many as possible, highest priority first. */
-function victimsOn(
-  original: NodeInfo,
-  { cycle, budgets, trackers }: PreemptionInput & { readonly trackers: readonly SchedulerPlugin[] },
-): PreemptionCandidate | Refusal {
-  const lower = [...original.pods.values()].filter((other) => other.priority < cycle.pod.priority);
+function victimsOn(node: NodeInfo, { cycle, budgets, trial }: DryRunOptions): PreemptionCandidate | Refusal {
+  const lower = node.podsBelow(cycle.pod.priority);
   if (lower.length === 0) return NO_VICTIMS;
-  const node = original.clone();
-  const trial = cloneCycle(cycle);
-  for (const pod of lower) remove(trial, { node, pod, trackers });
-  const refused = refusalOn(trial, node);
-  if (refused) return refused;
-  const { violating, rest } = splitByBudgets(lower.sort(moreImportantFirst), budgets);
-  // Pods that come back only matter to filters that read them.
-  const again = { ...trial, filters: trial.filters.filter(({ readsPods }) => readsPods !== false) };
-  const victims = violating.filter((pod) => !reprieve(again, { node, pod, trackers }));
-  const violations = victims.length;
-  victims.push(...rest.filter((pod) => !reprieve(again, { node, pod, trackers })));
-  return victims.length === 0
-    ? NO_VICTIMS
-    : { node: original.name, victims: victims.sort(moreImportantFirst), violations };
+  trial.start(node);
+  try {
+    for (const pod of lower) trial.remove(pod);
+    const refused = trial.refusal();
+    if (refused) return refused;
+    const { violating, rest } = budgets.split(lower);
+    const victims = violating.filter((pod) => !reprieve(trial, pod));
+    const violations = victims.length;
+    for (const pod of rest) if (!reprieve(trial, pod)) victims.push(pod);
+    if (victims.length === 0) return NO_VICTIMS;
+    return {
+      node: node.name,
+      victims: violations > 0 ? victims.sort(moreImportantFirst) : victims,
+      violations,
+    };
+  } finally {
+    trial.end();
+  }
 }
 
-interface Change {
-  readonly node: NodeInfo;
-  readonly pod: PodInfo;
-  /** Plugins that follow such changes. */
-  readonly trackers: readonly SchedulerPlugin[];
-}
-
-function remove(cycle: Cycle, { node, pod, trackers }: Change): void {
-  node.removePod(pod.uid);
-  for (const plugin of trackers) plugin.podRemoved?.(cycle, { pod, node });
-}
-
-/** Reprieves a pod; returns false (and removes it again) when the incoming pod no longer fits. */
-function reprieve(cycle: Cycle, change: Change): boolean {
-  const { node, pod, trackers } = change;
-  node.addPod(pod);
-  for (const plugin of trackers) plugin.podAdded?.(cycle, { pod, node });
-  if (!refusalOn(cycle, node)) return true;
-  remove(cycle, change);
+/** Returns false, and removes the pod again, when the incoming pod no longer fits. */
+function reprieve(trial: PreemptionTrial, pod: PodInfo): boolean {
+  trial.add(pod);
+  if (!trial.refusalOfPods()) return true;
+  trial.remove(pod);
   return false;
 }
 
-/** Higher priority first, then earlier start. */
-function moreImportantFirst(a: PodInfo, b: PodInfo): number {
-  return b.priority - a.priority || a.startedMs - b.startedMs;
+/** A candidate with what it is compared by. */
+interface Ranked {
+  readonly candidate: PreemptionCandidate;
+  readonly highest: number;
+  readonly sum: number;
+  /** Start of the first of its victims of the highest priority. */
+  readonly earliestMs: number;
 }
 
-function splitByBudgets(
-  pods: readonly PodInfo[],
-  budgets: readonly PodDisruptionBudget[],
-): { violating: PodInfo[]; rest: PodInfo[] } {
-  const allowed = budgets.map((budget) => budget.status?.disruptionsAllowed ?? 0);
-  const selectors = budgets.map((budget) =>
-    compileLabelSelector(budget.spec?.selector as LabelSelectorObject | undefined),
-  );
-  const violating: PodInfo[] = [];
-  const rest: PodInfo[] = [];
-  for (const pod of pods) {
-    let violates = false;
-    for (const [index, budget] of budgets.entries()) {
-      const selector = selectors[index];
-      // As upstream, an empty selector matches no pods here.
-      if (
-        budget.metadata?.namespace !== pod.namespace ||
-        !selector ||
-        selector.isEverything ||
-        !selector.matches(pod.labels)
-      )
-        continue;
-      if (budget.status?.disruptedPods?.[pod.pod.metadata?.name ?? '']) continue;
-      allowed[index] = (allowed[index] ?? 0) - 1;
-      if ((allowed[index] ?? 0) < 0) violates = true;
-    }
-    (violates ? violating : rest).push(pod);
+function ranked(candidate: PreemptionCandidate): Ranked {
+  const { victims } = candidate;
+  const highest = victims[0]?.priority ?? 0;
+  let sum = 0;
+  let earliestMs = Infinity;
+  for (const { priority, startedMs } of victims) {
+    sum += priority + 2 ** 31;
+    if (priority === highest && startedMs < earliestMs) earliestMs = startedMs;
   }
-  return { violating, rest };
+  return { candidate, highest, sum, earliestMs };
 }
 
 /** Fewest budget violations, lowest highest priority, lowest sum of priorities, fewest victims, latest start of the highest-priority victims. */
-function compareCandidates(a: PreemptionCandidate, b: PreemptionCandidate): number {
-  const highest = (candidate: PreemptionCandidate): number => candidate.victims[0]?.priority ?? 0;
-  const sum = (candidate: PreemptionCandidate): number =>
-    candidate.victims.reduce((total, pod) => total + pod.priority + 2 ** 31, 0);
-  const earliest = (candidate: PreemptionCandidate): number =>
-    Math.min(
-      ...candidate.victims
-        .filter((pod) => pod.priority === highest(candidate))
-        .map(({ startedMs }) => startedMs),
-    );
+function compareCandidates(a: Ranked, b: Ranked): number {
   return (
-    a.violations - b.violations ||
-    highest(a) - highest(b) ||
-    sum(a) - sum(b) ||
-    a.victims.length - b.victims.length ||
-    earliest(b) - earliest(a)
+    a.candidate.violations - b.candidate.violations ||
+    a.highest - b.highest ||
+    a.sum - b.sum ||
+    a.candidate.victims.length - b.candidate.victims.length ||
+    b.earliestMs - a.earliestMs
   );
 }

@@ -473,7 +473,12 @@ describe('preemption', () => {
     const decision = decide(incoming, options);
     assert.equal(decision.kind, 'none');
     if (decision.kind !== 'none') return '';
-    const found = findPreemption({ cycle: decision.cycle, failure: decision.failure, budgets });
+    const found = findPreemption({
+      cycle: decision.cycle,
+      failure: decision.failure,
+      budgets,
+      random: () => 0,
+    });
     return 'message' in found
       ? found.message
       : `${found.node}: ${found.victims.map((victim) => victim.pod.metadata?.name).join(',')}`;
@@ -569,11 +574,12 @@ describe('preemption', () => {
       cycle: decision.cycle,
       failure: decision.failure,
       budgets: [],
+      random: () => 0,
       nominatedNode: 'x',
     });
     assert.equal(
       'message' in found && found.message,
-      'not eligible due to terminating pod on the nominated node.',
+      'not eligible due to a terminating pod on the nominated node.',
     );
   });
 
@@ -627,7 +633,7 @@ describe('preemption', () => {
     });
     assert.equal(decision.kind, 'none');
     if (decision.kind === 'none')
-      findPreemption({ cycle: decision.cycle, failure: decision.failure, budgets: [] });
+      findPreemption({ cycle: decision.cycle, failure: decision.failure, budgets: [], random: () => 0 });
     assert.equal(cache.node('x')?.pods.size, 1);
     assert.equal(cache.node('x')?.requested.milliCPU, 4000);
   });

@@ -190,12 +190,7 @@ function contradiction(narrowing: readonly string[]): string {
  * counted as running there. The pod must also fit without them, because they may never arrive and it may depend on them (affinity).
  */
 export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
-  const { pod, snapshot } = cycle;
-  const nominated = snapshot.nominated(node.name);
-  if (nominated.length === 0) return firstRefusal(cycle, node);
-  const promised = nominated.filter(
-    (other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid),
-  );
+  const promised = nominatedBefore(cycle, node);
   if (promised.length > 0) {
     const crowded = node.clone();
     const trial = cloneCycle(cycle);
@@ -207,6 +202,17 @@ export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
     if (refused) return refused;
   }
   return firstRefusal(cycle, node);
+}
+
+const NO_PODS: readonly PodInfo[] = [];
+
+/** Pods of equal or higher priority that are nominated to the node and not there yet. */
+export function nominatedBefore({ pod, snapshot }: Cycle, node: NodeInfo): readonly PodInfo[] {
+  const nominated = snapshot.nominated(node.name);
+  if (nominated.length === 0) return NO_PODS;
+  return nominated.filter(
+    (other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid),
+  );
 }
 
 function firstRefusal(cycle: Cycle, node: NodeInfo): Refusal | undefined {

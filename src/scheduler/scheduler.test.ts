@@ -1,6 +1,7 @@
 /** The component against a real API server; checks the resulting API objects. */
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
+import { identities } from '#cmd/all-in-one/identities.ts';
 import {
   deviceClasses,
   persistentVolumeClaims,
@@ -116,6 +117,30 @@ describe('the scheduler', () => {
       await w.eventOf('victim', 'Preempted'),
       `Preempted by pod ${(await w.read('important')).metadata?.uid} on node x`,
     );
+  });
+
+  it('preempts again when a victim could not be deleted', async (t) => {
+    const w = await worldFor(t);
+    await w.api.create(priorityClasses, { metadata: { name: 'vip' }, value: 1000 });
+    await w.node('x');
+    const real = w.testApi.clientAs(identities.scheduler);
+    let failures = 0;
+    const api = new Proxy(real, {
+      get(target, key) {
+        const value: unknown = Reflect.get(target, key, target);
+        if (key === 'delete' && failures === 0)
+          return () => Promise.reject(new Error(`the network is down (${(failures += 1)})`));
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+    });
+    await w.scheduler({ api });
+    await w.pod('victim', { cpu: '3' });
+    await w.placed('victim');
+    await w.pod('important', { cpu: '3', className: 'vip' });
+    await until('the victim ends', async () => (await w.read('victim')).metadata?.deletionTimestamp);
+    assert.equal(failures, 1);
+    await w.api.delete(pods, { name: 'victim', namespace: NAMESPACE }, { gracePeriodSeconds: 0 });
+    assert.equal(await w.placed('important'), 'x');
   });
 
   it('ignores gated pods and those of other schedulers', async (t) => {

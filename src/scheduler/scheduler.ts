@@ -187,6 +187,7 @@ class Scheduler implements Component {
       ...shared,
       claimBinder,
       executor: new PreemptionExecutor(shared),
+      random,
       budgets: () => informers.budgets.list(),
     });
     this.#bindingCycle = bindingCycle;

@@ -1,9 +1,9 @@
 /** NodeResourcesFit: the node must have the requested resources available; scored by a strategy, LeastAllocated over CPU and memory by default. */
-import { refusal, type Refusal, type SchedulerPlugin } from '../plugin.ts';
+import { refusal, type FilterSimulation, type Refusal, type SchedulerPlugin } from '../plugin.ts';
 import type { ResourceClaims } from '../dra/resource-claims.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
-import type { Amounts } from '../resources.ts';
+import { emptyAmounts, type Amounts } from '../resources.ts';
 import { CPU_AND_MEMORY, strategyScore, usages, type ScoringStrategy } from '../resource-scores.ts';
 import { helpsNodeResourcesFit } from '../queueing-hints.ts';
 
@@ -38,9 +38,56 @@ export function nodeResourcesFit(args: NodeResourcesFitArgs = NODE_RESOURCES_FIT
       pod.requests.scalars.size === 0
         ? insufficient(pod, node)
         : insufficient(pod, node, { claims: snapshot.resourceClaims, isIgnored: ignores }),
+    simulate: ({ pod }) => (pod.requests.scalars.size === 0 ? new FitSimulation(pod) : undefined),
     score: ({ pod }, node) =>
       strategyScore(scoringStrategy, usages(pod, node, { resources, isScoring: true })),
   };
+}
+
+/** For pods that request no extended resources. */
+class FitSimulation implements FilterSimulation {
+  readonly #pod: PodInfo;
+  readonly #requested = emptyAmounts();
+  readonly #pods = { size: 0 };
+  #node: NodeInfo | undefined;
+
+  constructor(pod: PodInfo) {
+    this.#pod = pod;
+  }
+
+  start(node: NodeInfo): void {
+    const { milliCPU, memoryBytes, ephemeralStorageBytes } = node.requested;
+    this.#node = node;
+    this.#requested.milliCPU = milliCPU;
+    this.#requested.memoryBytes = memoryBytes;
+    this.#requested.ephemeralStorageBytes = ephemeralStorageBytes;
+    this.#pods.size = node.pods.size;
+  }
+
+  add({ requests }: PodInfo): void {
+    this.#change(requests, 1);
+  }
+
+  remove({ requests }: PodInfo): void {
+    this.#change(requests, -1);
+  }
+
+  #change({ milliCPU, memoryBytes, ephemeralStorageBytes }: Amounts, sign: 1 | -1): void {
+    this.#requested.milliCPU += sign * milliCPU;
+    this.#requested.memoryBytes += sign * memoryBytes;
+    this.#requested.ephemeralStorageBytes += sign * ephemeralStorageBytes;
+    this.#pods.size += sign;
+  }
+
+  refusal(): Refusal | undefined {
+    const { allocatable, podLimit } = this.#node!;
+    return insufficient(this.#pod, {
+      allocatable,
+      podLimit,
+      requested: this.#requested,
+      pods: this.#pods,
+    });
+  }
 }
 
 function isIgnored({ ignoredResources, ignoredResourceGroups }: NodeResourcesFitArgs, name: string): boolean {
@@ -51,6 +98,11 @@ function isIgnored({ ignoredResources, ignoredResourceGroups }: NodeResourcesFit
 interface FitOptions {
   readonly claims?: Pick<ResourceClaims, 'classOfExtendedResource'>;
   readonly isIgnored?: ((name: string) => boolean) | undefined;
+}
+
+/** What a node has and what its pods request. */
+interface Room extends Pick<NodeInfo, 'requested' | 'allocatable' | 'podLimit'> {
+  readonly pods: { readonly size: number };
 }
 
 /** Bits of what is missing. */
@@ -77,7 +129,7 @@ function refusalOf(bits: number, others: readonly string[]): Refusal {
 /** Every insufficient resource, in upstream's order. Not resolvable when the request exceeds the node's allocatable. */
 export function insufficient(
   { requests }: PodInfo,
-  { requested, allocatable, pods, podLimit }: NodeInfo,
+  { requested, allocatable, pods, podLimit }: Room,
   options: FitOptions = {},
 ): Refusal | undefined {
   let bits = pods.size + 1 > podLimit ? PODS : 0;
