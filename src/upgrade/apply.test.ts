@@ -1,19 +1,22 @@
 /** An upgrade of a cluster of which only the API is real: its machines are a table that a driver changes. Killed at every step and run again; gates that fail; the way back. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Client } from '#client/client.ts';
-import { configMaps, nodes } from '#client/refs.ts';
+import { configMaps, nodes, podDisruptionBudgets, pods, serviceAccounts } from '#client/refs.ts';
 import type { Transport, TransportResponse } from '#client/transport.ts';
 import { TransportError } from '#client/transport-error.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { realClock } from '#stdx/clock.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
-import { applyUpgrade, rollBackUpgrade, type ApplyOptions } from './apply.ts';
+import { applyUpgrade } from './apply.ts';
 import { Gates } from './gates.ts';
 import { observeMachines } from './observe.ts';
 import { makePlan, renderPlan } from './plan.ts';
+import { rollBackUpgrade, type RollbackJournal, type RollbackOptions } from './rollback.ts';
 import { UpgradeRecord, type UpgradeState } from './state.ts';
+import type { ApplyOptions } from './tools.ts';
 
 const FROM = 'v1.36.0+capstan.0.1.0';
 const TO = 'v1.37.0+capstan.0.2.0';
@@ -27,9 +30,15 @@ interface FakeMachine {
   stopped?: boolean;
   /** Of /readyz. */
   ill?: boolean;
+  /** Answers of 500 between two looks at its metrics. */
+  errors?: number;
+  failed?: number;
 }
 
 class Killed extends Error {}
+
+/** Gates that watch. */
+const opened: Gates[] = [];
 
 let server: TestApi;
 let api: Client;
@@ -48,7 +57,10 @@ beforeEach(async () => {
   seen = [];
   for (const name of ['m1', 'm2', 'm3', 'w1', 'w2']) await addMachine(name);
 });
-afterEach(() => server.stop());
+afterEach(async () => {
+  for (const one of opened.splice(0)) await one.close();
+  await server.stop();
+});
 
 async function addMachine(name: string): Promise<void> {
   const role = name.startsWith('m') ? 'control-plane' : 'worker';
@@ -94,7 +106,13 @@ function at(address: string): Client {
   const transport: Transport = {
     async request({ path }) {
       if (machine.stopped) throw new TransportError('refused', 'connect ECONNREFUSED');
-      if (path === '/metrics') return answer(200, 'apiserver_request_total{code="200"} 10\n');
+      if (path === '/metrics') {
+        machine.failed = (machine.failed ?? 0) + (machine.errors ?? 0);
+        return answer(
+          200,
+          `apiserver_request_total{code="200"} 10\napiserver_request_total{code="500"} ${machine.failed}\n`,
+        );
+      }
       if (path.startsWith('/readyz')) return machine.ill ? answer(500, '[-]etcd failed') : answer(200, 'ok');
       const [emulationMajor, emulationMinor] = machine.emulated.split('.');
       return answer(200, JSON.stringify({ gitVersion: machine.git, emulationMajor, emulationMinor }));
@@ -129,12 +147,14 @@ async function options({ killAt, extra, drain = true }: Run = {}): Promise<Apply
   const clock = fastClock();
   const record = new UpgradeRecord(api, Date.now);
   if (!(await record.load())) await record.begin({ from: FROM, to: TO, emulated: '1.36' });
+  const gates = new Gates({ api, at, clock, extra });
+  opened.push(gates);
   return {
     api,
     at,
     clock,
     record,
-    gates: new Gates({ api, at, clock, extra }),
+    gates,
     driver: {
       async change({ name }, { step, emulated }) {
         changes.push(`${step} ${name}`);
@@ -281,6 +301,81 @@ describe('apply', () => {
     assert.match((await state()).problem!, /API server of m2: not ready: \[-\]etcd failed/);
   });
 
+  test('a pod that begins to loop is a gate; one that did before is not, also after a kill', async () => {
+    const pod = async (name: string): Promise<void> => {
+      const made = await api.create(pods, {
+        metadata: { name, namespace: 'default' },
+        spec: { automountServiceAccountToken: false, containers: [{ name: 'c', image: 'i' }] },
+      });
+      const waiting = { reason: 'CrashLoopBackOff', message: '' };
+      const container = {
+        name: 'c',
+        image: 'i',
+        imageID: '',
+        ready: false,
+        restartCount: 3,
+        state: { waiting },
+      };
+      await api.updateStatus(pods, { ...made, status: { containerStatuses: [container] } });
+    };
+    await api.create(serviceAccounts, { metadata: { name: 'default', namespace: 'default' } });
+    await pod('before');
+    await assert.rejects(applyUpgrade(await options({ killAt: 'soak' })), Killed);
+    assert.deepEqual((await state()).baseline, { notReady: [], looping: ['default/before'] });
+    await pod('after');
+    assert.equal(await applyUpgrade(await options()), 'rolled-back');
+    assert.match((await state()).problem!, /^soak: Pod default\/after is in CrashLoopBackOff$/);
+  });
+
+  test('errors of an API server are a gate, and it says which count', async () => {
+    find('m1').errors = 8;
+    assert.equal(await applyUpgrade(await options()), 'rolled-back');
+    assert.match(
+      (await state()).problem!,
+      /API server of m1: \d+ of \d+ requests were answered with 500 \(429, 503 and 504, which clients retry, do not count\)/,
+    );
+  });
+
+  test('a budget that blocks a drain stops it, is named, and the Node takes pods again', async () => {
+    await api.create(serviceAccounts, { metadata: { name: 'default', namespace: 'default' } });
+    const owner = {
+      apiVersion: 'apps/v1',
+      kind: 'ReplicaSet',
+      name: 'r',
+      uid: randomUUID(),
+      controller: true,
+    };
+    const labels = { app: 'front' };
+    const made = await api.create(pods, {
+      metadata: { name: 'front', namespace: 'default', labels, ownerReferences: [owner] },
+      spec: {
+        nodeName: 'w1',
+        terminationGracePeriodSeconds: 0,
+        automountServiceAccountToken: false,
+        containers: [{ name: 'c', image: 'i' }],
+      },
+    });
+    const conditions = [{ type: 'Ready', status: 'True' }];
+    await api.updateStatus(pods, { ...made, status: { phase: 'Running', conditions } });
+    const budget = { metadata: { name: 'guard', namespace: 'default' } };
+    const guard = await api.create(podDisruptionBudgets, {
+      ...budget,
+      spec: { minAvailable: 1, selector: { matchLabels: labels } },
+    });
+    const none = { currentHealthy: 1, desiredHealthy: 1, disruptionsAllowed: 0, expectedPods: 1 };
+    await api.updateStatus(podDisruptionBudgets, { ...guard, status: { ...none, observedGeneration: 1 } });
+    assert.equal(await applyUpgrade(await options()), 'nodes');
+    assert.match(
+      (await state()).problem!,
+      /^w1 cannot be drained: after 60 s .* default\/front \(Cannot evict pod .* disruption budget guard .*--no-drain$/,
+    );
+    assert.deepEqual((await state()).cordoned, []);
+    assert.ok(!(await api.get(nodes, { name: 'w1' })).spec?.unschedulable);
+    assert.equal(find('w1').kubelet, FROM);
+    await api.delete(podDisruptionBudgets, { name: 'guard', namespace: 'default' });
+    assert.equal(await applyUpgrade(await options()), 'done');
+  });
+
   test('without a drain workers are not cordoned, and a Node that an administrator cordoned stays so', async () => {
     await api.patch(nodes, { name: 'w2' }, { type: 'merge', patch: { spec: { unschedulable: true } } });
     assert.equal(await applyUpgrade(await options({ drain: false })), 'done');
@@ -297,20 +392,38 @@ describe('apply', () => {
 });
 
 describe('rollback', () => {
-  const opened: string[] = [];
+  let restored: number;
+  let journal: RollbackJournal | undefined;
+  beforeEach(() => {
+    restored = 0;
+    journal = undefined;
+  });
   const backup = {
     report: () => Promise.resolve(3),
     restore: () => {
-      opened.push('restored');
+      restored += 1;
       assert.ok(machines.every(({ role, stopped }) => role === 'worker' || stopped));
       return Promise.resolve();
     },
   };
+  async function rollback(
+    run: Run & { readonly confirmed?: boolean; readonly backup?: RollbackOptions['backup'] } = {},
+  ): Promise<void> {
+    await rollBackUpgrade({
+      ...(await options(run)),
+      confirmed: run.confirmed ?? true,
+      backup: run.backup ?? (() => Promise.resolve(backup)),
+      journal: {
+        read: () => journal,
+        write: (next) => (journal = structuredClone(next)),
+        remove: () => (journal = undefined),
+      },
+    });
+  }
 
   test('before the raise: only the programs, and no backup is touched', async () => {
     await assert.rejects(applyUpgrade(await options({ killAt: 'soak' })), Killed);
-    const tools = await options();
-    await rollBackUpgrade({ ...tools, confirmed: false, backup: () => Promise.reject(new Error('unused')) });
+    await rollback({ confirmed: false, backup: () => Promise.reject(new Error('unused')) });
     assert.ok(machines.every(({ git }) => git === FROM));
     assert.equal((await state()).phase, 'rolled-back');
     assert.match(printed.at(-1)!, /nothing that was written is lost/);
@@ -318,15 +431,11 @@ describe('rollback', () => {
 
   test('after the raise: what was written since is listed, and the backup restored only with --yes', async () => {
     await applyUpgrade(await options());
-    const tools = await options();
-    await assert.rejects(
-      rollBackUpgrade({ ...tools, confirmed: false, backup: () => Promise.resolve(backup) }),
-      /3 objects were written since backup-1; with --yes/,
-    );
-    assert.deepEqual(opened, []);
+    await assert.rejects(rollback({ confirmed: false }), /3 objects were written since backup-1; with --yes/);
+    assert.equal(restored, 0);
     changes = [];
-    await rollBackUpgrade({ ...tools, confirmed: true, backup: () => Promise.resolve(backup) });
-    assert.deepEqual(opened, ['restored']);
+    await rollback();
+    assert.equal(restored, 1);
     assert.deepEqual(steps().slice(0, 8), [
       'rollback w1',
       'rollback w2',
@@ -338,6 +447,58 @@ describe('rollback', () => {
       'rollback m3',
     ]);
     assert.ok(machines.every(({ git, kubelet, stopped }) => git === FROM && kubelet === FROM && !stopped));
+  });
+
+  test('raised and lowered again: the new version may have stored what the old one does not know', async () => {
+    const extra = (): Promise<string | undefined> =>
+      Promise.resolve(find('m2').emulated === '1.37' ? 'no' : undefined);
+    assert.equal(await applyUpgrade(await options({ extra })), 'raise');
+    assert.ok(machines.every(({ emulated }) => emulated === '1.36'));
+    await assert.rejects(rollback({ confirmed: false }), /3 objects were written since backup-1/);
+    await rollback();
+    assert.equal(restored, 1);
+  });
+
+  test('killed at every step after the raise, run again', { timeout: 120_000 }, async () => {
+    const raise = async (): Promise<void> => {
+      for (const machine of machines)
+        Object.assign(machine, { git: TO, emulated: '1.37', kubelet: TO, stopped: false });
+      for (const { name } of machines) await postStatus(name);
+      const { record } = await options();
+      await record.load();
+      await record.update({ phase: 'done', raised: true, backup: 'backup-1' });
+    };
+    await raise();
+    changes = [];
+    await rollback();
+    const points = changes.filter((line) => line.startsWith('·')).map((line) => line.slice(2));
+    assert.deepEqual(points, [
+      'rollback w1',
+      'rollback w2',
+      'hold m1',
+      'hold m2',
+      'hold m3',
+      'restore',
+      'rollback m1',
+      'rollback m2',
+      'rollback m3',
+      'record',
+    ]);
+    for (const killAt of points) {
+      await raise();
+      restored = 0;
+      await assert.rejects(rollback({ killAt }), Killed);
+      assert.ok(journal, killAt);
+      // What was written to the restored cluster meanwhile is not lost by the second run.
+      const wasRestored = restored;
+      await rollback({ confirmed: false });
+      assert.equal(restored, 1, `${killAt}: restored ${wasRestored} times before the kill`);
+      assert.ok(
+        machines.every(({ git, kubelet, stopped }) => git === FROM && kubelet === FROM && !stopped),
+        killAt,
+      );
+      assert.deepEqual([journal, (await state()).phase], [undefined, 'rolled-back'], killAt);
+    }
   });
 });
 

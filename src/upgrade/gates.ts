@@ -1,12 +1,14 @@
 /**
  * Health gates between the steps of an upgrade: the cluster is as well as it was before. Each look asks every API server for readiness and for the errors that
- * it answered, and the cluster for Nodes and containers. A gate opens after it found nothing for a while, and fails when it does not come to that in time.
+ * it answered; Nodes and pods are watched. A gate opens after it found nothing for a while, and fails when it does not come to that in time.
  */
+import type { Node, Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
-import { pods } from '#client/refs.ts';
+import { nodes, pods } from '#client/refs.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { observeMachines, type ObservedMachine } from './observe.ts';
+import { Followed } from './followed.ts';
+import { apiServerPort, machineOf, type Machine } from './observe.ts';
 
 /** A gate stayed shut: the upgrade is taken back. */
 export class GateError extends Error {}
@@ -26,10 +28,13 @@ const LOOK_EVERY_MS = 1_000;
 /** Of the requests that an API server answered since the gate opened last. */
 const ERROR_RATE = 0.05;
 const ERRORS_AT_LEAST = 5;
+/** Names that a baseline has at most; further ones count as new. */
+const BASELINE_NAMES = 2_000;
 
-interface Baseline {
-  readonly notReady: ReadonlySet<string>;
-  readonly looping: ReadonlySet<string>;
+/** What was wrong before the upgrade, which counts for nothing later. */
+export interface Baseline {
+  readonly notReady: readonly string[];
+  readonly looping: readonly string[];
 }
 
 interface Requests {
@@ -39,23 +44,39 @@ interface Requests {
 
 export class Gates {
   readonly #options: GateOptions;
-  #baseline: Baseline | undefined;
+  readonly #nodes: Followed<Node, Machine>;
+  readonly #looping: Followed<Pod, true>;
+  #baseline: Baseline = { notReady: [], looping: [] };
+  #port = 0;
   readonly #requests = new Map<string, Requests>();
 
   constructor(options: GateOptions) {
     this.#options = options;
+    const { api } = options;
+    this.#nodes = new Followed(api, { ref: nodes, keep: (node) => machineOf(node, this.#port) });
+    this.#looping = new Followed(api, { ref: pods, keep: (pod) => isLooping(pod) || undefined });
   }
 
-  /** What was wrong before counts for nothing later. */
-  async remember(): Promise<void> {
-    const machines = await this.#observe();
-    this.#baseline = {
-      notReady: new Set(machines.filter(({ ready }) => !ready).map(({ name }) => name)),
-      looping: await loopingPods(this.#options.api),
+  /** Begins to watch. known: of an earlier run of the same upgrade, which may have caused what is wrong now. */
+  async remember(known?: Baseline): Promise<Baseline> {
+    this.#port = await apiServerPort(this.#options.api);
+    await this.#nodes.start();
+    await this.#looping.start();
+    this.#baseline = known ?? {
+      notReady: this.#machines()
+        .filter(({ ready }) => !ready)
+        .map(({ name }) => name)
+        .slice(0, BASELINE_NAMES),
+      looping: [...this.#looping.kept.keys()].slice(0, BASELINE_NAMES),
     };
+    return this.#baseline;
   }
 
-  /** Resolves after nothing was found for so long without a break. Throws a GateError. */
+  async close(): Promise<void> {
+    await Promise.all([this.#nodes.stop(), this.#looping.stop()]);
+  }
+
+  /** After remember. Resolves after nothing was found for so long without a break. Throws a GateError. */
   async hold(name: string, forMs: number): Promise<void> {
     const { clock, patienceMs = PATIENCE_MS } = this.#options;
     this.#requests.clear();
@@ -75,35 +96,42 @@ export class Gates {
     }
   }
 
-  #observe(): Promise<readonly ObservedMachine[]> {
-    return observeMachines(this.#options.api, this.#options.at);
+  #machines(): readonly Machine[] {
+    return [...this.#nodes.kept.values()];
   }
 
   async #look(): Promise<string | undefined> {
-    const machines = await this.#observe();
+    const machines = this.#machines();
     for (const machine of machines) {
       const problem = machine.role === 'control-plane' ? await this.#serverProblem(machine) : undefined;
       if (problem !== undefined) return `API server of ${machine.name}: ${problem}`;
     }
-    const lost = machines.find(({ name, ready }) => !ready && !this.#baseline?.notReady.has(name));
+    const unseen = this.#nodes.problem ?? this.#looping.problem;
+    if (unseen !== undefined) return unseen;
+    const { notReady, looping } = this.#baseline;
+    const lost = machines.find(({ name, ready }) => !ready && !notReady.includes(name));
     if (lost) return `Node ${lost.name} is not Ready`;
-    const looping = [...(await loopingPods(this.#options.api))].find(
-      (pod) => !this.#baseline?.looping.has(pod),
-    );
-    if (looping !== undefined) return `Pod ${looping} is in CrashLoopBackOff`;
+    const known = new Set(looping);
+    for (const pod of this.#looping.kept.keys())
+      if (!known.has(pod)) return `Pod ${pod} is in CrashLoopBackOff`;
     return this.#options.extra?.();
   }
 
-  async #serverProblem({ server, api, name }: ObservedMachine): Promise<string | undefined> {
-    if (server === undefined || api === undefined) return 'it does not answer';
+  async #serverProblem({ server = '', name }: Machine): Promise<string | undefined> {
     const client = this.#options.at(server);
-    const ready = await client.transport.request({ method: 'GET', path: '/readyz?verbose' });
-    const text = (await ready.bytes()).toString();
-    // Its checks ask etcd too.
-    if (ready.status !== 200)
-      return `not ready: ${text.split('\n').find((line) => line.startsWith('[-]')) ?? `HTTP ${ready.status}`}`;
-    const metrics = await client.transport.request({ method: 'GET', path: '/metrics' });
-    return this.#errorProblem(name, countRequests((await metrics.bytes()).toString()));
+    const ask = async (path: string): Promise<{ readonly status: number; readonly text: string }> => {
+      const response = await client.transport.request({ method: 'GET', path });
+      return { status: response.status, text: (await response.bytes()).toString() };
+    };
+    try {
+      const { status, text } = await ask('/readyz?verbose');
+      // Its checks ask etcd too.
+      if (status !== 200)
+        return `not ready: ${text.split('\n').find((line) => line.startsWith('[-]')) ?? `HTTP ${status}`}`;
+      return this.#errorProblem(name, countRequests((await ask('/metrics')).text));
+    } catch (error) {
+      return `it does not answer: ${errorMessage(error)}`;
+    }
   }
 
   #errorProblem(name: string, now: Requests): string | undefined {
@@ -116,7 +144,7 @@ export class Gates {
     const errors = now.errors - before.errors;
     const total = now.total - before.total;
     return errors >= ERRORS_AT_LEAST && errors > total * ERROR_RATE
-      ? `${errors} of ${total} requests failed with 5xx`
+      ? `${errors} of ${total} requests were answered with 500 (429, 503 and 504, which clients retry, do not count)`
       : undefined;
   }
 }
@@ -134,13 +162,8 @@ function countRequests(text: string): Requests {
   return { total, errors };
 }
 
-async function loopingPods(api: Client): Promise<ReadonlySet<string>> {
-  const { items } = await api.list(pods);
-  return new Set(
-    items
-      .filter(({ status }) =>
-        status?.containerStatuses?.some(({ state }) => state?.waiting?.reason === 'CrashLoopBackOff'),
-      )
-      .map(({ metadata }) => `${metadata.namespace}/${metadata.name}`),
+function isLooping({ status }: Pod): boolean {
+  return (
+    status?.containerStatuses?.some(({ state }) => state?.waiting?.reason === 'CrashLoopBackOff') ?? false
   );
 }

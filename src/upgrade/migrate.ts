@@ -39,11 +39,16 @@ export async function changedKinds(
 }
 
 /** How many objects were written. One that changes meanwhile was stored in the new version by that. */
-export async function rewriteAll(api: Client, { ref }: StoredKind): Promise<number> {
+export async function rewriteAll(
+  api: Client,
+  { ref }: StoredKind,
+  before?: (step: string) => void,
+): Promise<number> {
   let written = 0;
   let token: string | undefined;
   do {
     const page = await api.list(ref, { limit: PAGE, ...(token ? { continue: token } : {}) });
+    before?.(`migrate page of ${ref.plural}`);
     for (const object of page.items) written += await rewrite(api, { ref, object });
     token = page.metadata?.continue || undefined;
   } while (token !== undefined);

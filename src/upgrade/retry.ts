@@ -1,5 +1,6 @@
-/** Repeats what may be repeated while API servers are started again: failed connections and answers of 5xx and 429. Everything else is thrown at once. */
+/** Repeats what may be repeated while API servers are started again: failed connections and answers of 429 and 500 or more. Everything else is thrown at once. */
 import { isTransportError } from '#client/transport-error.ts';
+import { UserError } from '#deploy/data-dir.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 
@@ -20,5 +21,5 @@ export async function retrying<T>(clock: Clock, work: () => Promise<T>): Promise
 
 function isPassing(error: unknown): boolean {
   if (isStatusError(error)) return (error.status.code ?? 0) >= 500 || error.status.code === 429;
-  return isTransportError(error);
+  return isTransportError(error) || (error instanceof UserError && isPassing(error.cause));
 }

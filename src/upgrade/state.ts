@@ -7,6 +7,7 @@ import { configMaps } from '#client/refs.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { formatTime } from '#machinery/time.ts';
+import type { Baseline } from './gates.ts';
 
 /** In order. */
 export const PHASES = ['backup', 'control-planes', 'soak', 'raise', 'nodes', 'migrate', 'finish'] as const;
@@ -25,6 +26,10 @@ export interface UpgradeState {
   readonly backup?: string | undefined;
   /** Nodes that the upgrade cordoned. */
   readonly cordoned: readonly string[];
+  /** What was wrong before, of the gates. */
+  readonly baseline?: Baseline | undefined;
+  /** True: the raise was begun, so objects may be stored as only the new version knows them. */
+  readonly raised?: boolean | undefined;
   /** Storage version hashes before the raise, by group and resource. */
   readonly hashes?: Readonly<Record<string, string>> | undefined;
   /** Why it stopped. */

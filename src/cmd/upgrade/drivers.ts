@@ -6,7 +6,7 @@ import { createRemote } from '#deploy/fleet/remote.ts';
 import { quote, quoteAll, SshConnections } from '#deploy/fleet/ssh.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { realClock } from '#stdx/clock.ts';
-import type { MachineDriver } from '#upgrade/apply.ts';
+import type { MachineDriver } from '#upgrade/tools.ts';
 import type { ObservedMachine } from '#upgrade/observe.ts';
 import type { ClusterConnection } from '../doctor/connect.ts';
 import { PROGRAM_DIR, runUpgradeNode } from './node.ts';

@@ -7,7 +7,7 @@ import type { MachineRecord } from '#deploy/machine/record.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { storedResource } from '#resources/stored-resource.ts';
 import { realClock } from '#stdx/clock.ts';
-import type { BackupToRestore } from '#upgrade/apply.ts';
+import type { BackupToRestore } from '#upgrade/rollback.ts';
 import { decode } from '../backup/codec.ts';
 import { identitiesFor } from '../backup/keys.ts';
 import { findPlace } from '../backup/place.ts';

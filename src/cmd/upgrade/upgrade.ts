@@ -3,17 +3,20 @@ import { inspectMembers } from '#deploy/etcd/members.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import { realClock } from '#stdx/clock.ts';
-import { applyUpgrade, rollBackUpgrade, type MachineDriver, type UpgradeTools } from '#upgrade/apply.ts';
+import { applyUpgrade } from '#upgrade/apply.ts';
 import { Gates } from '#upgrade/gates.ts';
 import { observeMachines } from '#upgrade/observe.ts';
 import { makePlan, renderPlan, type UpgradePlan } from '#upgrade/plan.ts';
+import { rollBackUpgrade } from '#upgrade/rollback.ts';
 import { UpgradeRecord, type UpgradeState } from '#upgrade/state.ts';
+import type { MachineDriver, UpgradeTools } from '#upgrade/tools.ts';
 import { connectCluster, type ClusterConnection, type ConnectFlags } from '../doctor/connect.ts';
 import { factsOfMachine } from '../doctor/machine-facts.ts';
 import { connectEtcd } from '../etcd/connect.ts';
 import { parseDurationMs } from '../flags/values.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { localDriver, manualDriver, sshDriver, type RemoteDriver } from './drivers.ts';
+import { rollbackJournal } from './journal.ts';
 import { backupToRestore } from './restore.ts';
 
 export interface PlanFlags extends ConnectFlags {
@@ -85,6 +88,10 @@ export async function runUpgradeApply(flags: ApplyFlags, call: Call): Promise<nu
   const soakMs = parseDurationMs('--soak', flags.soak ?? SOAK)!;
   const drainTimeoutMs = parseDurationMs('--drain-timeout', flags.drainTimeout ?? DRAIN_TIMEOUT)!;
   return onControlPlane(flags, call, async ({ cluster, tools, machine, isManual }) => {
+    if (rollbackJournal(cluster.paths).read())
+      throw new UserError(
+        'A rollback was begun on this machine and has not ended: run `capstan upgrade rollback` again first.',
+      );
     if (!(await begin(flags, call, { cluster, record: tools.record }))) return 0;
     const phase = await applyUpgrade({
       ...tools,
@@ -164,10 +171,15 @@ async function etcdLeader({ rootfs }: ApplyFlags, { services }: MachineRecord): 
 /** Its exit code. */
 export async function runUpgradeRollback(flags: ChangeFlags, call: Call): Promise<number> {
   return onControlPlane(flags, call, async ({ cluster, tools, machine }) => {
-    const state = await tools.record.load();
-    if (!state) throw new UserError('There is no upgrade to take back.');
+    const journal = rollbackJournal(cluster.paths);
+    const isUnderWay = journal.read() !== undefined;
+    if (!isUnderWay && !(await tools.record.load()))
+      throw new UserError(
+        'There is no upgrade to take back: `capstan upgrade status` shows what each machine runs.',
+      );
     await rollBackUpgrade({
       ...tools,
+      journal,
       confirmed: flags.yes ?? false,
       backup: (name) =>
         Promise.resolve(
@@ -195,6 +207,7 @@ export async function onControlPlane(
   const { print, others, extraGate, gatePatienceMs, program } = call;
   const cluster = connectCluster({ rootfs: flags.rootfs });
   let remote: RemoteDriver | undefined;
+  let gates: Gates | undefined;
   try {
     const machine = machineFile(cluster.paths).read();
     if (machine.role !== 'control-plane') throw new UserError('Run it on a control plane.');
@@ -202,12 +215,13 @@ export async function onControlPlane(
     const { nodeName } = machine;
     const { rootfs } = cluster.paths;
     const { api, at } = cluster;
+    gates = new Gates({ api, at, clock: realClock, extra: extraGate, patienceMs: gatePatienceMs });
     const tools: UpgradeTools = {
       api,
       at,
       clock: realClock,
       record: new UpgradeRecord(api, Date.now),
-      gates: new Gates({ api, at, clock: realClock, extra: extraGate, patienceMs: gatePatienceMs }),
+      gates,
       driver: localDriver(
         { nodeName, rootfs, program, print },
         others ?? remote ?? manualDriver(cluster, print),
@@ -216,6 +230,7 @@ export async function onControlPlane(
     };
     return await work({ cluster, tools, machine, isManual: !remote && !others });
   } finally {
+    await gates?.close();
     await remote?.close();
     await cluster.close();
   }

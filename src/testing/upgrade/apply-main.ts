@@ -5,7 +5,7 @@ import { runUpgradeApply, runUpgradeRollback } from '#cmd/upgrade/upgrade.ts';
 import { KUBERNETES_VERSION } from '#cmd/version.ts';
 import { connectCluster } from '#cmd/doctor/connect.ts';
 import { observeMachines } from '#upgrade/observe.ts';
-import type { MachineDriver } from '#upgrade/apply.ts';
+import type { MachineDriver } from '#upgrade/tools.ts';
 import type { ApplyWords } from './cluster.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../cli/main.ts');

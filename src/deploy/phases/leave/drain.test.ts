@@ -117,7 +117,7 @@ it('evicts by budgets, and leaves static pods and those of DaemonSets', async ()
   });
   await assert.rejects(
     drain.run!(contextOf()),
-    /these pods are still on the Node "w1": default\/guarded \(.+\).*--skip-phases drain/,
+    /these pods are still on the Node "w1": default\/guarded \(Cannot evict .+ The disruption budget guard .+\).*--skip-phases drain/,
   );
   assert.deepEqual(await left(), ['daemon', 'guarded', 'static']);
   await test.api.delete(podDisruptionBudgets, { name: budget.metadata!.name!, namespace: 'default' });

@@ -5,7 +5,7 @@
 import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { nodes, pods } from '#client/refs.ts';
-import { isStatusError } from '#machinery/errors.ts';
+import { isStatusError, type StatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { UserError } from '../../data-dir.ts';
@@ -54,7 +54,11 @@ interface Drain {
 
 type DrainContext = Pick<LeaveContext, 'clock' | 'print'> & {
   readonly options: Pick<LeaveContext['options'], 'force' | 'drainTimeoutMs' | 'gracePeriodSeconds'>;
+  /** What an administrator can do about pods that stay. Default: of `capstan leave`. */
+  readonly wayOn?: string | undefined;
 };
+
+const LEAVE_WAY_ON = 'give them time with --timeout, or leave without this with --skip-phases drain';
 
 /** The Node of another machine. Nothing to do where there is none. */
 export async function drainNode(context: DrainContext, { api, nodeName }: Drain): Promise<void> {
@@ -62,7 +66,7 @@ export async function drainNode(context: DrainContext, { api, nodeName }: Drain)
 }
 
 async function evictAll(context: DrainContext, { api, nodeName }: Drain): Promise<void> {
-  const { options, clock, print } = context;
+  const { options, clock, print, wayOn = LEAVE_WAY_ON } = context;
   const begin = clock.monotonic();
   const refusedAt = new Map<string, number>();
   const refusals = new Map<string, string>();
@@ -87,7 +91,7 @@ async function evictAll(context: DrainContext, { api, nodeName }: Drain): Promis
     }
     if (clock.monotonic() - begin > options.drainTimeoutMs)
       throw new UserError(
-        `after ${options.drainTimeoutMs / 1000} s these pods are still on the Node "${nodeName}": ${left.map((pod) => `${keyOf(pod)}${refusals.has(keyOf(pod)) ? ` (${refusals.get(keyOf(pod))})` : ''}`).join(', ')}. Give them time with --timeout, or leave without this with --skip-phases drain`,
+        `after ${options.drainTimeoutMs / 1000} s these pods are still on the Node "${nodeName}": ${left.map((pod) => `${keyOf(pod)} (${refusals.get(keyOf(pod)) ?? 'it is ending'})`).join(', ')}. What to do: ${wayOn}`,
       );
     await clock.sleep(LOOK_EVERY_MS);
   }
@@ -138,9 +142,15 @@ async function evict(
     return undefined;
   } catch (error) {
     if (isStatusError(error, 'NotFound')) return undefined;
-    if (isStatusError(error, 'TooManyRequests')) return error.message;
+    if (isStatusError(error, 'TooManyRequests')) return refusalOf(error);
     throw new UserError(`The pod ${namespace}/${name} cannot be evicted: ${errorMessage(error)}.`, error);
   }
+}
+
+/** The cause names the budget. */
+function refusalOf({ message, status }: StatusError): string {
+  const causes = (status.details?.causes ?? []).flatMap(({ message: cause }) => cause ?? []);
+  return [message, ...causes].join(' ');
 }
 
 function keyOf({ metadata }: Pod): string {
