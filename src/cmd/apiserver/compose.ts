@@ -370,6 +370,11 @@ async function backupsOf(
   { store, server, log }: { readonly store: Store; readonly server: ApiServer; readonly log: Logger },
 ): Promise<Backups | undefined> {
   if (!schedule) return undefined;
+  const { recipientsFor } = await import('../backup/keys.ts');
+  // The key exists before a control plane may join, which gets it with the certificates. What is wrong, the first backup reports.
+  await recipientsFor(schedule, schedule.pkiDir).catch((error: unknown) =>
+    log.warn('the key of backups could not be made', { error: errorMessage(error) }),
+  );
   const { startBackups } = await import('../backup/schedule.ts');
   const transport = createDirectTransport(server.handler, { user: identities.up });
   const api = createClient(transport, { userAgent: `capstan-backup/${CAPSTAN_VERSION}`, clock });

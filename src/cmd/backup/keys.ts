@@ -1,6 +1,6 @@
 /**
- * The keys of backups. Without --recipients-file a cluster has a key pair of its own beside its certificates: PKI/backup-identity.txt, in the form of age-keygen. It opens
- * the cluster's backups, so a copy belongs to a safe place; it is in no backup.
+ * The keys of backups. Without --recipients-file these are the recipients of PKI/backup-recipients.txt, else a key pair of the cluster's own beside its certificates:
+ * PKI/backup-identity.txt, in the form of age-keygen. It opens the cluster's backups, so a copy belongs to a safe place; it is in no backup. Control planes that join get both files.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
 import { isoTime } from '#stdx/dates.ts';
 
 export const IDENTITY_FILE = 'backup-identity.txt';
+const RECIPIENTS_FILE = 'backup-recipients.txt';
 
 export interface KeyFlags {
   readonly recipientsFile?: string | undefined;
@@ -20,19 +21,22 @@ export async function recipientsFor(
   { recipientsFile }: KeyFlags,
   pkiDir: string | undefined,
 ): Promise<readonly string[]> {
-  if (recipientsFile !== undefined) {
-    const recipients = readKeys('--recipients-file', recipientsFile);
-    const wrong = recipients.find((one) => !one.startsWith('age1'));
-    if (wrong !== undefined)
-      throw new UserError(
-        `--recipients-file ${recipientsFile} has a line that is no recipient of age, which begin with age1${wrong.startsWith('AGE-SECRET-KEY') ? ': it is a secret key' : ''}.`,
-      );
-    return recipients;
-  }
+  if (recipientsFile !== undefined) return readRecipients('--recipients-file', recipientsFile);
+  const shared = pkiDir === undefined ? undefined : join(pkiDir, RECIPIENTS_FILE);
+  if (shared !== undefined && existsSync(shared)) return readRecipients('The recipients of backups,', shared);
   if (pkiDir === undefined) throw new UserError('--recipients-file FILE is needed: who may open the backup.');
   const file = join(pkiDir, IDENTITY_FILE);
   if (!existsSync(file)) await makeIdentity(file);
   return Promise.all(readKeys('The key of backups,', file).map(recipientOf));
+}
+
+function readRecipients(what: string, file: string): readonly string[] {
+  const recipients = readKeys(what, file);
+  const wrong = recipients.find((one) => !one.startsWith('age1'));
+  if (wrong === undefined) return recipients;
+  throw new UserError(
+    `${what} ${file} has a line that is no recipient of age, which begin with age1${wrong.startsWith('AGE-SECRET-KEY') ? ': it is a secret key' : ''}.`,
+  );
 }
 
 /** Throws a UserError. */

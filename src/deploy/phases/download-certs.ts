@@ -35,27 +35,28 @@ export async function decryptedFiles({
 }: Download): Promise<readonly DecryptedFile[]> {
   const key = parseCertificateKey(certificateKey);
   const data = await readSecret(api);
-  return files.flatMap(({ name, path }) => {
-    const encrypted = data[name];
+  return files.flatMap(({ name, path, optional }) => {
+    const encrypted = data[name] ?? (optional ? '' : undefined);
     if (encrypted === undefined)
       throw new UserError(
         `the Secret does not include the required certificate or key - name: ${name}, path: ${path}`,
       );
     if (encrypted === '') return [];
-    return [{ name, path, content: decryptFile(Buffer.from(encrypted, 'base64'), { key, name }).toString() }];
+    return [
+      {
+        name,
+        path,
+        optional,
+        content: decryptFile(Buffer.from(encrypted, 'base64'), { key, name }).toString(),
+      },
+    ];
   });
 }
 
-async function isMissing({
-  path,
-  content,
-}: {
-  readonly path: string;
-  readonly content: string;
-}): Promise<boolean> {
+async function isMissing({ path, content, optional }: DecryptedFile): Promise<boolean> {
   const found = await readIfPresent(path);
   if (found === undefined) return true;
-  if (found.trim() === content.trim()) return false;
+  if (optional || found.trim() === content.trim()) return false;
   throw new UserError(
     `${path} is of another cluster: nothing was written. Clean this machine with \`capstan reset\`, then join again.`,
   );

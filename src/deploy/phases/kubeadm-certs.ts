@@ -15,6 +15,8 @@ export interface SharedFile {
   /** Key in the Secret. */
   readonly name: string;
   readonly path: string;
+  /** Of Capstan alone: absent in Secrets of kubeadm and of older versions, and what the machine has stays. */
+  readonly optional?: boolean | undefined;
 }
 
 /** kubeadm's external etcd: the client's files, wherever they are. */
@@ -48,7 +50,15 @@ export function sharedFiles(
         { name: 'etcd-ca.crt', path: join(etcdPki, 'ca.crt') },
         { name: 'etcd-ca.key', path: join(etcdPki, 'ca.key') },
       ];
-  return [...authorities, ...etcd];
+  return [...authorities, ...etcd, ...backupKeys(pki)];
+}
+
+/** So that the backups of all control planes open with the same key. */
+function backupKeys(pki: string): SharedFile[] {
+  return [
+    { name: 'backup-identity.key', path: join(pki, 'backup-identity.txt'), optional: true },
+    { name: 'backup-recipients.pub', path: join(pki, 'backup-recipients.txt'), optional: true },
+  ];
 }
 
 /** 64 hexadecimal digits. */

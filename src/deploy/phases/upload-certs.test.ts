@@ -53,6 +53,8 @@ it('carries the authorities from one control plane to the next, as kubeadm store
   await upload(first, key);
   const secret = await test.api.get(secrets, CERTS_SECRET);
   assert.deepEqual(Object.keys(secret.data!).toSorted(), [
+    'backup-identity.key',
+    'backup-recipients.pub',
     'ca.crt',
     'ca.key',
     'etcd-ca.crt',
@@ -69,7 +71,7 @@ it('carries the authorities from one control plane to the next, as kubeadm store
   assert.equal(`${open.update(stored.subarray(12, -16))}${open.final()}`, 'content of sa.key\n');
 
   const written = await downloadCertificates({ api: joining, files: second, certificateKey: key });
-  assert.equal(written.length, 8);
+  assert.equal(written.length, 10);
   for (const { path, name } of second) {
     assert.equal(readFileSync(path, 'utf8'), `content of ${name}\n`);
     assert.equal(statSync(path).mode & 0o777, name.endsWith('.key') ? 0o600 : 0o644, name);
@@ -116,7 +118,7 @@ it('replaces an earlier upload, and says so to the old key', async () => {
     downloadCertificates({ api: joining, files: third, certificateKey: 'secret-stuff' }),
     (error: Error) => /64 hexadecimal digits/.test(error.message) && !error.message.includes('secret-stuff'),
   );
-  assert.equal((await downloadCertificates({ api: joining, files: third, certificateKey: key })).length, 8);
+  assert.equal((await downloadCertificates({ api: joining, files: third, certificateKey: key })).length, 10);
 });
 
 it('leaves the files of another cluster, and leaves out keys that an external authority keeps', async () => {
@@ -135,9 +137,32 @@ it('leaves the files of another cluster, and leaves out keys that an external au
   assert.ok(!other.slice(1).some(({ path }) => existsSync(path)));
 });
 
+it('carries the key of backups, where the cluster has one; a machine keeps its own', async () => {
+  const [files, joined, own] = [machine('with-backups'), machine('joined-backups'), machine('own-key')];
+  const key = createCertificateKey();
+  const identity = ({ path }: SharedFile): boolean => path.endsWith('backup-identity.txt');
+  write(files, []);
+  const { path } = own.find(identity)!;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, 'own\n');
+  await upload(files, key);
+  await downloadCertificates({ api: joining, files: joined, certificateKey: key });
+  const [from, to] = [files, joined].map((all) => all.find(identity)!.path);
+  assert.equal(readFileSync(to!, 'utf8'), readFileSync(from!, 'utf8'));
+  assert.equal(statSync(to!).mode & 0o777, 0o600);
+  await downloadCertificates({ api: joining, files: own, certificateKey: key });
+  assert.equal(readFileSync(path, 'utf8'), 'own\n');
+  // As kubeadm, or an older Capstan, uploads.
+  await upload(
+    files.filter(({ optional }) => !optional),
+    key,
+  );
+  await downloadCertificates({ api: joining, files: machine('of-kubeadm'), certificateKey: key });
+});
+
 it('names the client files of an external etcd as kubeadm does', () => {
   const etcd = { caFile: '/x/ca.pem', certFile: '/x/c.pem', keyFile: '/x/k.pem' };
-  assert.deepEqual(sharedFiles({ pki: '/p', etcdPki: '/p/etcd' }, etcd).slice(6), [
+  assert.deepEqual(sharedFiles({ pki: '/p', etcdPki: '/p/etcd' }, etcd).slice(6, 9), [
     { name: 'external-etcd-ca.crt', path: '/x/ca.pem' },
     { name: 'external-etcd.crt', path: '/x/c.pem' },
     { name: 'external-etcd.key', path: '/x/k.pem' },
