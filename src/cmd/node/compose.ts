@@ -132,6 +132,7 @@ export async function createRealNode({
       nodeName,
       podCIDRs,
       nodeAddress: addresses[0] ?? '',
+      wireguardKeyPath: join(dir, 'wireguard.key'),
     });
   const followed =
     'pkiDir' in data.serving

@@ -41,7 +41,7 @@ export const MACHINE_FLAGS = {
   }),
   'pod-network': flag.choice(['auto', 'direct', 'vxlan', 'wireguard', 'none'], {
     placeholder: '<kind>',
-    help: "cri: how pods of other nodes are reached: by routes (direct) where nodes share a segment and VXLAN elsewhere (auto), by one of them, or by somebody else's routes (none); wireguard is refused",
+    help: "cri: how pods of other nodes are reached: by routes (direct) where nodes share a segment and VXLAN elsewhere (auto), by one of them, encrypted (wireguard, on all nodes), or by somebody else's routes (none)",
     defaultText: 'auto; with --pod-cidr none',
     own: true,
   }),

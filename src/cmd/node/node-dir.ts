@@ -22,7 +22,7 @@ interface NodeRecord {
 const RECORD = 'node.json';
 const LOCK = 'node.lock';
 /** The record last: while it exists, a removal can be continued. */
-const OWN_FILES = ['containerd', 'kubelet', 'pki', LOCK, `${LOCK}.guard`, RECORD];
+const OWN_FILES = ['containerd', 'kubelet', 'pki', 'wireguard.key', LOCK, `${LOCK}.guard`, RECORD];
 
 /**
  * Creates a missing directory. UserError when another process runs this node (`capstan up` runs that in DIR/node of its cluster), or the disk refuses.

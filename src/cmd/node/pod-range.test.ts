@@ -60,7 +60,7 @@ it('decides how the pods of other nodes are reached', () => {
   assert.equal(podNetworkMode({}), 'auto');
   assert.equal(podNetworkMode({ podCidr: '10.244.1.0/24' }), undefined);
   assert.equal(podNetworkMode({ podCidr: '10.244.1.0/24', podNetwork: 'vxlan' }), 'vxlan');
-  assert.throws(() => podNetworkMode({ podNetwork: 'wireguard' }), /wireguard is not supported/);
+  assert.equal(podNetworkMode({ podNetwork: 'wireguard' }), 'wireguard');
   assert.deepEqual(clusterRanges({}), ['10.244.0.0/16']);
   assert.deepEqual(clusterRanges({ podCidr: '10.9.0.0/24,fd00::/64' }), ['10.9.0.0/24', 'fd00::/64']);
   assert.deepEqual(clusterRanges({ clusterCidr: 'fd00::/48' }), ['fd00::/48']);

@@ -26,8 +26,6 @@ const LOG_EVERY_MS = 30_000;
 /** undefined: routes to the pods of other nodes are somebody else's. Throws a UserError. */
 export function podNetworkMode(flags: NodeFlags): PodNetworkMode | undefined {
   const mode = readFlags(MACHINE_FLAGS, flags).podNetwork ?? (flags.podCidr === undefined ? 'auto' : 'none');
-  if (mode === 'wireguard')
-    throw new UserError('--pod-network wireguard is not supported; auto, direct and vxlan are.');
   return mode === 'none' ? undefined : mode;
 }
 

@@ -8,6 +8,7 @@ import { ContainerdError } from '#node/containerd/errors.ts';
 import type { UsedCertificate } from '#node/certificates/trust-follower.ts';
 import { findHostAddress } from '#node/host-address.ts';
 import { podMtu } from '#node/network/kernel.ts';
+import { wireguardProblem } from '#node/network/wireguard.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { isMachineStopping } from '#node/containerd/systemd.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
@@ -75,7 +76,7 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   });
   requireRoot();
   refuseClusterDir(dir);
-  podNetworkMode(flags);
+  await requirePodNetwork(flags);
   clusterRanges(flags);
   nodeAddresses(flags);
   const nodeName = (givenName(flags) ?? hostname()).toLowerCase();
@@ -89,6 +90,12 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   } finally {
     lock.release();
   }
+}
+
+async function requirePodNetwork(flags: NodeFlags): Promise<void> {
+  if (podNetworkMode(flags) !== 'wireguard') return;
+  const problem = await wireguardProblem();
+  if (problem !== undefined) throw new UserError(`--pod-network wireguard: ${problem}.`);
 }
 
 function requireRoot(): void {
@@ -152,7 +159,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
       const podNetwork = mode && {
         mode,
         vxlanId,
-        mtu: await podMtu(address, { tunnels: mode !== 'direct' }),
+        mtu: await podMtu(address, mode),
       };
       const [gateway = ''] = await ensureBridge(containerdLayout({ dir: containerdDir }), {
         podCIDRs,

@@ -1,5 +1,5 @@
 /**
- * Kernel state of the pod network: the VXLAN device, routes, and route lookups. Our routes are identified by their protocol number and a metric of the
+ * Kernel state of the pod network: the device of tunnels, routes, and route lookups. Our routes are identified by their protocol number and a metric of the
  * node (two nodes may share a machine), so that no other route is changed or removed.
  */
 import { existsSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { networkInterfaces } from 'node:os';
 import { ContainerdError } from '../containerd/errors.ts';
 import type { ContainerdLayout } from '../containerd/layout.ts';
 import { run } from '../containerd/run.ts';
-import { computeEndpoint, deriveMac, vxlanOverheadBytes, type Route } from './peers.ts';
+import { computeEndpoint, deriveMac, overheadBytes, type PodNetworkMode, type Route } from './peers.ts';
 
 /** The number that `ip route` shows for our routes. */
 const ROUTE_PROTOCOL = 201;
@@ -31,10 +31,7 @@ export function ownAddresses(): ReadonlySet<string> {
 }
 
 /** What fits into a packet between nodes. Devices are asked of `ip`, not of /sys, which may show another network namespace's. */
-export async function podMtu(
-  nodeAddress: string,
-  { tunnels }: { readonly tunnels: boolean },
-): Promise<number> {
+export async function podMtu(nodeAddress: string, mode: PodNetworkMode): Promise<number> {
   const links = await show<{
     readonly mtu?: number;
     readonly addr_info?: readonly { readonly local?: string }[];
@@ -42,12 +39,13 @@ export async function podMtu(
   const uplink = links.find(({ addr_info: addresses }) =>
     addresses?.some(({ local }) => local === nodeAddress),
   );
-  const usable = (uplink?.mtu ?? DEFAULT_MTU) - (tunnels ? vxlanOverheadBytes(nodeAddress) : 0);
+  const usable = (uplink?.mtu ?? DEFAULT_MTU) - overheadBytes(mode, nodeAddress);
   // The loopback's is larger than any device takes.
   return Math.min(Math.max(usable, LEAST_MTU), MOST_MTU);
 }
 
 interface OverlayOptions {
+  readonly mode: PodNetworkMode;
   readonly podCIDRs: readonly string[];
   readonly nodeAddress: string;
   readonly vxlanId: number;
@@ -56,14 +54,10 @@ interface OverlayOptions {
 
 /** Idempotent; a device that differs is recreated. Throws ContainerdError 'network'. */
 export async function ensureOverlay({ overlay }: NetworkNames, options: OverlayOptions): Promise<void> {
-  const { podCIDRs, nodeAddress, vxlanId, mtu } = options;
+  const { podCIDRs, mtu } = options;
   if (!(await isAsWanted(overlay, options))) {
     await ip(['link', 'delete', overlay], 'Cannot find device');
-    await ip(
-      `link add ${overlay} address ${deriveMac(podCIDRs)} type vxlan id ${vxlanId} local ${nodeAddress} dstport ${VXLAN_PORT} nolearning`.split(
-        ' ',
-      ),
-    );
+    await ip(`link add ${overlay} ${describeDevice(options)}`.split(' '));
   }
   await ip(['link', 'set', overlay, 'mtu', String(mtu), 'up']);
   // What is translated on its way into the tunnel gets this address, so that answers come back through it.
@@ -75,9 +69,15 @@ export async function ensureOverlay({ overlay }: NetworkNames, options: OverlayO
     );
 }
 
+function describeDevice({ mode, podCIDRs, nodeAddress, vxlanId }: OverlayOptions): string {
+  if (mode === 'wireguard') return 'type wireguard';
+  return `address ${deriveMac(podCIDRs)} type vxlan id ${vxlanId} local ${nodeAddress} dstport ${VXLAN_PORT} nolearning`;
+}
+
 interface LinkDetails {
   readonly address?: string;
   readonly linkinfo?: {
+    readonly info_kind?: string;
     readonly info_data?: {
       readonly id?: number;
       readonly local?: string;
@@ -90,9 +90,10 @@ interface LinkDetails {
 
 async function isAsWanted(
   overlay: string,
-  { podCIDRs, nodeAddress, vxlanId }: OverlayOptions,
+  { mode, podCIDRs, nodeAddress, vxlanId }: OverlayOptions,
 ): Promise<boolean> {
   const link = await linkOf(overlay);
+  if (mode === 'wireguard') return link?.linkinfo?.info_kind === 'wireguard';
   const data = link?.linkinfo?.info_data;
   return (
     link?.address === deriveMac(podCIDRs) &&
@@ -189,7 +190,7 @@ function routeCommands(
       .map(({ dst }) => `route delete ${dst} proto ${ROUTE_PROTOCOL} metric ${metric}`),
     ...changed.map(
       ({ podCIDR, via, dev, tunnel }) =>
-        `route replace ${podCIDR} via ${via} dev ${dev}${tunnel ? ' onlink' : ''} proto ${ROUTE_PROTOCOL} metric ${metric}`,
+        `route replace ${podCIDR}${via === undefined ? '' : ` via ${via}`} dev ${dev}${tunnel ? ' onlink' : ''} proto ${ROUTE_PROTOCOL} metric ${metric}`,
     ),
   ];
 }
@@ -262,7 +263,7 @@ async function ip(words: readonly string[], ...fine: readonly string[]): Promise
   if (stderr.includes('Unknown device type'))
     throw new ContainerdError(
       'network',
-      'the kernel has no VXLAN: use --pod-network direct where nodes share a segment',
+      `the kernel has no devices of type ${words.includes('wireguard') ? 'wireguard' : 'vxlan'}: use --pod-network direct where nodes share a segment`,
     );
   throw failure(`ip ${words.join(' ')}`, { code, stderr });
 }

@@ -1,6 +1,6 @@
 /**
  * Computes from the Nodes the kernel state by which this machine's pods reach those of other nodes: for each range of each other node a route, directly to
- * the node's address of that family where it is on the same segment, else through VXLAN. Pure; pod-network.ts acts.
+ * the node's address of that family where it is on the same segment, else through VXLAN; or through WireGuard to all. Pure; pod-network.ts acts.
  *
  * One VXLAN device carries both families, over the family of this node's first address. Each endpoint has the first address of each of its node's ranges,
  * and a MAC address derived from the first range, so nothing is learned or announced.
@@ -11,26 +11,35 @@ import type { Node } from '#api/types.ts';
 import { formatCIDR, formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
 
 /** auto: direct on a shared segment, else VXLAN. */
-export type PodNetworkMode = 'auto' | 'direct' | 'vxlan';
+export type PodNetworkMode = 'auto' | 'direct' | 'vxlan' | 'wireguard';
+
+/** On a Node: its WireGuard key, base64. */
+export const WIREGUARD_KEY = 'network.capstan.dev/wireguard-public-key';
 
 export interface Peer {
   readonly nodeName: string;
   /** At most one of each family. */
   readonly addresses: readonly string[];
   readonly podCIDRs: readonly string[];
+  /** Absent: the node has no WireGuard. */
+  readonly publicKey?: string | undefined;
 }
 
 export interface Route {
   readonly podCIDR: string;
-  readonly via: string;
+  /** Absent: WireGuard knows by the range where packets go. */
+  readonly via?: string | undefined;
   readonly dev: string;
   /** VXLAN: where the packets for `via` go. */
   readonly tunnel?: { readonly mac: string; readonly address: string };
+  readonly wireguard?: { readonly publicKey: string; readonly address: string };
 }
 
-/** Of an Ethernet frame in VXLAN in UDP, between these addresses. */
-export function vxlanOverheadBytes(nodeAddress: string): number {
-  return isIPv6(nodeAddress) ? 70 : 50;
+/** What the mode adds to a packet between these addresses: an Ethernet frame in VXLAN, or WireGuard's header, each in UDP. */
+export function overheadBytes(mode: PodNetworkMode, nodeAddress: string): number {
+  if (mode === 'direct') return 0;
+  const [v4, v6] = mode === 'wireguard' ? [60, 80] : [50, 70];
+  return isIPv6(nodeAddress) ? v6 : v4;
 }
 
 /** The other nodes that have a range and an address. */
@@ -51,7 +60,9 @@ export function computePeers(
     const addresses = [false, true].flatMap((six) => internal.find((ip) => isIPv6(ip) === six) ?? []);
     // Another node of this very machine is reached through its own bridge.
     if (name === nodeName || podCIDRs.length === 0 || addresses.length === 0) return [];
-    return addresses.some((ip) => ownAddresses.has(ip)) ? [] : [{ nodeName: name, addresses, podCIDRs }];
+    if (addresses.some((ip) => ownAddresses.has(ip))) return [];
+    const publicKey = metadata?.annotations?.[WIREGUARD_KEY];
+    return [{ nodeName: name, addresses, podCIDRs, ...(publicKey === undefined ? {} : { publicKey }) }];
   });
 }
 
@@ -97,7 +108,7 @@ function routeTo(
   const { nodeName, addresses, podCIDRs } = peer;
   const { mode, overlay, onLink, nodeAddress } = segment;
   const near = addresses.find((ip) => isIPv6(ip) === isIPv6Range(podCIDR));
-  const dev = mode === 'vxlan' || near === undefined ? undefined : onLink(near);
+  const dev = near === undefined || mode === 'vxlan' || mode === 'wireguard' ? undefined : onLink(near);
   if (near !== undefined && dev !== undefined) return { podCIDR, via: near, dev };
   if (mode === 'direct')
     return near === undefined
@@ -106,12 +117,26 @@ function routeTo(
   const address = addresses.find((ip) => isIPv6(ip) === isIPv6(nodeAddress));
   if (address === undefined)
     return `node ${nodeName} has no address of the family of ${nodeAddress}, which tunnels of this node begin at`;
+  if (mode === 'wireguard') return wireguardRoute(podCIDR, { peer, overlay, address });
   return {
     podCIDR,
     via: computeEndpoint(podCIDR),
     dev: overlay,
     tunnel: { mac: deriveMac(podCIDRs), address },
   };
+}
+
+/** Nothing goes there unencrypted meanwhile. */
+function wireguardRoute(
+  podCIDR: string,
+  { peer, overlay, address }: { readonly peer: Peer; readonly overlay: string; readonly address: string },
+): Route | string {
+  const { publicKey, nodeName } = peer;
+  if (publicKey === undefined)
+    return `node ${nodeName} shows no WireGuard key: start it with --pod-network wireguard`;
+  if (!/^[A-Za-z0-9+/]{43}=$/.test(publicKey))
+    return `the annotation ${WIREGUARD_KEY} of node ${nodeName} is no WireGuard key`;
+  return { podCIDR, dev: overlay, wireguard: { publicKey, address } };
 }
 
 /** The VXLAN endpoint of a node in one family: the first address of its range, which no pod gets. */

@@ -275,6 +275,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
       nodeAddress: onlySix ? sixOf(address) : address,
       mode: 'auto',
       vxlanId: 1,
+      wireguardKeyPath: '/nonexistent',
     });
     machines.set(name, {
       name,

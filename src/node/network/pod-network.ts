@@ -13,7 +13,8 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { applyRoutes, ensureOverlay, onLinkDevices, ownAddresses, type NetworkNames } from './kernel.ts';
-import { computePeers, routesTo, type PodNetworkMode } from './peers.ts';
+import { computePeers, routesTo, WIREGUARD_KEY, type PodNetworkMode } from './peers.ts';
+import { ensureKeys, setWireguardPeers, type WireguardKeys } from './wireguard.ts';
 
 export interface PodNetworkOptions extends ComponentContext {
   readonly names: NetworkNames;
@@ -26,6 +27,8 @@ export interface PodNetworkOptions extends ComponentContext {
   /** The same on every node of the cluster. */
   readonly vxlanId: number;
   readonly mtu: number;
+  /** Where this node keeps its WireGuard key; of that mode. */
+  readonly wireguardKeyPath: string;
 }
 
 const GATHER_MS = 50;
@@ -47,6 +50,7 @@ class PodNetwork implements Component {
   #dirty = false;
   #applying: Promise<void> = Promise.resolve();
   #problems = '';
+  #keys: WireguardKeys | undefined;
 
   constructor(options: PodNetworkOptions) {
     this.#options = options;
@@ -104,10 +108,11 @@ class PodNetwork implements Component {
 
   async #applyOnce(all: readonly Node[]): Promise<void> {
     const { names, mode, nodeName, log, ...rest } = this.#options;
-    if (mode !== 'direct') await ensureOverlay(names, rest);
+    if (mode !== 'direct') await ensureOverlay(names, { mode, ...rest });
+    if (mode === 'wireguard') await this.#showKey(all);
     const peers = computePeers(all, { nodeName, ownAddresses: ownAddresses() });
     const devices =
-      mode === 'vxlan'
+      mode === 'vxlan' || mode === 'wireguard'
         ? new Map<string, string>()
         : await onLinkDevices(peers.flatMap(({ addresses }) => addresses));
     const { routes, problems } = routesTo(peers, {
@@ -116,13 +121,26 @@ class PodNetwork implements Component {
       ...rest,
       onLink: (address) => devices.get(address),
     });
+    // Peers first: packets of a range without one are dropped.
+    if (this.#keys) await setWireguardPeers(names.overlay, { ...this.#keys, routes });
     const changes = await applyRoutes(names, routes);
     if (changes > 0)
       log.info('routes to the pods of other nodes changed', {
         routes: routes.length,
-        tunnels: routes.filter(({ tunnel }) => tunnel).length,
+        tunnels: routes.filter(({ tunnel, wireguard }) => tunnel ?? wireguard).length,
       });
     this.#say(problems.join('; '));
+  }
+
+  /** As an annotation of the own Node: other nodes encrypt for it. */
+  async #showKey(all: readonly Node[]): Promise<void> {
+    const { api, nodeName, wireguardKeyPath } = this.#options;
+    this.#keys ??= ensureKeys(wireguardKeyPath);
+    const { publicKey } = this.#keys;
+    const own = all.find(({ metadata }) => metadata?.name === nodeName);
+    if (!own || own.metadata?.annotations?.[WIREGUARD_KEY] === publicKey) return;
+    const patch = { metadata: { annotations: { [WIREGUARD_KEY]: publicKey } } };
+    await api.patch(nodes, { name: nodeName }, { type: 'merge', patch });
   }
 
   /** Once, until it is another one. */
@@ -133,6 +151,7 @@ class PodNetwork implements Component {
   }
 }
 
-function place({ spec, status }: Node): string {
-  return JSON.stringify([spec?.podCIDRs, spec?.podCIDR, status?.addresses]);
+function place({ metadata, spec, status }: Node): string {
+  const key = metadata?.annotations?.[WIREGUARD_KEY];
+  return JSON.stringify([spec?.podCIDRs, spec?.podCIDR, status?.addresses, key]);
 }

@@ -15,7 +15,7 @@ import { createPodNetwork, type PodNetworkOptions } from '../pod-network.ts';
 
 export type AgentOptions = Pick<
   PodNetworkOptions,
-  'names' | 'nodeName' | 'podCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId'
+  'names' | 'nodeName' | 'podCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId' | 'wireguardKeyPath'
 >;
 
 export type AgentCommand =
@@ -31,7 +31,7 @@ const api = createClient(createDirectTransport(fake.handler, { user: { name: 'no
 });
 const network = createPodNetwork({
   ...options,
-  mtu: await podMtu(options.nodeAddress, { tunnels: options.mode !== 'direct' }),
+  mtu: await podMtu(options.nodeAddress, options.mode),
   api,
   clock: realClock,
   log: createLogger({ level: 'warn' }),

@@ -36,7 +36,7 @@ const MACHINE =
 const NODE = 'containerd runc containernetworking-plugins nftables iptables';
 /** Of a control plane of `init`. */
 const ETCD = 'etcd-server';
-const TOOLS = 'curl jq iputils-ping';
+const TOOLS = 'curl jq iputils-ping wireguard-tools';
 const PACKAGES = `${MACHINE} ${NODE} ${ETCD} ${TOOLS}`.split(' ');
 const FILES: Readonly<Record<string, string>> = {
   'etc/hostname': 'debian-vm\n',
