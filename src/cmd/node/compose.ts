@@ -132,7 +132,7 @@ export async function createRealNode({
       nodeName,
       podCIDRs,
       nodeAddress: addresses[0] ?? '',
-      wireguardKeyPath: join(dir, 'wireguard.key'),
+      wireguardDir: dir,
     });
   const followed =
     'pkiDir' in data.serving

@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync } f
 import { dirname, join, resolve } from 'node:path';
 import { runningPid } from '#deploy/daemon.ts';
 import { dataDir, describeDiskError, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
+import { WIREGUARD_FILES } from '#node/network/wireguard.ts';
 import { fileIdentity } from '#stdx/kept-files.ts';
 import { acquireProcessLock, LockedError, liveLockHolder, type ProcessLock } from '#stdx/process-lock.ts';
 import { isNodeDir } from './containerd-dir.ts';
@@ -22,7 +23,7 @@ interface NodeRecord {
 const RECORD = 'node.json';
 const LOCK = 'node.lock';
 /** The record last: while it exists, a removal can be continued. */
-const OWN_FILES = ['containerd', 'kubelet', 'pki', 'wireguard.key', LOCK, `${LOCK}.guard`, RECORD];
+const OWN_FILES = ['containerd', 'kubelet', 'pki', ...WIREGUARD_FILES, LOCK, `${LOCK}.guard`, RECORD];
 
 /**
  * Creates a missing directory. UserError when another process runs this node (`capstan up` runs that in DIR/node of its cluster), or the disk refuses.

@@ -263,7 +263,9 @@ async function ip(words: readonly string[], ...fine: readonly string[]): Promise
   if (stderr.includes('Unknown device type'))
     throw new ContainerdError(
       'network',
-      `the kernel has no devices of type ${words.includes('wireguard') ? 'wireguard' : 'vxlan'}: use --pod-network direct where nodes share a segment`,
+      words.includes('wireguard')
+        ? 'the kernel has no WireGuard: use --pod-network auto on all nodes, or a kernel with the module wireguard'
+        : 'the kernel has no VXLAN: use --pod-network direct where nodes share a segment',
     );
   throw failure(`ip ${words.join(' ')}`, { code, stderr });
 }

@@ -2,6 +2,8 @@
  * Computes from the Nodes the kernel state by which this machine's pods reach those of other nodes: for each range of each other node a route, directly to
  * the node's address of that family where it is on the same segment, else through VXLAN; or through WireGuard to all. Pure; pod-network.ts acts.
  *
+ * With WireGuard every range is routed to its device, also one whose node has no usable key: the device drops what has no peer, so nothing leaves unencrypted.
+ *
  * One VXLAN device carries both families, over the family of this node's first address. Each endpoint has the first address of each of its node's ranges,
  * and a MAC address derived from the first range, so nothing is learned or announced.
  */
@@ -16,23 +18,32 @@ export type PodNetworkMode = 'auto' | 'direct' | 'vxlan' | 'wireguard';
 /** On a Node: its WireGuard key, base64. */
 export const WIREGUARD_KEY = 'network.capstan.dev/wireguard-public-key';
 
+/** 32 bytes in base64, as wg(8) takes them: for another text it refuses the peers of all nodes. */
+const KEY = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
+
 export interface Peer {
   readonly nodeName: string;
   /** At most one of each family. */
   readonly addresses: readonly string[];
   readonly podCIDRs: readonly string[];
-  /** Absent: the node has no WireGuard. */
+  /** Absent: the node is not in mode wireguard. */
   readonly publicKey?: string | undefined;
+}
+
+interface WireguardPeer {
+  readonly publicKey: string;
+  readonly address: string;
 }
 
 export interface Route {
   readonly podCIDR: string;
-  /** Absent: WireGuard knows by the range where packets go. */
+  /** Absent: the WireGuard device finds the peer by the range. */
   readonly via?: string | undefined;
   readonly dev: string;
   /** VXLAN: where the packets for `via` go. */
   readonly tunnel?: { readonly mac: string; readonly address: string };
-  readonly wireguard?: { readonly publicKey: string; readonly address: string };
+  /** WireGuard: the peer; without one the device drops packets of this range. */
+  readonly wireguard?: WireguardPeer | undefined;
 }
 
 /** What the mode adds to a packet between these addresses: an Ethernet frame in VXLAN, or WireGuard's header, each in UDP. */
@@ -75,9 +86,18 @@ interface Segment {
   readonly podCIDRs: readonly string[];
   /** The device by which this address is on the same segment; undefined: it is behind a router. */
   readonly onLink: (address: string) => string | undefined;
+  /** This node's, in mode wireguard. */
+  readonly publicKey?: string | undefined;
 }
 
-/** Of two nodes with one range the first by name has it: the allocator does not let that happen. */
+/** At least one of them. */
+interface Found {
+  readonly route?: Route;
+  /** One sentence: why the node cannot be reached. */
+  readonly problem?: string | undefined;
+}
+
+/** Of two nodes with one range the first by name has it: the allocator does not let that happen. Of two with one WireGuard key, too: a copied disk. */
 export function routesTo(
   peers: readonly Peer[],
   segment: Segment,
@@ -87,37 +107,52 @@ export function routesTo(
   readonly problems: readonly string[];
 } {
   const routes = new Map<string, Route>();
-  const problems: string[] = [];
-  for (const peer of peers.toSorted((a, b) => (a.nodeName < b.nodeName ? -1 : 1)))
+  const problems = new Set<string>();
+  const sorted = peers.toSorted((a, b) => (a.nodeName < b.nodeName ? -1 : 1));
+  const keyOwners = new Map(sorted.toReversed().map(({ publicKey, nodeName }) => [publicKey, nodeName]));
+  for (const peer of sorted)
     for (const podCIDR of peer.podCIDRs) {
       if (!segment.podCIDRs.some((own) => isIPv6Range(own) === isIPv6Range(podCIDR))) continue;
-      const found = routes.has(podCIDR)
-        ? `the pod range ${podCIDR} of node ${peer.nodeName} is another node's too`
-        : routeTo(podCIDR, { peer, segment });
-      if (typeof found === 'string') problems.push(found);
-      else routes.set(podCIDR, found);
+      const { route, problem } = routes.has(podCIDR)
+        ? { problem: `the pod range ${podCIDR} of node ${peer.nodeName} is another node's too` }
+        : routeTo(podCIDR, { peer, segment, keyOwners });
+      if (problem !== undefined) problems.add(problem);
+      if (route) routes.set(podCIDR, route);
     }
-  return { routes: [...routes.values()], problems };
+  return { routes: [...routes.values()], problems: [...problems] };
+}
+
+interface Context {
+  readonly peer: Peer;
+  readonly segment: Segment;
+  /** Names of nodes. */
+  readonly keyOwners: ReadonlyMap<string | undefined, string>;
+}
+
+function routeTo(podCIDR: string, context: Context): Found {
+  if (context.segment.mode === 'wireguard') return wireguardRoute(podCIDR, context);
+  const { nodeName, publicKey } = context.peer;
+  if (publicKey !== undefined)
+    return {
+      problem: `node ${nodeName} has --pod-network wireguard, this node ${context.segment.mode}: it is the same on all nodes`,
+    };
+  const found = plainRoute(podCIDR, context);
+  return typeof found === 'string' ? { problem: found } : { route: found };
 }
 
 /** A text is why there is none. */
-function routeTo(
-  podCIDR: string,
-  { peer, segment }: { readonly peer: Peer; readonly segment: Segment },
-): Route | string {
+function plainRoute(podCIDR: string, { peer, segment }: Context): Route | string {
   const { nodeName, addresses, podCIDRs } = peer;
   const { mode, overlay, onLink, nodeAddress } = segment;
   const near = addresses.find((ip) => isIPv6(ip) === isIPv6Range(podCIDR));
-  const dev = near === undefined || mode === 'vxlan' || mode === 'wireguard' ? undefined : onLink(near);
+  const dev = near === undefined || mode === 'vxlan' ? undefined : onLink(near);
   if (near !== undefined && dev !== undefined) return { podCIDR, via: near, dev };
   if (mode === 'direct')
     return near === undefined
       ? `node ${nodeName} has no address of the family of its pod range ${podCIDR}: --pod-network direct has no route to its pods`
       : `node ${nodeName} (${near}) is not on this segment: --pod-network direct has no route to its pods`;
-  const address = addresses.find((ip) => isIPv6(ip) === isIPv6(nodeAddress));
-  if (address === undefined)
-    return `node ${nodeName} has no address of the family of ${nodeAddress}, which tunnels of this node begin at`;
-  if (mode === 'wireguard') return wireguardRoute(podCIDR, { peer, overlay, address });
+  const address = tunnelAddress(peer, nodeAddress);
+  if (address === undefined) return lacksFamily(nodeName, nodeAddress);
   return {
     podCIDR,
     via: computeEndpoint(podCIDR),
@@ -126,17 +161,31 @@ function routeTo(
   };
 }
 
-/** Nothing goes there unencrypted meanwhile. */
-function wireguardRoute(
-  podCIDR: string,
-  { peer, overlay, address }: { readonly peer: Peer; readonly overlay: string; readonly address: string },
-): Route | string {
+function tunnelAddress({ addresses }: Peer, nodeAddress: string): string | undefined {
+  return addresses.find((ip) => isIPv6(ip) === isIPv6(nodeAddress));
+}
+
+function lacksFamily(nodeName: string, nodeAddress: string): string {
+  return `node ${nodeName} has no address of the family of ${nodeAddress}, which tunnels of this node begin at`;
+}
+
+function wireguardRoute(podCIDR: string, context: Context): Found {
+  const wireguard = wireguardPeer(context);
+  const route = { podCIDR, dev: context.segment.overlay };
+  return typeof wireguard === 'string' ? { route, problem: wireguard } : { route: { ...route, wireguard } };
+}
+
+/** A text is why there is none. */
+function wireguardPeer({ peer, segment, keyOwners }: Context): WireguardPeer | string {
   const { publicKey, nodeName } = peer;
+  const address = tunnelAddress(peer, segment.nodeAddress);
   if (publicKey === undefined)
-    return `node ${nodeName} shows no WireGuard key: start it with --pod-network wireguard`;
-  if (!/^[A-Za-z0-9+/]{43}=$/.test(publicKey))
-    return `the annotation ${WIREGUARD_KEY} of node ${nodeName} is no WireGuard key`;
-  return { podCIDR, dev: overlay, wireguard: { publicKey, address } };
+    return `node ${nodeName} has no annotation ${WIREGUARD_KEY}: start it with --pod-network wireguard`;
+  if (!KEY.test(publicKey)) return `the annotation ${WIREGUARD_KEY} of node ${nodeName} is no WireGuard key`;
+  const owner = publicKey === segment.publicKey ? 'this node' : keyOwners.get(publicKey);
+  if (owner !== nodeName)
+    return `node ${nodeName} has the same WireGuard key as ${owner === 'this node' ? owner : `node ${owner}`}: remove wireguard.key in its data directory and restart it`;
+  return address === undefined ? lacksFamily(nodeName, segment.nodeAddress) : { publicKey, address };
 }
 
 /** The VXLAN endpoint of a node in one family: the first address of its range, which no pod gets. */

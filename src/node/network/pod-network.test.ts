@@ -15,7 +15,7 @@ import type { Node } from '#api/types.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '#testing/lan.ts';
 import { containerdLayout } from '../containerd/layout.ts';
 import { renderNft } from '../containerd/network.ts';
-import { deriveMac, computePeers, routesTo, type Peer } from './peers.ts';
+import { deriveMac, computePeers, routesTo, WIREGUARD_KEY, type Peer } from './peers.ts';
 import type { AgentCommand, AgentOptions } from './testing/agent.ts';
 
 const CLUSTER = ['10.244.0.0/16', 'fd44::/48'];
@@ -52,9 +52,11 @@ class Agent {
     assert.ok(!done, 'the agent has ended');
   }
 
-  async tell(command: AgentCommand): Promise<void> {
+  async tell(command: AgentCommand): Promise<unknown> {
     this.#child.stdin?.write(`${JSON.stringify(command)}\n`);
-    await this.ready();
+    const { done, value } = await this.#lines.next();
+    assert.ok(!done, 'the agent has ended');
+    return JSON.parse(value) as unknown;
   }
 }
 
@@ -275,7 +277,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
       nodeAddress: onlySix ? sixOf(address) : address,
       mode: 'auto',
       vxlanId: 1,
-      wireguardKeyPath: '/nonexistent',
+      wireguardDir: '/nonexistent',
     });
     machines.set(name, {
       name,
@@ -339,7 +341,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
   it('loses no change that comes while routes are applied', async () => {
     const { agent, run } = at('b');
     const routes = (): string => run('ip', 'route', 'show', 'proto', '201');
-    const put = (index: number): Promise<void> =>
+    const put = (index: number): Promise<unknown> =>
       agent.tell({
         do: 'put',
         node: nodeOf({ name: `x${index}`, host: at('c').host, podCIDRs: [`10.244.${index}.0/24`] }),
@@ -461,6 +463,17 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
     await until('that of IPv6 too', () =>
       /via fd15:1::2 dev eth0/.test(at('a').run('ip', '-6', 'route', 'show', 'fd44:0:0:3::/64')),
     );
+  });
+
+  it('withdraws the WireGuard key that the node had in another mode', async () => {
+    const { agent } = at('a');
+    await agent.tell({ do: 'annotate', name: 'a', annotations: { [WIREGUARD_KEY]: 'stale', other: 'kept' } });
+    const annotations = async (): Promise<unknown> =>
+      ((await agent.tell({ do: 'get', name: 'a' })) as Node).metadata?.annotations;
+    for (let left = 300; JSON.stringify(await annotations()) !== '{"other":"kept"}'; left -= 1) {
+      assert.ok(left > 0, 'the annotation stayed');
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
   });
 
   it('stays when the agent stops, and goes with the node', async () => {

@@ -27,8 +27,8 @@ export interface PodNetworkOptions extends ComponentContext {
   /** The same on every node of the cluster. */
   readonly vxlanId: number;
   readonly mtu: number;
-  /** Where this node keeps its WireGuard key; of that mode. */
-  readonly wireguardKeyPath: string;
+  /** Where this node keeps its WireGuard key, if that is the mode. */
+  readonly wireguardDir: string;
 }
 
 const GATHER_MS = 50;
@@ -50,6 +50,7 @@ class PodNetwork implements Component {
   #dirty = false;
   #applying: Promise<void> = Promise.resolve();
   #problems = '';
+  /** Of mode wireguard. */
   #keys: WireguardKeys | undefined;
 
   constructor(options: PodNetworkOptions) {
@@ -109,7 +110,7 @@ class PodNetwork implements Component {
   async #applyOnce(all: readonly Node[]): Promise<void> {
     const { names, mode, nodeName, log, ...rest } = this.#options;
     if (mode !== 'direct') await ensureOverlay(names, { mode, ...rest });
-    if (mode === 'wireguard') await this.#showKey(all);
+    if (mode === 'wireguard') this.#keys ??= ensureKeys(rest.wireguardDir);
     const peers = computePeers(all, { nodeName, ownAddresses: ownAddresses() });
     const devices =
       mode === 'vxlan' || mode === 'wireguard'
@@ -119,27 +120,26 @@ class PodNetwork implements Component {
       mode,
       overlay: names.overlay,
       ...rest,
+      publicKey: this.#keys?.publicKey,
       onLink: (address) => devices.get(address),
     });
-    // Peers first: packets of a range without one are dropped.
-    if (this.#keys) await setWireguardPeers(names.overlay, { ...this.#keys, routes });
+    if (this.#keys) await setWireguardPeers(names.overlay, { ...this.#keys, dir: rest.wireguardDir, routes });
     const changes = await applyRoutes(names, routes);
     if (changes > 0)
       log.info('routes to the pods of other nodes changed', {
         routes: routes.length,
         tunnels: routes.filter(({ tunnel, wireguard }) => tunnel ?? wireguard).length,
       });
+    await this.#publishKey(all);
     this.#say(problems.join('; '));
   }
 
-  /** As an annotation of the own Node: other nodes encrypt for it. */
-  async #showKey(all: readonly Node[]): Promise<void> {
-    const { api, nodeName, wireguardKeyPath } = this.#options;
-    this.#keys ??= ensureKeys(wireguardKeyPath);
-    const { publicKey } = this.#keys;
+  /** As an annotation of the own Node: other nodes encrypt for it. In other modes the annotation goes: nothing here decrypts. */
+  async #publishKey(all: readonly Node[]): Promise<void> {
+    const { api, nodeName } = this.#options;
     const own = all.find(({ metadata }) => metadata?.name === nodeName);
-    if (!own || own.metadata?.annotations?.[WIREGUARD_KEY] === publicKey) return;
-    const patch = { metadata: { annotations: { [WIREGUARD_KEY]: publicKey } } };
+    if (!own || own.metadata?.annotations?.[WIREGUARD_KEY] === this.#keys?.publicKey) return;
+    const patch = { metadata: { annotations: { [WIREGUARD_KEY]: this.#keys?.publicKey ?? null } } };
     await api.patch(nodes, { name: nodeName }, { type: 'merge', patch });
   }
 

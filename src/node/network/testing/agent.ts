@@ -1,6 +1,6 @@
 /**
  * For pod-network.test.ts: runs inside a network namespace that stands for a machine, and keeps its pod network over a fake API. One JSON object a line on
- * its standard input; each is answered by a line. Its argument is the options of the pod network.
+ * its standard input; each is answered by a line, the result in JSON. Its argument is the options of the pod network.
  */
 import { createInterface } from 'node:readline';
 import type { Node } from '#api/types.ts';
@@ -15,11 +15,13 @@ import { createPodNetwork, type PodNetworkOptions } from '../pod-network.ts';
 
 export type AgentOptions = Pick<
   PodNetworkOptions,
-  'names' | 'nodeName' | 'podCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId' | 'wireguardKeyPath'
+  'names' | 'nodeName' | 'podCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId' | 'wireguardDir'
 >;
 
 export type AgentCommand =
   | { readonly do: 'put'; readonly node: Node }
+  | { readonly do: 'annotate'; readonly name: string; readonly annotations: Readonly<Record<string, string>> }
+  | { readonly do: 'get'; readonly name: string }
   | { readonly do: 'delete'; readonly name: string }
   | { readonly do: 'stop' }
   | { readonly do: 'remove' };
@@ -40,6 +42,13 @@ const network = createPodNetwork({
 
 async function execute(command: AgentCommand): Promise<unknown> {
   if (command.do === 'put') return api.create(nodes, command.node);
+  if (command.do === 'get') return api.get(nodes, { name: command.name });
+  if (command.do === 'annotate')
+    return api.patch(
+      nodes,
+      { name: command.name },
+      { type: 'merge', patch: { metadata: { annotations: command.annotations } } },
+    );
   if (command.do === 'delete') return api.delete(nodes, { name: command.name });
   if (command.do === 'stop') return network.stop();
   return removePodNetwork(options.names);
@@ -48,8 +57,7 @@ async function execute(command: AgentCommand): Promise<unknown> {
 await network.start();
 console.log('ready');
 for await (const line of createInterface({ input: process.stdin })) {
-  await execute(JSON.parse(line) as AgentCommand);
-  console.log('done');
+  console.log(JSON.stringify((await execute(JSON.parse(line) as AgentCommand)) ?? null));
 }
 await network.stop();
 process.exit(0);
