@@ -34,6 +34,8 @@ export interface MachineFacts {
   /** Undefined: no member runs here and none is reached. */
   etcd(): Promise<EtcdFacts | undefined>;
   disks(): readonly DiskFact[];
+  /** Paths of the audit log of its API server and of the rotated ones. Empty: it writes none to files. */
+  auditLogs?(): readonly string[];
   /** 'net.ipv4.ip_forward'. Undefined: the kernel has none of that name. */
   sysctl(name: string): string | undefined;
 }

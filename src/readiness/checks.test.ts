@@ -1,5 +1,8 @@
 /** Each check on a real API server: silent on a healthy cluster, and with evidence and remedy where something is wrong. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import * as refs from '#client/refs.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
@@ -337,6 +340,29 @@ describe('checks of the cluster', () => {
     const check = CHECKS.filter(({ name }) => name === 'deprecated-apis');
     const [result] = await runChecks(check, { api, nowMs: NOW, target: { major: 1, minor: 37 } });
     assert.equal(result!.findings[0]!.severity, 'error', 'gone in the version that is upgraded to');
+  });
+
+  test('deprecated-apis: the audit log of the machine, and what of it was not read', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'capstan-checks-'));
+    try {
+      const path = join(dir, 'audit.log');
+      const event = {
+        stage: 'ResponseComplete',
+        user: { username: 'ann' },
+        objectRef: { apiGroup: 'a.io', apiVersion: 'v1beta1', resource: 'things' },
+        requestReceivedTimestamp: new Date(NOW).toISOString(),
+        annotations: { 'k8s.io/deprecated': 'true', 'k8s.io/removed-release': '1.37' },
+      };
+      writeFileSync(path, `${JSON.stringify(event)}\n`);
+      const text = evidenceOf(await find('deprecated-apis', { auditLogs: () => [path, join(dir, 'gone')] }));
+      assert.match(
+        text,
+        /^warning a\.io\/v1beta1 things: the audit log of this machine has 1 requests by ann/m,
+      );
+      assert.match(text, /^info audit log: not all of the audit log was read: .*gone: ENOENT/m);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 
   test('namespaces that cannot be deleted', async () => {

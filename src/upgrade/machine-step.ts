@@ -14,7 +14,7 @@ const NODE: readonly string[] = ['balancer', 'node', 'proxy'];
 const EMULATING: readonly string[] = ['apiserver', 'controller-manager', 'scheduler'];
 const FLAG = '--emulated-version';
 
-/** /var/lib/capstan/upgrade.json: what a rollback of this machine goes back to. Removed by `finish`. */
+/** /var/lib/capstan/upgrade.json: what a rollback of this machine goes back to, until the next upgrade begins. */
 export interface MachineUpgrade {
   readonly format: 1;
   /** Directory of the new program. */
@@ -23,6 +23,8 @@ export interface MachineUpgrade {
   readonly version: string;
   /** The services as they were. */
   readonly before: readonly ServiceSpec[];
+  /** Directory of the program whose supervisor ran then. Undefined: none ran. */
+  readonly supervisor?: string | undefined;
   readonly step: MachineStep;
 }
 

@@ -1,10 +1,11 @@
 /** What checks ask of the machine that they run on: its certificates, members of etcd, disks and kernel settings. Reads only. */
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statfsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, parse } from 'node:path';
 import { inspectMembers } from '#deploy/etcd/members.ts';
 import type { MachinePaths } from '#deploy/machine/paths.ts';
 import { machineFile } from '#deploy/machine/record.ts';
+import type { ServiceSpec } from '#deploy/machine/services.ts';
 import type { CertificateFact, DiskFact, EtcdFacts, MachineFacts } from '#readiness/check.ts';
 import { connectEtcd } from '../etcd/connect.ts';
 
@@ -19,6 +20,7 @@ export function factsOfMachine(paths: MachinePaths): MachineFacts | undefined {
     certificates: () => certificatesOf(paths),
     etcd: () => (hasEtcd ? etcdOf(paths) : Promise.resolve(undefined)),
     disks: () => disksOf(paths),
+    auditLogs: () => auditLogsOf(services),
     sysctl: (name) => {
       const path = join('/proc/sys', ...name.split('.'));
       return existsSync(path) ? readFileSync(path, 'utf8').trim() : undefined;
@@ -40,6 +42,19 @@ function certificatesOf({ pki, etcdPki, kubeletPki }: MachinePaths): Certificate
       return [{ name, notAfterMs: validToDate.getTime(), renewed: !ca }];
     }),
   );
+}
+
+/** audit.log, and beside it audit-TIME.log or audit-TIME.log.gz. */
+export function auditLogsOf(services: readonly ServiceSpec[]): readonly string[] {
+  const apiServer = services.find(({ name }) => name === 'apiserver');
+  const words = apiServer && 'capstan' in apiServer.run ? apiServer.run.capstan : [];
+  const flag = '--audit-log-path=';
+  const path = words.findLast((word) => word.startsWith(flag))?.slice(flag.length);
+  if (path === undefined || path === '' || path === '-') return [];
+  const { dir, name, ext } = parse(path);
+  return filesIn(dir)
+    .filter((file) => file.startsWith(name) && (file.endsWith(ext) || file.includes(`${ext}.`)))
+    .map((file) => join(dir, file));
 }
 
 function filesIn(dir: string): string[] {

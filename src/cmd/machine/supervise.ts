@@ -53,18 +53,20 @@ export function requireSeparateUnits(paths: MachinePaths, separateUnits: boolean
 interface EnsureOptions {
   /** Undefined: as the machine's record says. */
   readonly separateUnits?: boolean | undefined;
+  /** Directory of the program that units name. Default: this one. */
+  readonly program?: string | undefined;
 }
 
 /** Resolves when the current record is applied: by the supervisor of this machine, or those of its parts; units of parts may still be starting. */
 export async function ensureSupervised(
   paths: MachinePaths,
-  { separateUnits }: EnsureOptions = {},
+  { separateUnits, program }: EnsureOptions = {},
 ): Promise<void> {
   const machine = machineFile(paths);
   if (separateUnits !== undefined && (machine.read().separateUnits ?? false) !== separateUnits)
     machine.update((record) => ({ ...record, separateUnits }));
   const before = new Set(liveSupervisors(paths).map(({ pid }) => pid));
-  if (isSystemd(paths)) installUnits(paths);
+  if (isSystemd(paths)) installUnits(paths, program);
   else if (before.size === 0) return startDetached(paths);
   // One that has just started reads the record by itself.
   const followers = liveSupervisors(paths).filter(({ pid }) => before.has(pid));
@@ -72,7 +74,7 @@ export async function ensureSupervised(
 }
 
 /** Those of the other kind go first: each service runs once. */
-function installUnits(paths: MachinePaths): void {
+function installUnits(paths: MachinePaths, program?: string): void {
   const { services, separateUnits } = machineFile(paths).read();
   const scope = scopeOf(containerdLayout({ dir: containerdDir(paths) }).id);
   if (separateUnits) {
@@ -82,22 +84,25 @@ function installUnits(paths: MachinePaths): void {
       throw new UserError(
         `The services of this machine are supervised by process ${byHand.pid}, which was started by hand: end it, then run this again.`,
       );
-    const command = (only: Part): readonly string[] => superviseCommand(paths, only);
+    const command = (only: Part): readonly string[] => superviseCommand(paths, { only, program });
     return installSeparateUnits({ services, command, scope });
   }
   if (hasSeparateUnits()) removeSeparateUnits();
   if (isSupervised(paths)) return;
-  installMachineUnit({ command: superviseCommand(paths), scope });
+  installMachineUnit({ command: superviseCommand(paths, { program }), scope });
   startMachineUnit();
 }
 
-/** At the next start of the machine its services are supervised by this program; the one that runs stays. Nothing where systemd is not its init. */
-export function pointUnitsHere(paths: MachinePaths): void {
+/**
+ * At the next start of the machine its services are supervised by the program of that directory (default: this one); the one that runs stays. Nothing where
+ * systemd is not its init.
+ */
+export function pointUnits(paths: MachinePaths, program?: string): void {
   if (!isSystemd(paths)) return;
   const { separateUnits } = machineFile(paths).read();
-  if (separateUnits) return installUnits(paths);
+  if (separateUnits) return installUnits(paths, program);
   const scope = scopeOf(containerdLayout({ dir: containerdDir(paths) }).id);
-  installMachineUnit({ command: superviseCommand(paths), scope });
+  installMachineUnit({ command: superviseCommand(paths, { program }), scope });
 }
 
 type LockPaths = Parameters<typeof liveSupervisors>[0];
@@ -125,12 +130,16 @@ function stoppedService({ logs }: MachinePaths, name: string): ChildStatus {
   return { name, services: [name], state: 'stopped', restarts: 0, log: join(logs, `${name}.log`) };
 }
 
-function superviseCommand({ rootfs }: MachinePaths, only?: Part): [string, ...string[]] {
-  return capstanCommand([
+export function superviseCommand(
+  { rootfs }: Pick<MachinePaths, 'rootfs'>,
+  { only, program }: { readonly only?: Part | undefined; readonly program?: string | undefined } = {},
+): [string, ...string[]] {
+  const words = [
     'supervise',
     ...(only === undefined ? [] : [`--only=${only}`]),
     ...(rootfs === '/' ? [] : [`--rootfs=${rootfs}`]),
-  ]);
+  ];
+  return capstanCommand(words, program);
 }
 
 async function startDetached(paths: MachinePaths): Promise<void> {

@@ -1,6 +1,6 @@
 /** One machine's part of an upgrade and of a changed configuration, on its files alone: no supervisor runs. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -8,6 +8,9 @@ import { defaultCluster } from '#deploy/config/defaults.ts';
 import { apiServerService, schedulerService } from '#deploy/machine/component-services.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
+import type { ServiceSpec } from '#deploy/machine/services.ts';
+import { auditLogsOf } from '../doctor/machine-facts.ts';
+import { superviseCommand } from '../machine/supervise.ts';
 import { configureMachine } from './configure.ts';
 import { PROGRAM_DIR, runUpgradeNode } from './node.ts';
 
@@ -57,6 +60,26 @@ test('steps of an upgrade change the record, and rollback is what it was', async
   );
   writeFileSync(join(paths.capstan, 'upgrade.json'), '{');
   await assert.rejects(step('raise'), /upgrade\.json is damaged: it was left as it is/);
+});
+
+test('units name the program that they are asked to, with its own Node.js where it has one', () => {
+  const words = superviseCommand({ rootfs: '/' }, { only: 'etcd', program: '/opt/old' });
+  assert.deepEqual(words.slice(-3), ['/opt/old/src/cli/main.ts', 'supervise', '--only=etcd']);
+  assert.equal(superviseCommand({ rootfs: '/' }).at(-2), join(PROGRAM_DIR, 'src/cli/main.ts'));
+});
+
+test('audit logs of the API server: its path and what was rotated', () => {
+  const dir = join(paths.rootfs, 'logs');
+  mkdirSync(dir);
+  for (const file of ['audit.log', 'audit-2026.log.gz', 'audit-2026.log', 'other.log'])
+    writeFileSync(join(dir, file), '');
+  const service = (...words: string[]): ServiceSpec => ({ name: 'apiserver', run: { capstan: words } });
+  assert.deepEqual(
+    auditLogsOf([service(`--audit-log-path=${join(dir, 'audit.log')}`)]),
+    ['audit-2026.log', 'audit-2026.log.gz', 'audit.log'].map((file) => join(dir, file)),
+  );
+  assert.deepEqual(auditLogsOf([service('--audit-log-path=-')]), []);
+  assert.deepEqual(auditLogsOf([]), []);
 });
 
 test('a machine of no cluster is refused', async () => {

@@ -9,7 +9,7 @@ import { liveSupervisors } from '#supervisor/only.ts';
 import { servicesAfter, type MachineStep, type MachineUpgrade } from '#upgrade/machine-step.ts';
 import { UpgradeRecord, type UpgradeState } from '#upgrade/state.ts';
 import { connectCluster } from '../doctor/connect.ts';
-import { ensureSupervised, isSupervised, pointUnitsHere } from '../machine/supervise.ts';
+import { ensureSupervised, isSupervised, pointUnits } from '../machine/supervise.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
 export interface NodeFlags {
@@ -58,7 +58,10 @@ async function changeMachine(
   writeUpgrade(paths, { ...upgrade, step });
   const services = servicesAfter({ step, services: record.services, upgrade, emulated });
   machine.update((current) => ({ ...current, services }));
-  if (isSupervised(paths)) await ensureSupervised(paths);
+  // Until finish units name the old program: a machine that starts meanwhile has the supervisor that it had.
+  const { supervisor } = upgrade;
+  if (isSupervised(paths)) await ensureSupervised(paths, { program: supervisor });
+  if (step === 'rollback' && supervisor !== undefined) pointUnits(paths, supervisor);
   for (const name of changedNames(record.services, services)) print(`[upgrade] ${name}: ${step}`);
 }
 
@@ -83,7 +86,7 @@ function upgradeFor(
   if (isSame) return known;
   const current = checkoutOfSupervisor(paths);
   const before = record.services.map((service) => ({ checkout: current, ...service }));
-  return { format: 1, checkout, version: KUBERNETES_VERSION, before, step };
+  return { format: 1, checkout, version: KUBERNETES_VERSION, before, supervisor: current, step };
 }
 
 /** Directory of the program that runs the services now. Undefined: no supervisor runs, and its unit decides. */
@@ -120,7 +123,7 @@ export function writeUpgrade(paths: MachinePaths, upgrade: MachineUpgrade): void
 }
 
 function finish(paths: MachinePaths, print: Print): void {
-  pointUnitsHere(paths);
+  pointUnits(paths);
   print('[upgrade] At the next start of this machine the new program supervises its services.');
 }
 
