@@ -105,7 +105,7 @@ test(
 
 test('history knows who changed what, also before the restore', async () => {
   const { stdout } = await ok('history configmaps', 'kept', '--diff');
-  assert.match(stdout, /configmaps default\/kept {2}create +\S*admin/);
+  assert.match(stdout, /configmaps default\/kept +create +\S*admin/);
   assert.match(stdout, /data\.value: "before" -> "after"/);
 });
 
