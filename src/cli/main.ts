@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   delete: () => import('./delete.ts'),
   reset: () => import('./reset.ts'),
   doctor: () => import('./doctor.ts'),
+  readiness: () => import('./readiness.ts'),
   etcd: () => import('./etcd.ts'),
   store: () => import('./store.ts'),
   backup: () => import('./backup.ts'),

@@ -28,7 +28,7 @@ async function runCheck(
   if (onMachine && !context.machine)
     return { check: name, short, findings: [], skipped: 'run it on a machine of the cluster' };
   try {
-    return { check: name, short, findings: await limited(run(context)) };
+    return { check: name, short, findings: await withTimeLimit(run(context)) };
   } catch (error) {
     const evidence = `the check cannot be made: ${errorMessage(error)}`;
     const remedy = 'see whether an API server answers: capstan status on a control plane';
@@ -36,7 +36,8 @@ async function runCheck(
   }
 }
 
-async function limited<T>(work: Promise<T>): Promise<T> {
+/** Rejects after a minute. */
+export async function withTimeLimit<T>(work: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(
     () => late.reject(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)),

@@ -7,6 +7,7 @@ import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { COMPONENT_SERVER } from '#deploy/machine/component-services.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
+import { errorMessage } from '#stdx/log.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
 export interface ConnectFlags {
@@ -27,6 +28,15 @@ const RETRIES = 8;
 /** Of one API server, which may be stopped at the moment. */
 const ANSWER_TIMEOUT_MS = 10_000;
 
+function optionsOf(path: string): HttpsOptions {
+  try {
+    return resolveContext(loadKubeconfig({ path })).options;
+  } catch (error) {
+    // Its words name the file and what is wrong with it.
+    throw new UserError(`${errorMessage(error)}.`);
+  }
+}
+
 /** Throws a UserError. */
 export function connectCluster({ kubeconfig, rootfs }: ConnectFlags): ClusterConnection {
   const paths = machinePaths({ rootfs });
@@ -37,7 +47,7 @@ export function connectCluster({ kubeconfig, rootfs }: ConnectFlags): ClusterCon
     throw new UserError(
       'This machine is no control plane: give --kubeconfig FILE of an administrator, or run it on a control plane.',
     );
-  const { options } = resolveContext(loadKubeconfig({ path }));
+  const options = optionsOf(path);
   // The endpoint of the cluster may lead to a machine that is being changed; the balancer knows them all.
   const credentials = isMachine ? { ...options, server: COMPONENT_SERVER } : options;
   const opened: (() => Promise<void>)[] = [];

@@ -6,7 +6,7 @@ import type { CheckContext, Finding, ReadinessCheck } from '../check.ts';
 /** Scheduled backups are made every 15 minutes unless configured otherwise. */
 const LATE_MS = 24 * 3_600_000;
 
-interface BackupState {
+export interface BackupState {
   readonly lastSuccess?: { readonly name: string; readonly time: string };
   readonly conditions?: readonly {
     readonly type: string;
@@ -19,7 +19,7 @@ export const backups: ReadinessCheck = {
   name: 'backups',
   short: 'there is a new backup, and it was proven to open',
   async run(context) {
-    const state = await readState(context);
+    const state = await readBackupState(context);
     if (!state?.lastSuccess)
       return [
         {
@@ -58,7 +58,8 @@ function conditionFindings({ conditions = [] }: BackupState): Finding[] {
     }));
 }
 
-async function readState({ api }: CheckContext): Promise<BackupState | undefined> {
+/** Undefined: no backup is known. */
+export async function readBackupState({ api }: CheckContext): Promise<BackupState | undefined> {
   try {
     const { data } = await api.get(configMaps, {
       name: 'capstan-backup-status',
