@@ -429,6 +429,9 @@ test('admission adds to the event', async (t) => {
     annotations['pod-security.kubernetes.io/audit-violations']!,
     /^would violate PodSecurity "baseline:latest": host namespaces/,
   );
+  assert.equal(annotations['k8s.io/deprecated'], undefined);
+  assert.equal((await server.request('GET /api/v1/endpoints')).status, 200);
+  assert.equal(events().at(-1)!.annotations?.['k8s.io/deprecated'], 'true');
 });
 
 test('the log rotates by size, keeps so many, compresses; the older format; only its owner reads it', async (t) => {

@@ -1,4 +1,6 @@
 /** From a resource request to its verb: which endpoint, is the verb served, which function. */
+import { removedIn } from '#resources/lifecycle.ts';
+import { formatMajorMinor } from '#machinery/effective-version.ts';
 import type { Duplex } from 'node:stream';
 import { namespaces } from '#api/refs.ts';
 import { statusErrors } from '#machinery/errors.ts';
@@ -73,6 +75,9 @@ function dispatch(context: RequestContext, core: ServerCore): Answer {
   ) {
     context.warnings.push(deprecation);
     core.metrics.deprecatedApi(info);
+    context.annotate?.('k8s.io/deprecated', 'true');
+    const removed = removedIn(endpoint.apiVersion, endpoint.served.kind);
+    if (removed) context.annotate?.('k8s.io/removed-release', formatMajorMinor(removed));
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   requireRoutedMethod(context);
