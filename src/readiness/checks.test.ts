@@ -340,6 +340,10 @@ describe('checks of the cluster', () => {
     const check = CHECKS.filter(({ name }) => name === 'deprecated-apis');
     const [result] = await runChecks(check, { api, nowMs: NOW, target: { major: 1, minor: 37 } });
     assert.equal(result!.findings[0]!.severity, 'error', 'gone in the version that is upgraded to');
+    assert.match(
+      evidenceOf(result!.findings),
+      /^error storage\.k8s\.io\/v1beta1 volumeattributesclasses: it was requested since this API server started, and is gone in 1\.37$/m,
+    );
   });
 
   test('deprecated-apis: the audit log of the machine, and what of it was not read', async () => {

@@ -74,10 +74,11 @@ function dispatch(context: RequestContext, core: ServerCore): Answer {
     (info.subresource === '' || endpoint.served.subresources.has(info.subresource))
   ) {
     context.warnings.push(deprecation);
-    core.metrics.deprecatedApi(info);
-    context.annotate?.('k8s.io/deprecated', 'true');
     const removed = removedIn(endpoint.apiVersion, endpoint.served.kind);
-    if (removed) context.annotate?.('k8s.io/removed-release', formatMajorMinor(removed));
+    const removedRelease = removed ? formatMajorMinor(removed) : '';
+    core.metrics.deprecatedApi(info, removedRelease);
+    context.annotate?.('k8s.io/deprecated', 'true');
+    if (removedRelease) context.annotate?.('k8s.io/removed-release', removedRelease);
   }
   if (info.subresource !== '') return handleSubresource(endpoint, context, core);
   requireRoutedMethod(context);

@@ -244,14 +244,18 @@ export class Metrics {
     return () => void running.value--;
   }
 
-  deprecatedApi({
-    group,
-    version,
-    resource,
-    subresource,
-  }: Pick<RequestLabels, 'group' | 'version' | 'resource' | 'subresource'>): void {
+  /** removedRelease: '1.37'; '' where it stays. */
+  deprecatedApi(
+    {
+      group,
+      version,
+      resource,
+      subresource,
+    }: Pick<RequestLabels, 'group' | 'version' | 'resource' | 'subresource'>,
+    removedRelease: string,
+  ): void {
     this.#deprecated.set(
-      `${label('group', group)},removed_release="",${label('resource', resource)},${label('subresource', subresource)},${label('version', version)}`,
+      `${label('group', group)},${label('removed_release', removedRelease)},${label('resource', resource)},${label('subresource', subresource)},${label('version', version)}`,
       1,
     );
   }
