@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -124,6 +124,32 @@ test('flags take precedence over the file, and values reach the settings', () =>
   ]);
 });
 
+test('drop-ins are merged over the file in the order of their paths: maps joined, lists and other values replaced', () => {
+  const dir = join(DIR, 'drop-ins');
+  mkdirSync(join(dir, 'more'), { recursive: true });
+  const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
+  writeFileSync(join(dir, '10.conf'), `${head}maxPods: 30\nsystemReserved: {memory: 2Gi}\n`);
+  writeFileSync(join(dir, '20.conf'), `${head}maxPods: 40\nclusterDNS: [10.1.0.10]\n`);
+  writeFileSync(join(dir, 'more/30.conf'), `${head}resolvConf: resolv.conf\n`);
+  writeFileSync(join(dir, '40.yaml'), 'this is ignored: [');
+  const content =
+    'maxPods: 20\nclusterDNS: [10.0.0.10, 10.0.0.11]\nsystemReserved: {cpu: 500m, memory: 1Gi}\n';
+  const { flags } = kubelet(content, { configDir: dir });
+  const { config: _config, configDir: _dir, ...set } = flags;
+  assert.deepEqual(set, {
+    maxPods: 40,
+    clusterDns: ['10.1.0.10'],
+    systemReserved: 'cpu=500m,memory=2Gi',
+    resolvConf: join(dir, 'more/resolv.conf'),
+  });
+  assert.equal(kubelet(content, { configDir: dir, maxPods: 50 }).flags.maxPods, 50);
+  writeFileSync(join(dir, '50.conf'), `${head}maxPodz: 1\n`);
+  assert.throws(() => kubelet(content, { configDir: dir }), {
+    name: 'UserError',
+    message: /--config-dir: .*50\.conf: strict decoding error: unknown field "maxPodz"/,
+  });
+});
+
 describe('refused, with the field', () => {
   const cases: readonly (readonly [read: (content: string) => unknown, content: string, says: RegExp])[] = [
     [kubelet, 'maxPodz: 20', /--config .*config\.yaml: strict decoding error: unknown field "maxPodz"/],
@@ -131,6 +157,16 @@ describe('refused, with the field', () => {
       kubelet,
       'authentication: {anonymous: {enabled: true}}',
       /authentication\.anonymous\.enabled is true; it can only be false: the kubelet API has no anonymous access/,
+    ],
+    [
+      kubelet,
+      'cpuManagerPolicy: static',
+      /cpuManagerPolicy is "static"; it can only be "none": CPUs and memory are not assigned by NUMA node/,
+    ],
+    [
+      kubelet,
+      'memorySwap: {swapBehavior: LimitedSwap}',
+      /memorySwap\.swapBehavior is "LimitedSwap"; it can only be "NoSwap": containers do not swap/,
     ],
     [kubelet, 'maxPods: -1', /maxPods is "-1"; it should be a whole number/],
     [proxy, 'mode: ipvs', /mode is "ipvs"; it can only be "nftables": service rules are nftables rules/],
@@ -225,4 +261,21 @@ test('every field stands for a flag that the component has', () => {
     [SCHEDULER_FLAGS, SCHEDULER_FIELDS],
   ] satisfies [FlagTable, ConfigFields][])
     for (const name of flagsOf(fields)) assert.ok(Object.hasOwn(table, name), name);
+});
+
+test('drop-ins are merged over the file: maps by key, lists whole, in the order of their paths', () => {
+  const configDir = mkdtempSync(join(DIR, 'drop-ins-'));
+  const head = 'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n';
+  writeFileSync(join(configDir, '20-late.conf'), `${head}maxPods: 30\nsystemReserved: {memory: 2Gi}\n`);
+  writeFileSync(join(configDir, '10-early.conf'), `${head}maxPods: 20\nclusterDNS: [10.0.0.9]\n`);
+  writeFileSync(join(configDir, 'notes.txt'), 'not read');
+  const content = 'maxPods: 10\nclusterDNS: [10.0.0.1, 10.0.0.2]\nsystemReserved: {cpu: 500m, memory: 1Gi}\n';
+  const { flags } = kubelet(content, { configDir });
+  const { agent, reserved } = nodeSettingsFrom(flags);
+  assert.equal(agent?.maximumPods, 30);
+  assert.deepEqual(flags.clusterDns, ['10.0.0.9']);
+  assert.deepEqual(reserved, { cpu: '500m', memory: '2Gi' });
+  assert.equal(nodeSettingsFrom(kubelet(content, { configDir, maxPods: 5 }).flags).agent?.maximumPods, 5);
+  writeFileSync(join(configDir, '30-wrong.conf'), `${head}maxPodz: 1\n`);
+  assert.throws(() => kubelet(content, { configDir }), /30-wrong\.conf|maxPodz/);
 });

@@ -1,13 +1,11 @@
-/** --config FILE: a component's configuration file as flags. A flag on the command line takes precedence, as upstream's. */
-import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+/**
+ * --config FILE: a component's configuration file as flags, and --config-dir DIR, drop-ins that are merged over it. A flag on the command line takes
+ * precedence, as upstream's.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
-import {
-  applyFields,
-  type AppliedFields,
-  type ConfigFields,
-  type SetFlag,
-} from '#machinery/config/fields.ts';
+import { applyFields, type ConfigFields, type SetFlag } from '#machinery/config/fields.ts';
 import { ConfigError, readConfig } from '#machinery/config/read.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { flagKey, type FlagTable, type GivenFlags } from './define.ts';
@@ -29,20 +27,68 @@ export function withConfigFile<Table extends FlagTable>(
   given: GivenFlags<Table>,
   file: ConfigFile,
 ): WithConfig<GivenFlags<Table>> {
-  const { config } = given as { readonly config?: string };
-  if (config === undefined) return { flags: given, warnings: [] };
-  try {
-    const { flags, problems, warnings } = readApplied(config, file);
+  const { config, configDir } = given as { readonly config?: string; readonly configDir?: string };
+  if (config === undefined && configDir === undefined) return { flags: given, warnings: [] };
+  const sources = [
+    ...(config === undefined ? [] : [{ path: config, name: `--config ${config}` }]),
+    ...dropIns(configDir).map((path) => ({ path, name: `--config-dir: ${path}` })),
+  ];
+  const objects = sources.map(({ path, name }) =>
+    withName(name, () => readObject(path, { file, name, table })),
+  );
+  const merged = objects.reduce<object>((before, object) => mergeConfig(before, object), {});
+  // Several files: a field's own file is not known after the merge.
+  const name = sources.length === 1 ? sources[0]!.name : `--config ${config} with --config-dir ${configDir}`;
+  return withName(name, () => {
+    const { flags, problems, warnings } = applyFields(merged, file.fields);
     if (problems.length > 0)
       throw new ConfigError(problems.map(({ path, text }) => `${path} ${text}`).join('; '));
-    const fromFile = flags.map((set) => [flagKey(set.flag), valueOf(table, { set, config })]);
+    const fromFile = flags.map((set) => [flagKey(set.flag), valueOf(table, { set, name })]);
     return {
       flags: { ...Object.fromEntries(fromFile), ...given },
-      warnings: warnings.map((warning) => `--config ${config}: ${warning}`),
+      warnings: warnings.map((warning) => `${name}: ${warning}`),
     };
+  });
+}
+
+/** Far more than anybody merges. */
+const MAX_DROP_INS = 1_000;
+
+/** As upstream: the *.conf files of the directory and of those below it, in the order of their paths; others are ignored. */
+function dropIns(dir: string | undefined): string[] {
+  if (dir === undefined) return [];
+  try {
+    const files = readdirSync(dir, { recursive: true, withFileTypes: true })
+      .filter((entry) => !entry.isDirectory() && entry.name.endsWith('.conf'))
+      .map((entry) => join(entry.parentPath, entry.name))
+      .toSorted();
+    if (files.length <= MAX_DROP_INS) return files;
+    throw new Error(`it has ${files.length} files; it should have at most ${MAX_DROP_INS}`);
+  } catch (error) {
+    throw new UserError(`--config-dir ${dir} cannot be read: ${errorMessage(error)}.`, error);
+  }
+}
+
+/** As a JSON merge patch: maps are merged, lists and other values replaced. */
+function mergeConfig(before: object, over: object): object {
+  const merged: Record<string, unknown> = { ...before };
+  for (const [key, value] of Object.entries(over)) {
+    const known = merged[key];
+    merged[key] = isMap(known) && isMap(value) ? mergeConfig(known, value) : value;
+  }
+  return merged;
+}
+
+function isMap(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function withName<T>(name: string, work: () => T): T {
+  try {
+    return work();
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    throw new UserError(`--config ${config}: ${error.message}.`, error);
+    throw new UserError(`${name}: ${error.message}.`, error);
   }
 }
 
@@ -69,25 +115,43 @@ export function warnAll(warnings: readonly string[], log: Logger): void {
   for (const warning of warnings) log.warn(warning);
 }
 
-function readApplied(path: string, { kind, fields }: ConfigFile): AppliedFields {
+/** Relative paths start at the file's folder. */
+function readObject(
+  path: string,
+  { file, name, table }: { readonly file: ConfigFile; readonly name: string; readonly table: FlagTable },
+): object {
   let content: string;
   try {
     content = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UserError(`--config ${path} cannot be read: ${errorMessage(error)}.`, error);
+    throw new UserError(`${name} cannot be read: ${errorMessage(error)}.`, error);
   }
-  return applyFields(readConfig<object>(content, [kind]), fields);
+  return resolvePaths(readConfig<object>(content, [file.kind]), {
+    fields: file.fields,
+    folder: dirname(path),
+    table,
+  });
 }
 
-/** Checked under the field's name. Relative paths start at the file's folder. */
-function valueOf(
-  table: FlagTable,
-  { set, config }: { readonly set: SetFlag; readonly config: string },
-): unknown {
+function resolvePaths(
+  object: object,
+  at: { readonly fields: ConfigFields; readonly folder: string; readonly table: FlagTable },
+): object {
+  const values = Object.entries(object).map(([name, value]: [string, unknown]) => {
+    const field = at.fields[name];
+    if (field && 'fields' in field)
+      return [name, isMap(value) ? resolvePaths(value, { ...at, fields: field.fields }) : value];
+    const flag = field?.flag === undefined ? undefined : at.table[field.flag];
+    const isPath = ['<file>', '<dir>'].includes(flag?.placeholder ?? '');
+    return [name, isPath && typeof value === 'string' && value !== '' ? resolve(at.folder, value) : value];
+  });
+  return Object.fromEntries(values) as object;
+}
+
+/** Checked under the field's name. */
+function valueOf(table: FlagTable, { set, name }: { readonly set: SetFlag; readonly name: string }): unknown {
   const flag = table[set.flag];
   if (!flag) throw new Error(`${set.path} stands for --${set.flag}, which the component does not have`);
-  const isPath = ['<file>', '<dir>'].includes(flag.placeholder);
-  const value = isPath ? resolve(dirname(config), String(set.value)) : set.value;
-  flag.read(`--config ${config}: ${set.path}`, value);
-  return value;
+  flag.read(`${name}: ${set.path}`, set.value);
+  return set.value;
 }

@@ -81,7 +81,7 @@ export async function createRealNode({
     dir,
     containerdDir,
     caPem,
-    settings: { agent, tls, reserved = {}, ...limits } = {},
+    settings: { agent: { rootDir, ...agent } = {}, tls, reserved = {}, ...limits } = {},
   } = data;
   const { clock, log } = context;
   const containerd = createContainerd({
@@ -94,8 +94,8 @@ export async function createRealNode({
   });
   const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
   const decodePod =
-    agent?.staticPodPath === undefined ? undefined : (await import('./decode-static-pod.ts')).decodeStaticPod;
-  const agentDir = join(dir, 'kubelet');
+    agent.staticPodPath === undefined ? undefined : (await import('./decode-static-pod.ts')).decodeStaticPod;
+  const agentDir = rootDir ?? join(dir, 'kubelet');
   const component = createNodeAgent({
     context,
     nodeName,

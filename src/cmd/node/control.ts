@@ -17,6 +17,7 @@ import { destroyServiceProxy, serviceProxyIds } from '#proxy/destroy.ts';
 import { tableName } from '#proxy/nft.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { containerdDir } from './containerd-dir.ts';
+import { readNodeRecord } from './node-dir.ts';
 
 interface Target {
   readonly dir: DataDir;
@@ -50,10 +51,11 @@ export async function findNode({ node, proxyId }: NodeTarget): Promise<string[]>
 
 /** Removes every process, mount, interface, rule and cgroup of the node, and its containerd's files. */
 export async function destroyNode({ node, proxyId }: NodeTarget): Promise<void> {
+  const rootDir = readNodeRecord(node)?.rootDir;
   // containerd first: its containers hold the pods' volumes, which are mounts below the node's directory.
   const problems = [
     ...(await destroyContainerd({ dir: containerdDir({ node }) })),
-    ...(await unmountBelow([node])),
+    ...(await unmountBelow([node, ...(rootDir === undefined ? [] : [rootDir])])),
   ];
   if (proxyId !== undefined) await destroyServiceProxy(proxyId);
   if (problems.length > 0)

@@ -2,6 +2,7 @@
  * The flags of `capstan node`, one entry a flag, with the kubelet's names where they mean the same; the kubelet's others are refused by name.
  * `to` names the setting of a flag. Flags that only mean something together have no `to`: run.ts, settings.ts and certificates.ts read them.
  */
+import { resolve } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
 import { tryParseQuantity } from '#machinery/quantity.ts';
 import { COMPONENT_FLAGS, TLS_FLAGS } from '../flags/common.ts';
@@ -18,6 +19,9 @@ const MAX_PIDS = 2 ** 22;
 export const MACHINE_FLAGS = {
   config: flag.file({
     help: 'configuration from a file of kind KubeletConfiguration; flags take precedence',
+  }),
+  'config-dir': flag.dir({
+    help: 'directory of drop-ins of the file of --config: its *.conf files, also in folders below, are merged over it in the order of their names',
   }),
   ...COMPONENT_FLAGS,
   runtime: flag.choice(['cri', 'simulated'], {
@@ -62,6 +66,28 @@ export const MACHINE_FLAGS = {
     placeholder: '<addresses>',
     help: 'cri: IP address of the node, where the API server reaches it, or one of each family with a comma between',
     defaultText: 'the address of the default route',
+  }),
+  'root-dir': flag.dir({
+    help: "cri: directory of the node agent's files: pods' volumes, plugins, device plugins and checkpoints; stock manifests of CSI drivers and device plugins expect /var/lib/kubelet",
+    defaultText: 'kubelet in --data-dir',
+    to: (rootDir) => ({ agent: { rootDir: resolve(rootDir) } }),
+  }),
+  'pod-logs-dir': flag.dir({
+    help: "cri: directory of pods' logs; log agents expect /var/log/pods, where links in /var/log/containers are made too",
+    defaultText: 'log/pods in --root-dir',
+    own: true,
+    to: (podLogsDir) => ({ agent: { podLogsDir: resolve(podLogsDir) } }),
+  }),
+  'cloud-provider': flag.choice(['', 'external'], {
+    placeholder: '<kind>',
+    help: 'cri: external: a new Node has the taint node.cloudprovider.kubernetes.io/uninitialized until a cloud controller manager has initialised it, which sets its addresses and providerID',
+    default: '',
+    to: (kind) => ({ agent: { externalCloudProvider: kind === 'external' } }),
+  }),
+  'provider-id': flag.text({
+    placeholder: '<id>',
+    help: "cri: the Node's spec.providerID",
+    to: (providerID) => ({ agent: { providerID } }),
   }),
   'cluster-dns': flag.list({
     placeholder: '<addresses>',
@@ -142,6 +168,11 @@ export const RESOURCE_FLAGS = {
     default: 110,
     to: (maximumPods) => ({ agent: { maximumPods } }),
   }),
+  'pods-per-core': flag.number({
+    help: 'cri: number of pods that may run on the node for each of its CPUs, at most --max-pods; 0: as many as --max-pods',
+    default: 0,
+    to: (podsPerCore) => ({ agent: { podsPerCore } }),
+  }),
   'pod-max-pids': flag.number({
     min: -1,
     max: MAX_PIDS,
@@ -170,6 +201,16 @@ export const RESOURCE_FLAGS = {
     default: 5,
     to: (maximumFiles) => ({ logRotation: { maximumFiles } }),
   }),
+  'container-log-monitor-interval': flag.duration({
+    help: 'cri: period in which sizes of logs are looked at, at least 3s',
+    default: '10s',
+    own: true,
+    to: (periodMs) => ({
+      logRotation: {
+        periodMs: periodWithin('container-log-monitor-interval', { ms: periodMs, minimumMs: 3_000 }),
+      },
+    }),
+  }),
   'image-gc-high-threshold': flag.number({
     max: 100,
     placeholder: '<percent>',
@@ -188,6 +229,94 @@ export const RESOURCE_FLAGS = {
     help: 'cri: age below which an unused image stays',
     default: '2m',
     to: (minAgeMs) => ({ imageGarbage: { minAgeMs } }),
+  }),
+  'image-maximum-gc-age': flag.duration({
+    help: 'cri: age from which an unused image is removed however much room there is; 0s: never',
+    default: '0s',
+    own: true,
+    to: (maxAgeMs) => ({ imageGarbage: { maxAgeMs } }),
+  }),
+  'serialize-image-pulls': flag.boolean({
+    help: 'cri: pull one image at a time',
+    default: false,
+    to: (serialize) => (serialize ? { agent: { maximumParallelPulls: 1 } } : {}),
+  }),
+  'max-parallel-image-pulls': flag.number({
+    min: 1,
+    max: 1000,
+    help: 'cri: images that are pulled at the same time, at most',
+    defaultText: 'any number',
+    own: true,
+    to: (maximumParallelPulls) => ({ agent: { maximumParallelPulls } }),
+  }),
+  'node-status-max-images': flag.number({
+    min: -1,
+    help: "cri: images in the Node's status, the largest ones; -1: all",
+    default: 50,
+    to: (statusMaximumImages) => ({ agent: { statusMaximumImages } }),
+  }),
+  'node-status-update-frequency': flag.duration({
+    help: "cri: period in which the node's status is computed, and written if it has changed",
+    default: '10s',
+    to: (statusUpdateMs) => ({
+      agent: {
+        statusUpdateMs: periodWithin('node-status-update-frequency', {
+          ms: statusUpdateMs,
+          minimumMs: 1_000,
+        }),
+      },
+    }),
+  }),
+  'node-status-report-frequency': flag.duration({
+    help: "cri: period in which the node's status is written although nothing has changed",
+    default: '5m',
+    own: true,
+    to: (statusReportMs) => ({
+      agent: {
+        statusReportMs: periodWithin('node-status-report-frequency', {
+          ms: statusReportMs,
+          minimumMs: 1_000,
+        }),
+      },
+    }),
+  }),
+  'node-lease-duration-seconds': flag.number({
+    min: 4,
+    max: 86_400,
+    help: "cri: duration of the node's Lease; it is renewed in a quarter of that",
+    default: 40,
+    own: true,
+    to: (leaseSeconds) => ({ agent: { leaseSeconds } }),
+  }),
+  'max-container-restart-period': flag.duration({
+    help: 'cri: longest delay between restarts of a failing container, from 1s to 5m',
+    default: '5m',
+    own: true,
+    to(maximumBackoffMs) {
+      if (maximumBackoffMs >= 1_000 && maximumBackoffMs <= 300_000) return { agent: { maximumBackoffMs } };
+      throw new UserError('--max-container-restart-period should be a duration from 1s to 5m.');
+    },
+  }),
+  'seccomp-default': flag.boolean({
+    help: "cri: containers without a seccomp profile have the container runtime's, instead of none",
+    default: false,
+    to: (seccompDefault) => ({ agent: { seccompDefault } }),
+  }),
+  'allowed-unsafe-sysctls': flag.list({
+    placeholder: '<names>',
+    help: 'cri: kernel parameters that pods may set beside the safe ones; a trailing * stands for any ending, as in kernel.msg*',
+    to: (allowedUnsafeSysctls) => ({
+      agent: { allowedUnsafeSysctls: allowedUnsafeSysctls.map(unsafeSysctl) },
+    }),
+  }),
+  'resolv-conf': flag.file({
+    help: 'cri: file whose name servers are those of pods that have no cluster DNS',
+    default: '/etc/resolv.conf',
+    to: (resolvConf) => ({ agent: { resolvConf } }),
+  }),
+  'fail-swap-on': flag.boolean({
+    help: 'cri: do not start on a machine with swap',
+    default: false,
   }),
   'protect-kernel-defaults': flag.boolean({
     help: "cri: do not start when kernel settings are not the kubelet's defaults",
@@ -223,7 +352,6 @@ const REFUSED_FLAGS = {
     'cgroup-root',
     'cgroup-driver',
   ]),
-  ...refusedFlags('use --data-dir', ['root-dir']),
   ...refusedFlags('eviction thresholds are not configurable', [
     'eviction-hard',
     'eviction-soft',
@@ -235,13 +363,10 @@ const REFUSED_FLAGS = {
   ]),
   ...refusedFlags('it is not supported', [
     'address',
-    'allowed-unsafe-sysctls',
     'authentication-token-webhook-cache-ttl',
     'authorization-webhook-cache-authorized-ttl',
     'authorization-webhook-cache-unauthorized-ttl',
     'cloud-config',
-    'cloud-provider',
-    'config-dir',
     'cpu-cfs-quota-period',
     'cpu-manager-policy',
     'cpu-manager-policy-options',
@@ -250,7 +375,6 @@ const REFUSED_FLAGS = {
     'event-burst',
     'event-qps',
     'exit-on-lock-contention',
-    'fail-swap-on',
     'feature-gates',
     'file-check-frequency',
     'http-check-frequency',
@@ -262,21 +386,14 @@ const REFUSED_FLAGS = {
     'manifest-url-header',
     'max-open-files',
     'memory-manager-policy',
-    'node-status-max-images',
-    'node-status-update-frequency',
     'oom-score-adj',
-    'pods-per-core',
-    'provider-id',
     'qos-reserved',
     'register-schedulable',
     'registry-burst',
     'registry-qps',
     'reserved-cpus',
     'reserved-memory',
-    'resolv-conf',
     'runtime-request-timeout',
-    'seccomp-default',
-    'serialize-image-pulls',
     'sync-frequency',
     'system-cgroups',
     'system-reserved-cgroup',
@@ -297,6 +414,25 @@ export const NODE_FLAGS = {
 };
 
 export type NodeFlags = GivenFlags<typeof NODE_FLAGS>;
+
+function periodWithin(
+  name: string,
+  { ms, minimumMs }: { readonly ms: number; readonly minimumMs: number },
+): number {
+  if (ms >= minimumMs && ms <= LONGEST_MS) return ms;
+  throw new UserError(`--${name} should be a duration from ${minimumMs / 1000}s to 24 days.`);
+}
+
+/** Upstream's groups of parameters that a namespace of the pod has. */
+const NAMESPACED = /^(kernel\.(shm|msg|sem)|fs\.mqueue\.|net\.)/;
+
+function unsafeSysctl(given: string): string {
+  const name = given.replaceAll('/', '.');
+  if (NAMESPACED.test(name) && /^[a-z0-9._-]+\*?$/.test(name)) return name;
+  throw new UserError(
+    `--allowed-unsafe-sysctls has "${given}"; it should be a name or NAME* of kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.* or net.*, which a pod has for itself.`,
+  );
+}
 
 function encodeFrameBytes(name: string, text: string): number {
   const bytes = tryParseQuantity(text)?.value();

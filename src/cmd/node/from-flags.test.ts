@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { it } from 'node:test';
 import type { NodeFlags } from './flags.ts';
-import { nodeSettingsFrom } from './from-flags.ts';
+import { nodeSettingsFrom, requireNoSwap } from './from-flags.ts';
 
 const DEFAULTS = nodeSettingsFrom({});
 
@@ -16,9 +19,24 @@ function refuses(flags: NodeFlags, message: RegExp): void {
 
 it("has the kubelet's defaults", () => {
   assert.deepEqual(DEFAULTS, {
-    agent: { clusterDomain: 'cluster.local', port: 10_250, maximumPods: 110, labels: {}, taints: [] },
-    logRotation: { maximumBytes: 10 * 1024 * 1024, maximumFiles: 5 },
-    imageGarbage: { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000 },
+    agent: {
+      clusterDomain: 'cluster.local',
+      port: 10_250,
+      maximumPods: 110,
+      podsPerCore: 0,
+      externalCloudProvider: false,
+      statusMaximumImages: 50,
+      statusUpdateMs: 10_000,
+      statusReportMs: 300_000,
+      leaseSeconds: 40,
+      maximumBackoffMs: 300_000,
+      seccompDefault: false,
+      resolvConf: '/etc/resolv.conf',
+      labels: {},
+      taints: [],
+    },
+    logRotation: { maximumBytes: 10 * 1024 * 1024, maximumFiles: 5, periodMs: 10_000 },
+    imageGarbage: { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, maxAgeMs: 0 },
     tls: {},
     reserved: {},
   });
@@ -53,8 +71,8 @@ it('takes streams, TLS, limits and reservations', () => {
           { key: 'c', effect: 'NoExecute' },
         ],
       },
-      logRotation: { maximumBytes: 1024 * 1024, maximumFiles: 2 },
-      imageGarbage: { highThresholdPercent: 50, lowThresholdPercent: 40, minAgeMs: 3_600_000 },
+      logRotation: { maximumBytes: 1024 * 1024, maximumFiles: 2, periodMs: 10_000 },
+      imageGarbage: { highThresholdPercent: 50, lowThresholdPercent: 40, minAgeMs: 3_600_000, maxAgeMs: 0 },
       tls: { minVersion: 'TLSv1.3' },
       reserved: { cpu: '750m', memory: '1Gi', pid: '1k' },
     },
@@ -62,7 +80,60 @@ it('takes streams, TLS, limits and reservations', () => {
   assert.deepEqual(changes({ podMaxPids: -1 }), DEFAULTS);
 });
 
+it('takes directories, periods, pulls, sysctls and the cloud provider', () => {
+  const { agent, logRotation, imageGarbage } = nodeSettingsFrom({
+    rootDir: '/var/lib/kubelet',
+    podLogsDir: '/var/log/pods',
+    cloudProvider: 'external',
+    providerId: 'cloud://1',
+    podsPerCore: 10,
+    containerLogMonitorInterval: '5s',
+    imageMaximumGcAge: '24h',
+    serializeImagePulls: 'true',
+    nodeStatusMaxImages: -1,
+    nodeStatusUpdateFrequency: '5s',
+    nodeLeaseDurationSeconds: 20,
+    maxContainerRestartPeriod: '1m',
+    seccompDefault: 'true',
+    allowedUnsafeSysctls: ['net.core.somaxconn', 'kernel/msg*'],
+  });
+  assert.deepEqual(agent, {
+    ...DEFAULTS.agent,
+    rootDir: '/var/lib/kubelet',
+    podLogsDir: '/var/log/pods',
+    externalCloudProvider: true,
+    providerID: 'cloud://1',
+    podsPerCore: 10,
+    maximumParallelPulls: 1,
+    statusMaximumImages: -1,
+    statusUpdateMs: 5_000,
+    leaseSeconds: 20,
+    maximumBackoffMs: 60_000,
+    seccompDefault: true,
+    allowedUnsafeSysctls: ['net.core.somaxconn', 'kernel.msg*'],
+  });
+  assert.equal(logRotation?.periodMs, 5_000);
+  assert.equal(imageGarbage?.maxAgeMs, 86_400_000);
+});
+
+it('refuses a machine with swap by --fail-swap-on only', () => {
+  const path = join(mkdtempSync(join(tmpdir(), 'capstan-swaps-')), 'swaps');
+  const header = 'Filename\tType\tSize\tUsed\tPriority\n';
+  writeFileSync(path, header);
+  requireNoSwap({ failSwapOn: 'true' }, path);
+  writeFileSync(path, `${header}/dev/vda5 partition 1024 0 -2\n`);
+  requireNoSwap({}, path);
+  assert.throws(
+    () => requireNoSwap({ failSwapOn: 'true' }, path),
+    /swap is on \(\/dev\/vda5\)\. Turn it off/,
+  );
+  rmSync(dirname(path), { recursive: true });
+});
+
 it('refuses what cannot be', () => {
+  refuses({ allowedUnsafeSysctls: ['vm.swappiness'] }, /--allowed-unsafe-sysctls has "vm.swappiness"/);
+  refuses({ maxContainerRestartPeriod: '10m' }, /should be a duration from 1s to 5m/);
+  refuses({ containerLogMonitorInterval: '1s' }, /should be a duration from 3s to 24 days/);
   for (const wrong of ['0', '0s', '-1h', 'soon', '9999h'])
     refuses({ streamingConnectionIdleTimeout: wrong }, /--streaming-connection-idle-timeout .*should/);
   for (const wrong of ['cpu', 'cpu=many', 'cpu=-1', 'disk=1Gi'])

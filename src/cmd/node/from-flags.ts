@@ -1,4 +1,5 @@
 /** Maps the flags of `capstan node` to settings of the node agent. Starts nothing. */
+import { readFileSync } from 'node:fs';
 import type { Taint } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
@@ -81,6 +82,23 @@ function taintsFrom(text: string): Taint[] {
 
 function wordsOf(text: string): string[] {
   return text.split(',').filter((word) => word.trim() !== '');
+}
+
+/** Of the kernel: a header, then a line each. */
+const SWAPS = '/proc/swaps';
+
+/** Throws a UserError that names the swap areas. */
+export function requireNoSwap(flags: NodeFlags, path = SWAPS): void {
+  if (!readFlags(RESOURCE_FLAGS, flags).failSwapOn) return;
+  const areas = readFileSync(path, 'utf8')
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.split(/\s/)[0]);
+  if (areas.length > 0)
+    throw new UserError(
+      `--fail-swap-on: swap is on (${areas.join(', ')}). Turn it off with swapoff -a and in /etc/fstab, or leave the flag out.`,
+    );
 }
 
 /** Throws a UserError that names what differs. */

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, it } from 'node:test';
 import { dataDir, prepareDataDir } from '#deploy/data-dir.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
-import { lockNodeDir } from './node-dir.ts';
+import { lockNodeDir, removeNodeFiles, requireSameRoot, writeNodeRecord } from './node-dir.ts';
 import { runNode } from './run.ts';
 import { prepareReset } from './reset.ts';
 
@@ -57,4 +57,23 @@ it('is not looked at without root', async (t) => {
     name: 'UserError',
     message: 'A node with real containers needs root. Simulated nodes do not: --runtime simulated.',
   });
+});
+
+it('keeps to the --root-dir that has its pods, and removes only its own files from it', () => {
+  const [dir, root] = [join(base, 'rooted'), join(base, 'root')];
+  for (const path of [dir, join(root, 'pods/u1'), join(root, 'pki')]) mkdirSync(path, { recursive: true });
+  const record = { server: 'https://127.0.0.1:6443', nodeName: 'n', rootDir: root };
+  writeNodeRecord(dir, record);
+  requireSameRoot(dir, root);
+  assert.throws(() => requireSameRoot(dir, undefined), {
+    name: 'UserError',
+    message: new RegExp(`--root-dir is ${dir}/kubelet, but the files of this node's pods are in ${root};`),
+  });
+  rmSync(join(root, 'pods/u1'), { recursive: true });
+  requireSameRoot(dir, undefined);
+  removeNodeFiles(dir);
+  assert.deepEqual(
+    [dir, join(root, 'pods'), join(root, 'pki')].map((path) => existsSync(path)),
+    [false, false, true],
+  );
 });

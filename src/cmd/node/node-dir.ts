@@ -18,10 +18,14 @@ interface NodeRecord {
   readonly nodeName: string;
   /** Those that it had at its last start, with a comma between: it starts with them while no API server answers. */
   readonly podCIDR?: string | undefined;
+  /** The agent's directory, where --root-dir named one: outside of DIR, other files may be in it. */
+  readonly rootDir?: string | undefined;
 }
 
 const RECORD = 'node.json';
 const LOCK = 'node.lock';
+/** Of the agent below --root-dir. */
+const AGENT_FILES = ['pods', 'plugins', 'plugins_registry', 'local-path', 'log'];
 /** The record last: while it exists, a removal can be continued. */
 const OWN_FILES = ['containerd', 'kubelet', 'pki', ...WIREGUARD_FILES, LOCK, `${LOCK}.guard`, RECORD];
 
@@ -68,15 +72,35 @@ export function writeNodeRecord(dir: string, record: NodeRecord): void {
 /** undefined where there is none, or it is damaged: it is only a hint. */
 export function readNodeRecord(dir: string): NodeRecord | undefined {
   try {
-    const { server, nodeName, podCIDR } = JSON.parse(
+    const { server, nodeName, podCIDR, rootDir } = JSON.parse(
       readFileSync(join(dir, RECORD), 'utf8'),
     ) as Partial<NodeRecord>;
     return typeof server === 'string' && typeof nodeName === 'string'
-      ? { server, nodeName, podCIDR: typeof podCIDR === 'string' ? podCIDR : undefined }
+      ? {
+          server,
+          nodeName,
+          podCIDR: typeof podCIDR === 'string' ? podCIDR : undefined,
+          rootDir: typeof rootDir === 'string' ? rootDir : undefined,
+        }
       : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Throws a UserError when pods' files of an earlier start are in another directory: their mounts would be lost there. */
+export function requireSameRoot(dir: string, rootDir: string | undefined): void {
+  const own = join(dir, 'kubelet');
+  const before = readNodeRecord(dir)?.rootDir ?? own;
+  const now = rootDir ?? own;
+  if (resolve(before) === resolve(now) || !hasEntries(join(before, 'pods'))) return;
+  throw new UserError(
+    `--root-dir is ${now}, but the files of this node's pods are in ${before}; drain the node and run capstan reset --data-dir ${dir} first, or start it with --root-dir ${before}.`,
+  );
+}
+
+function hasEntries(dir: string): boolean {
+  return existsSync(dir) && readdirSync(dir).length > 0;
 }
 
 /** Whether `capstan node` created files here: names such as 'kubelet' alone may belong to others. */
@@ -87,6 +111,9 @@ export function isOwnNodeDir(dir: string): boolean {
 /** Removes the node's files, and the directory when nothing else is in it. Returns what else is. */
 export function removeNodeFiles(dir: string): string[] {
   try {
+    const rootDir = readNodeRecord(dir)?.rootDir;
+    if (rootDir !== undefined)
+      for (const name of AGENT_FILES) rmSync(join(rootDir, name), { recursive: true, force: true });
     for (const name of OWN_FILES) rmSync(join(dir, name), { recursive: true, force: true });
     const others = existsSync(dir) ? readdirSync(dir) : [];
     if (others.length === 0 && existsSync(dir)) rmdirSync(dir);

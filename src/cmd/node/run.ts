@@ -12,7 +12,7 @@ import { wireguardProblem } from '#node/network/wireguard.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { isMachineStopping } from '#node/containerd/systemd.ts';
 import { containerdDir as containerdDirOf } from './containerd-dir.ts';
-import { nodeSettingsFrom, requireKernelDefaults } from './from-flags.ts';
+import { nodeSettingsFrom, requireKernelDefaults, requireNoSwap } from './from-flags.ts';
 import type { NodeSettings } from './settings.ts';
 import {
   readClientCertificate,
@@ -24,7 +24,7 @@ import {
   withServingCertificate,
   withTrust,
 } from './certificates.ts';
-import { lockNodeDir, readNodeRecord, writeNodeRecord } from './node-dir.ts';
+import { lockNodeDir, readNodeRecord, requireSameRoot, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
 import {
   assignedPodRanges,
@@ -82,6 +82,7 @@ async function runRealNode(flags: NodeFlags): Promise<void> {
   const nodeName = (givenName(flags) ?? hostname()).toLowerCase();
   const settings = nodeSettingsFrom(flags);
   await requireKernelDefaults(flags);
+  requireNoSwap(flags);
   const given = await givenServing(flags);
   const lock = lockNodeDir(dir);
   try {
@@ -131,6 +132,8 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
   const clientCaPem =
     flags.clientCaFile === undefined ? undefined : await readFlagFile('--client-ca-file', flags.clientCaFile);
   const containerdDir = containerdDirOf({ node: dir });
+  const { rootDir } = settings.agent ?? {};
+  requireSameRoot(dir, rootDir);
   const before = readNodeRecord(dir);
   const knownRanges =
     givenRanges(flags) ?? (before?.nodeName === nodeName ? before.podCIDR?.split(',') : undefined);
@@ -141,7 +144,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
     startsAlone: knownRanges !== undefined,
     create: async (context) => {
       const { ca, server } = context.connection.options;
-      writeNodeRecord(dir, { server, nodeName, podCIDR: knownRanges?.join() });
+      writeNodeRecord(dir, { server, nodeName, podCIDR: knownRanges?.join(), rootDir });
       if (!ca)
         throw new UserError(
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
@@ -150,7 +153,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
       const podCIDRs =
         givenRanges(flags) ??
         (context.apiAnswers || knownRanges === undefined ? await assignedPodRanges(assigned) : knownRanges);
-      writeNodeRecord(dir, { server, nodeName, podCIDR: podCIDRs.join() });
+      writeNodeRecord(dir, { server, nodeName, podCIDR: podCIDRs.join(), rootDir });
       const addresses = nodeAddresses(flags) ?? [
         (await findHostAddress()) ?? computeGateway(podCIDRs[0] ?? ''),
       ];

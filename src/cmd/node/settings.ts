@@ -4,7 +4,12 @@ import type { TlsSettings } from '../tls-flags.ts';
 
 /** Each group is passed unchanged to the part of the node agent with such options. Structured-cloneable. */
 export interface NodeSettings {
-  readonly agent?: Partial<Omit<NodeAgentOptions, 'context' | 'cri' | 'imageMounts' | 'tls' | 'reserved'>>;
+  readonly agent?: Partial<
+    Omit<NodeAgentOptions, 'context' | 'cri' | 'imageMounts' | 'tls' | 'reserved' | 'dir'>
+  > & {
+    /** The agent's directory; default: kubelet in the node's. */
+    readonly rootDir?: string;
+  };
   readonly logRotation?: NodeAgentOptions['logRotation'];
   readonly imageGarbage?: NodeAgentOptions['imageGarbage'];
   readonly tls?: TlsSettings;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Container, Node, Pod } from '#api/types.ts';
 import { rejection, type Rejection } from './admission.ts';
+import { forbiddenSysctl } from './sysctls.ts';
 
 const allocatable = { cpu: '1', memory: '1Gi', pods: '3' };
 
@@ -73,6 +74,17 @@ test('kernel parameters: only those that touch nobody else', () => {
     sets('kernel.shm_rmid_forced', { hostIPC: true }),
     'forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host IPC enabled',
   );
+});
+
+test('kernel parameters that the administrator allows, within the namespaces of a pod', () => {
+  const allowed = ['kernel.msg*', 'net.core.somaxconn', 'vm.swappiness'];
+  const sets = (name: string, more: Partial<Pod['spec']> = {}): string | undefined =>
+    forbiddenSysctl(pod([{}], { securityContext: { sysctls: [{ name, value: '1' }] }, ...more }), allowed);
+  for (const name of ['kernel.msgmax', 'kernel.msgmnb', 'net.core.somaxconn'])
+    assert.equal(sets(name), undefined, name);
+  assert.match(sets('net.core.rmem_max') ?? '', /not allowlisted/);
+  assert.match(sets('vm.swappiness') ?? '', /not allowlisted/);
+  assert.match(sets('kernel.msgmax', { hostIPC: true }) ?? '', /not allowed with host IPC/);
 });
 
 test('other ports, protocols and addresses are no conflict, nor are ports of pods alone', () => {

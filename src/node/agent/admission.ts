@@ -18,6 +18,8 @@ interface AdmissionOptions {
   readonly others: readonly Pod[];
   readonly node: Node | undefined;
   readonly allocatable: Readonly<Record<string, string>>;
+  /** Beside the safe ones. */
+  readonly allowedUnsafeSysctls?: readonly string[] | undefined;
 }
 
 /** Resource names as upstream writes them in reasons and messages. */
@@ -28,9 +30,7 @@ const NAMES: Readonly<Record<string, string>> = {
 };
 
 export function rejection(options: AdmissionOptions): Rejection | undefined {
-  return (
-    unsupported(options.pod) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options)
-  );
+  return unsupported(options) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options);
 }
 
 /** Checks a resize of a running pod: whether the node has the resources now (else Deferred) or could ever have them (else Infeasible). Upstream's messages. */
@@ -52,7 +52,7 @@ export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefi
 }
 
 /** Features that this node does not support: the pod is rejected by name of the feature, never run without it. */
-function unsupported(pod: Pod): Rejection | undefined {
+function unsupported({ pod, allowedUnsafeSysctls }: AdmissionOptions): Rejection | undefined {
   const { spec, status } = pod;
   if (spec?.os?.name && spec.os.name !== 'linux')
     return {
@@ -66,7 +66,7 @@ function unsupported(pod: Pod): Rejection | undefined {
     };
   if ((spec?.resourceClaims ?? []).length > 0 || status?.extendedResourceClaimStatus)
     return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
-  const sysctl = forbiddenSysctl(pod);
+  const sysctl = forbiddenSysctl(pod, allowedUnsafeSysctls);
   return sysctl === undefined ? undefined : { reason: 'SysctlForbidden', message: sysctl };
 }
 

@@ -6,6 +6,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Cgroups } from './cgroups.ts';
 import { ImageGarbageCollector, type ImageGarbageThresholds } from '../images/garbage.ts';
+import { removeDeadLinks } from './pod/container-log-links.ts';
 import { Rounds } from './rounds.ts';
 import type { PodVolumes } from './volumes/pod-volumes.ts';
 
@@ -18,6 +19,8 @@ interface GarbageCollectorOptions {
   readonly cgroupRoot: string;
   /** Directory of pod logs. */
   readonly logsDir: string;
+  /** Directory of links to containers' logs. */
+  readonly containerLogsDir?: string | undefined;
   /** Whether the pod with this UID still exists or is being terminated. */
   readonly keeps: (uid: string) => boolean;
   /** References of images that are in use although no container runs them. */
@@ -83,5 +86,6 @@ export class GarbageCollector {
       const uid = name.split('_')[2] ?? '';
       if (gone(uid)) await rm(join(logsDir, name), { recursive: true, force: true });
     }
+    await removeDeadLinks(this.#options);
   }
 }

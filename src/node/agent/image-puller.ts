@@ -8,6 +8,7 @@ import { isCriError } from '../cri/errors.ts';
 import type { CriInput, Image, PodSandboxConfig } from '../cri/types.ts';
 import { credentialsOfSecret, type RegistryCredential } from '../images/keyring.ts';
 import { pullImage } from '../images/pull.ts';
+import { Slots } from './slots.ts';
 import { normalizeReference } from '../images/reference.ts';
 import { runtimeErrorText } from './cri-text.ts';
 import type { AnyContainer } from './pod/restart-policy.ts';
@@ -56,6 +57,8 @@ interface ImagePullerOptions {
   readonly events: EventRecorder;
   /** containerd's registry directory: see pullImage. */
   readonly registryDir?: string | undefined;
+  /** Default: any number at the same time. */
+  readonly maximumParallelPulls?: number | undefined;
 }
 
 export class ImagePuller {
@@ -66,6 +69,7 @@ export class ImagePuller {
   /** By pod and image. */
   readonly #failures = new Map<string, Failure>();
   /** By pod: from the start of its first pull to the end of its last one. */
+  readonly #slots: Slots;
   readonly #pulls = new Map<string, { readonly firstMs: number; lastMs: number }>();
 
   constructor(options: ImagePullerOptions) {
@@ -73,6 +77,7 @@ export class ImagePuller {
     this.#cri = options.cri;
     this.#clock = options.clock;
     this.#events = options.events;
+    this.#slots = new Slots(options.maximumParallelPulls ?? Infinity);
   }
 
   /** How long the pod was about its pulls. */
@@ -152,6 +157,20 @@ export class ImagePuller {
     );
   }
 
+  /** Returns how long it took, in ms. */
+  async #transfer(request: PullRequest, image: string): Promise<number> {
+    const startedMs = this.#clock.monotonic();
+    await pullImage({
+      cri: this.#cri,
+      image,
+      credentials: this.#credentials(request),
+      sandboxConfig: request.sandbox,
+      signal: request.signal,
+      registryDir: this.#options.registryDir,
+    });
+    return this.#clock.monotonic() - startedMs;
+  }
+
   async #pull(request: PullRequest, image: string): Promise<Image> {
     const { pod, fieldPath } = request;
     const key = `${pod.metadata?.uid}/${image}`;
@@ -163,22 +182,14 @@ export class ImagePuller {
     });
     const startedMs = this.#clock.monotonic();
     try {
-      const { registryDir } = this.#options;
-      await pullImage({
-        cri: this.#cri,
-        image,
-        credentials: this.#credentials(request),
-        sandboxConfig: request.sandbox,
-        signal: request.signal,
-        registryDir,
-      });
+      const pulling = await this.#slots.run(() => this.#transfer(request, image), request.signal);
       const pulled = (await this.#cri.imageStatus({ image: { image } })).image;
       if (!pulled) throw new Error(`image "${image}" is not there after it was pulled`);
-      const seconds = goDuration(this.#clock.monotonic() - startedMs);
+      const waited = goDuration(this.#clock.monotonic() - startedMs);
       this.#events.event(pod, {
         type: 'Normal',
         reason: 'Pulled',
-        message: `Successfully pulled image "${image}" in ${seconds} (${seconds} including waiting). Image size: ${pulled.size} bytes.`,
+        message: `Successfully pulled image "${image}" in ${goDuration(pulling)} (${waited} including waiting). Image size: ${pulled.size} bytes.`,
         fieldPath,
       });
       this.#failures.delete(key);

@@ -15,6 +15,8 @@ export interface LogRotationLimits {
   readonly maximumBytes?: number;
   /** Default 5. */
   readonly maximumFiles?: number;
+  /** Default 10 s. */
+  readonly periodMs?: number;
 }
 
 interface LogRotationOptions extends LogRotationLimits {
@@ -39,7 +41,7 @@ export class LogRotation {
   }
 
   start(): void {
-    this.#rounds.start(() => this.#round(), { firstMs: PERIOD_MS });
+    this.#rounds.start(() => this.#round(), { firstMs: this.#options.periodMs ?? PERIOD_MS });
   }
 
   stop(): Promise<void> {
@@ -50,7 +52,7 @@ export class LogRotation {
     await this.rotate().catch((error: unknown) =>
       this.#options.log.warn('error rotating container logs', { error: errorMessage(error) }),
     );
-    return PERIOD_MS;
+    return this.#options.periodMs ?? PERIOD_MS;
   }
 
   /** Checks all running containers once. */

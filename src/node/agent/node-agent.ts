@@ -6,6 +6,7 @@
  * API ──pods of this node──► one PodWorker each ──decide, act──► runtime          runtime ──PLEG──► workers ──status──► API
  */
 import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Node, Pod, Taint } from '#api/types.ts';
 import { LOCAL_PATH_DIRECTORY } from '#component-helpers/local-path.ts';
@@ -96,7 +97,28 @@ export interface NodeAgentOptions {
   /** Directory of static pods' manifests, or one file; absent: there are none. Needs decodePod. */
   readonly staticPodPath?: string | undefined;
   readonly decodePod?: DecodePod | undefined;
+  /** Of pods' logs; default: log/pods in dir. In /var/log/pods there are links in /var/log/containers too. */
+  readonly podLogsDir?: string | undefined;
   readonly maximumPods?: number;
+  /** Limits maximumPods by the number of CPUs; 0: it does not. */
+  readonly podsPerCore?: number | undefined;
+  /** A cloud controller manager sets addresses and providerID, and removes the taint of a new Node. */
+  readonly externalCloudProvider?: boolean | undefined;
+  readonly providerID?: string | undefined;
+  readonly statusMaximumImages?: number | undefined;
+  readonly statusUpdateMs?: number | undefined;
+  readonly statusReportMs?: number | undefined;
+  readonly leaseSeconds?: number | undefined;
+  /** Longest delay between restarts of a container. */
+  readonly maximumBackoffMs?: number | undefined;
+  /** Default: any number. */
+  readonly maximumParallelPulls?: number | undefined;
+  /** Containers without a seccomp profile have the runtime's. */
+  readonly seccompDefault?: boolean | undefined;
+  /** Beside the safe ones; a trailing '*' stands for any ending. */
+  readonly allowedUnsafeSysctls?: readonly string[] | undefined;
+  /** Default /etc/resolv.conf. */
+  readonly resolvConf?: string | undefined;
   /** Processes of one pod; default: unlimited. */
   readonly podPidsLimit?: number | undefined;
   /** Reserved resources: not allocatable to pods. */
@@ -109,7 +131,17 @@ export interface NodeAgentOptions {
   readonly taints?: readonly Taint[] | undefined;
 }
 
+/** Where log agents look, and for one link a container beside it. */
+const POD_LOGS_DIR = '/var/log/pods';
+const CONTAINER_LOGS_DIR = '/var/log/containers';
 const MAXIMUM_PODS = 110;
+/** As upstream with an external cloud provider: the taint of a new Node, and the address for the cloud controller manager. */
+const UNINITIALIZED: Taint = {
+  key: 'node.cloudprovider.kubernetes.io/uninitialized',
+  value: 'true',
+  effect: 'NoSchedule',
+};
+const PROVIDED_NODE_IP = 'alpha.kubernetes.io/provided-node-ip';
 const RUNTIME_SILENT_MS = 30_000;
 /** Upstream's bound of a sync loop without an iteration. */
 const SYNC_SILENT_MS = 120_000;
@@ -209,7 +241,13 @@ class Agent implements NodeAgent {
       registryDir: join(resolve(dir), 'plugins_registry'),
       onUseChanged: () => this.#registration.check(),
     });
-    const images = new ImagePuller({ cri, clock, events: this.#events, registryDir: options.registryDir });
+    const images = new ImagePuller({
+      cri,
+      clock,
+      events: this.#events,
+      registryDir: options.registryDir,
+      maximumParallelPulls: options.maximumParallelPulls,
+    });
     this.#pleg = new Pleg({
       view: this.#view,
       clock,
@@ -246,7 +284,10 @@ class Agent implements NodeAgent {
       machineMemoryBytes: memoryBytes(),
       terminations: this.#metrics.terminations,
       metrics: this.#metrics,
-      logsDir: join(dir, 'log', 'pods'),
+      logsDir: options.podLogsDir ?? join(dir, 'log', 'pods'),
+      containerLogsDir: options.podLogsDir === POD_LOGS_DIR ? CONTAINER_LOGS_DIR : undefined,
+      seccompDefault: options.seccompDefault ?? false,
+      maximumBackoffMs: options.maximumBackoffMs,
       seccompDir: join(dir, 'seccomp'),
       dns: () => this.#dns(),
       services: () => api.informer(services).list(),
@@ -268,8 +309,15 @@ class Agent implements NodeAgent {
       nodeName,
       podCIDRs: options.podCIDRs,
       labels: options.labels ?? {},
-      taints: options.taints ?? [],
-      annotations: { [LOCAL_PATH_DIRECTORY]: this.#localPaths.dir },
+      taints: [...(options.taints ?? []), ...(options.externalCloudProvider ? [UNINITIALIZED] : [])],
+      annotations: {
+        [LOCAL_PATH_DIRECTORY]: this.#localPaths.dir,
+        ...(options.externalCloudProvider ? { [PROVIDED_NODE_IP]: options.addresses.join() } : {}),
+      },
+      providerID: options.providerID,
+      leaseSeconds: options.leaseSeconds,
+      checkMs: options.statusUpdateMs,
+      reportMs: options.statusReportMs,
       measure: (before) => this.#measure(before),
     });
     this.#staticPods = this.#followStaticPods();
@@ -526,6 +574,7 @@ class Agent implements NodeAgent {
       others: this.#others(pod.metadata?.uid ?? ''),
       node,
       allocatable: this.#allocatable,
+      allowedUnsafeSysctls: this.#options.allowedUnsafeSysctls,
     });
   }
 
@@ -602,8 +651,8 @@ class Agent implements NodeAgent {
   }
 
   async #dns(): Promise<DnsOptions> {
-    const { clusterDNS, clusterDomain } = this.#options;
-    const host = parseResolvConf(await readFile('/etc/resolv.conf', 'utf8').catch(() => ''));
+    const { clusterDNS, clusterDomain, resolvConf = '/etc/resolv.conf' } = this.#options;
+    const host = parseResolvConf(await readFile(resolvConf, 'utf8').catch(() => ''));
     return { clusterDNS, clusterDomain, host };
   }
 
@@ -618,7 +667,7 @@ class Agent implements NodeAgent {
       context,
     } = this.#options;
     const [disk, memory, processes] = await Promise.all([diskUsage(imageDir), memoryUsage(), processUsage()]);
-    const total = capacity(disk, maximumPods);
+    const total = capacity(disk, podsOf(maximumPods, this.#options.podsPerCore));
     this.#allocatable = allocatable(total, { disk, reserved: this.#options.reserved ?? {} });
     const images = await cri.listImages({}).then(
       (answer) => answer.images,
@@ -640,6 +689,8 @@ class Agent implements NodeAgent {
       systemInfo: systemInfo({ kubeletVersion, runtimeVersion: this.#runtimeVersion }),
       problem: await this.#problem(),
       volumesInUse: this.#csi.volumesInUse,
+      maximumImages: this.#options.statusMaximumImages,
+      externalCloudProvider: this.#options.externalCloudProvider,
     });
   }
 
@@ -666,4 +717,8 @@ class Agent implements NodeAgent {
       ? `PLEG is not healthy: pleg was last seen active ${Math.round(silentMs / 1000)}s ago`
       : undefined;
   }
+}
+
+function podsOf(maximum: number, perCore = 0): number {
+  return perCore > 0 ? Math.min(maximum, perCore * availableParallelism()) : maximum;
 }

@@ -21,11 +21,16 @@ const SAFE: ReadonlyMap<string, Namespace> = new Map([
   ].map((name): [string, Namespace] => [`net.ipv4.${name}`, 'Net']),
 ]);
 
-/** Why the pod is rejected, in upstream's words. */
-export function forbiddenSysctl({ spec }: Pod): string | undefined {
+const NAMESPACES: readonly { readonly prefix: RegExp; readonly namespace: Namespace }[] = [
+  { prefix: /^(kernel\.(shm|msg|sem)|fs\.mqueue\.)/, namespace: 'IPC' },
+  { prefix: /^net\./, namespace: 'Net' },
+];
+
+/** Why the pod is rejected, in upstream's words. allowedUnsafe: further names; a trailing '*' stands for any ending. */
+export function forbiddenSysctl({ spec }: Pod, allowedUnsafe: readonly string[] = []): string | undefined {
   for (const { name } of spec?.securityContext?.sysctls ?? []) {
     const dotted = withDots(name),
-      namespace = SAFE.get(dotted);
+      namespace = SAFE.get(dotted) ?? unsafeNamespace(dotted, allowedUnsafe);
     if (!namespace) return `forbidden sysctl: "${dotted}" not allowlisted`;
     if (namespace === 'IPC' ? spec?.hostIPC : spec?.hostNetwork)
       return `forbidden sysctl: "${dotted}" not allowed with host ${namespace} enabled`;
@@ -37,4 +42,11 @@ export function forbiddenSysctl({ spec }: Pod): string | undefined {
 function withDots(name: string): string {
   const first = /[./]/.exec(name)?.[0];
   return first === '/' ? name.replace(/[./]/g, (separator) => (separator === '/' ? '.' : '/')) : name;
+}
+
+function unsafeNamespace(name: string, allowed: readonly string[]): Namespace | undefined {
+  const matches = allowed.some((one) =>
+    one.endsWith('*') ? name.startsWith(one.slice(0, -1)) : name === one,
+  );
+  return matches ? NAMESPACES.find(({ prefix }) => prefix.test(name))?.namespace : undefined;
 }

@@ -17,6 +17,8 @@ export interface ImageGarbageThresholds {
   readonly lowThresholdPercent?: number;
   /** Images seen for a shorter time stay: 2 min. */
   readonly minAgeMs?: number;
+  /** Images unused for longer go although there is room; 0: never. */
+  readonly maxAgeMs?: number;
 }
 
 interface ImageGarbageOptions extends ImageGarbageThresholds {
@@ -49,6 +51,7 @@ export class ImageGarbageCollector {
       highThresholdPercent: 85,
       lowThresholdPercent: 80,
       minAgeMs: 120_000,
+      maxAgeMs: 0,
       alsoUsed: () => [],
       usage: fileSystemUsage,
       ...options,
@@ -74,7 +77,7 @@ export class ImageGarbageCollector {
     const { capacityBytes, availableBytes } = await this.#options.usage(mountpoint);
     if (capacityBytes === 0) throw new Error(`the images' file system ${mountpoint} has no capacity`);
     const usedPercent = 100 - Math.floor((availableBytes * 100) / capacityBytes);
-    await this.#detect(this.#options.clock.now());
+    await this.#removeOld();
     if (usedPercent < this.#options.highThresholdPercent) return { freedBytes: 0, wantedBytes: 0 };
     const wantedBytes =
       Math.floor((capacityBytes * (100 - this.#options.lowThresholdPercent)) / 100) - availableBytes;
@@ -87,30 +90,48 @@ export class ImageGarbageCollector {
 
   /** Removes unused images until so many bytes are free; Infinity removes all unused. */
   async free(bytes: number): Promise<number> {
-    const { clock, cri, log, minAgeMs } = this.#options;
+    const { clock, minAgeMs } = this.#options;
     const start = clock.now();
     const inUse = await this.#detect(start);
-    const candidates = [...this.#records.values()]
-      .filter(({ image }) => !inUse.has(image.id) && !isKept(image))
-      .sort((one, other) => one.lastUsed - other.lastUsed || one.firstDetected - other.firstDetected);
+    const candidates = this.#unused(inUse);
     let freed = 0;
     for (const record of candidates) {
       if (freed >= bytes) break;
       // Used while we were looking, or just pulled for a pod that starts now.
       if (record.lastUsed >= start || start - record.firstDetected < minAgeMs) continue;
-      try {
-        await cri.removeImage({ image: { image: record.image.id } });
-        this.#records.delete(record.image.id);
-        freed += record.image.size;
-        log.info('removed an unused image', {
-          image: record.image.repoTags[0] ?? record.image.id,
-          bytes: record.image.size,
-        });
-      } catch (error) {
-        log.warn('error removing an unused image', { image: record.image.id, error: errorMessage(error) });
-      }
+      freed += await this.#remove(record);
     }
     return freed;
+  }
+
+  #unused(inUse: ReadonlySet<string>): ImageRecord[] {
+    return [...this.#records.values()]
+      .filter(({ image }) => !inUse.has(image.id) && !isKept(image))
+      .sort((one, other) => one.lastUsed - other.lastUsed || one.firstDetected - other.firstDetected);
+  }
+
+  /** Those unused for longer than maxAgeMs, counted from when this agent first saw them. */
+  async #removeOld(): Promise<void> {
+    const { clock, maxAgeMs } = this.#options;
+    const now = clock.now();
+    const inUse = await this.#detect(now);
+    if (maxAgeMs === 0) return;
+    for (const record of this.#unused(inUse))
+      if (now - Math.max(record.lastUsed, record.firstDetected) > maxAgeMs) await this.#remove(record);
+  }
+
+  /** The freed bytes. */
+  async #remove({ image }: ImageRecord): Promise<number> {
+    const { cri, log } = this.#options;
+    try {
+      await cri.removeImage({ image: { image: image.id } });
+      this.#records.delete(image.id);
+      log.info('removed an unused image', { image: image.repoTags[0] ?? image.id, bytes: image.size });
+      return image.size;
+    } catch (error) {
+      log.warn('error removing an unused image', { image: image.id, error: errorMessage(error) });
+      return 0;
+    }
   }
 
   /** The ids in use. */

@@ -28,6 +28,7 @@ interface ContainerOptions {
   readonly devices?: readonly CriInput<Device>[] | undefined;
   readonly resources: CriInput<LinuxContainerResources>;
   readonly seccompDir: string;
+  readonly seccompDefault?: boolean | undefined;
   /** ID of the target container of an ephemeral container. */
   readonly targetId?: string | undefined;
   readonly imageUser?: ImageUser;
@@ -77,6 +78,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
         pod,
         container,
         seccompDir: options.seccompDir,
+        seccompDefault: options.seccompDefault,
         targetId: options.targetId,
         imageUser: options.imageUser,
       }),

@@ -52,6 +52,8 @@ interface SecurityOptions {
   readonly container: Container;
   /** Directory of Localhost seccomp profiles. */
   readonly seccompDir: string;
+  /** A container without a profile has the runtime's. */
+  readonly seccompDefault?: boolean | undefined;
   /** Of an ephemeral container with a target container. */
   readonly targetId?: string | undefined;
   /** The image's user; absent: root. */
@@ -68,6 +70,7 @@ export function containerSecurity({
   pod,
   container,
   seccompDir,
+  seccompDefault = false,
   targetId,
   imageUser = { uid: undefined, username: '' },
 }: SecurityOptions): CriInput<LinuxContainerSecurityContext> {
@@ -90,7 +93,12 @@ export function containerSecurity({
     noNewPrivs: !(security.allowPrivilegeEscalation ?? true),
     maskedPaths: unmasked ? [] : MASKED_PATHS,
     readonlyPaths: unmasked ? [] : READONLY_PATHS,
-    ...seccompOf(privileged ? undefined : security.seccompProfile, seccompDir),
+    ...seccompOf(
+      privileged
+        ? undefined
+        : (security.seccompProfile ?? (seccompDefault ? { type: 'RuntimeDefault' } : undefined)),
+      seccompDir,
+    ),
     ...(security.appArmorProfile
       ? {
           apparmor: {

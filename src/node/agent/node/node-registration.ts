@@ -24,13 +24,18 @@ interface NodeRegistrationOptions {
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
   readonly annotations?: Readonly<Record<string, string>> | undefined;
+  readonly providerID?: string | undefined;
+  /** The Lease's duration; it is renewed in a quarter of it. Default 40. */
+  readonly leaseSeconds?: number | undefined;
+  /** Period in which the status is computed, and in which it is written although it has not changed. */
+  readonly checkMs?: number | undefined;
+  readonly reportMs?: number | undefined;
   /** The status now, built on the one before. */
   readonly measure: (before: NodeStatus | undefined) => Promise<NodeStatus>;
 }
 
 const LEASE_NAMESPACE = 'kube-node-lease';
 const LEASE_SECONDS = 40;
-const LEASE_MS = 10_000;
 const CHECK_MS = 10_000;
 const STATUS_MS = 5 * 60_000;
 const RETRY_MS = 1_000;
@@ -55,7 +60,7 @@ export class NodeRegistration {
 
   /** Resolves when the Node exists with its status. Retries until then. */
   async start(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, leaseSeconds = LEASE_SECONDS } = this.#options;
     while (!this.#stop.signal.aborted) {
       try {
         await this.#register();
@@ -66,7 +71,7 @@ export class NodeRegistration {
         await clock.sleep(RETRY_MS, this.#stop.signal).catch(() => {});
       }
     }
-    this.#loops = [this.#every(LEASE_MS, () => this.#renewLease()), this.#statusLoop()];
+    this.#loops = [this.#every((leaseSeconds * 1000) / 4, () => this.#renewLease()), this.#statusLoop()];
   }
 
   /** The Node in the API. Called for every event of it, so that changes by others are corrected at once. */
@@ -101,10 +106,10 @@ export class NodeRegistration {
   }
 
   async #statusLoop(): Promise<void> {
-    const { clock, log } = this.#options;
+    const { clock, log, checkMs = CHECK_MS } = this.#options;
     const { signal } = this.#stop;
     while (!signal.aborted) {
-      await Promise.race([clock.sleep(CHECK_MS, signal).catch(() => {}), this.#check.promise]);
+      await Promise.race([clock.sleep(checkMs, signal).catch(() => {}), this.#check.promise]);
       this.#check = Promise.withResolvers();
       if (signal.aborted) return;
       await this.#updateStatus().catch((error: unknown) =>
@@ -125,26 +130,34 @@ export class NodeRegistration {
 
   /** The Node exists (an earlier start, or created by hand): sets our labels and the fields that we manage, keeps the rest. */
   async #reconcile(node: Node): Promise<Node> {
-    const { api, nodeName, podCIDRs = [], annotations = {} } = this.#options;
+    const { api, nodeName, podCIDRs = [], annotations = {}, providerID } = this.#options;
     const usual = usualLabels(nodeName);
     const labels = Object.entries(usual).some(([key, value]) => node.metadata?.labels?.[key] !== value);
     const range = podCIDRs.length > 0 && !node.spec?.podCIDR;
     const noted = Object.entries(annotations).every(
       ([key, value]) => node.metadata?.annotations?.[key] === value,
     );
-    if (!labels && !range && noted) return node;
+    const identified = providerID !== undefined && !node.spec?.providerID;
+    if (!labels && !range && noted && !identified) return node;
     const patch = {
       metadata: { labels: usual, ...(noted ? {} : { annotations }) },
-      ...(range ? { spec: { podCIDR: podCIDRs[0], podCIDRs } } : {}),
+      ...(range || identified
+        ? {
+            spec: {
+              ...(range ? { podCIDR: podCIDRs[0], podCIDRs } : {}),
+              ...(identified ? { providerID } : {}),
+            },
+          }
+        : {}),
     };
     return api.patch(nodes, { name: nodeName }, { type: 'strategic', patch });
   }
 
   async #updateStatus(always = false): Promise<void> {
-    const { api, clock, nodeName, measure } = this.#options;
+    const { api, clock, nodeName, measure, reportMs = STATUS_MS } = this.#options;
     const status = await measure(this.#node?.status);
     const text = essence(status);
-    if (!always && text === this.#written && clock.now() - this.#writtenAtMs < STATUS_MS) return;
+    if (!always && text === this.#written && clock.now() - this.#writtenAtMs < reportMs) return;
     try {
       // Conditions of others (the network's, a problem detector's) are merged by their type.
       this.#node = await api.patch(
@@ -169,7 +182,7 @@ export class NodeRegistration {
     const at = { name: nodeName, namespace: LEASE_NAMESPACE };
     const spec = {
       holderIdentity: nodeName,
-      leaseDurationSeconds: LEASE_SECONDS,
+      leaseDurationSeconds: this.#options.leaseSeconds ?? LEASE_SECONDS,
       renewTime: formatMicroTime(clock.now()),
     };
     try {
@@ -228,7 +241,11 @@ export function newNode({
   labels,
   taints,
   annotations = {},
-}: Pick<NodeRegistrationOptions, 'nodeName' | 'podCIDRs' | 'labels' | 'taints' | 'annotations'>): Node {
+  providerID,
+}: Pick<
+  NodeRegistrationOptions,
+  'nodeName' | 'podCIDRs' | 'labels' | 'taints' | 'annotations' | 'providerID'
+>): Node {
   return {
     apiVersion: 'v1',
     kind: 'Node',
@@ -243,6 +260,7 @@ export function newNode({
     spec: {
       ...(podCIDR === undefined ? {} : { podCIDR, podCIDRs: [podCIDR, ...others] }),
       ...(taints.length > 0 ? { taints: [...taints] } : {}),
+      ...(providerID === undefined ? {} : { providerID }),
     },
   };
 }

@@ -22,6 +22,10 @@ interface NodeFacts {
   readonly problem: string | undefined;
   /** Unique names of attachable volumes: they are not detached meanwhile. */
   readonly volumesInUse: readonly string[];
+  /** The largest ones; default 50, -1: all. */
+  readonly maximumImages?: number | undefined;
+  /** A cloud controller manager adds further addresses, which stay. */
+  readonly externalCloudProvider?: boolean | undefined;
 }
 
 const MINIMUM_MEMORY_BYTES = 100 * 1024 * 1024;
@@ -57,16 +61,27 @@ export function nodeStatus(facts: NodeFacts): NodeStatus {
     capacity: { ...extended, ...facts.capacity },
     allocatable: { ...extended, ...facts.allocatable },
     conditions: conditions(facts),
-    addresses: [
-      ...facts.addresses.map((address) => ({ type: 'InternalIP', address })),
-      { type: 'Hostname', address: facts.nodeName },
-    ],
+    addresses: addressesOf(facts),
     daemonEndpoints: { kubeletEndpoint: { Port: facts.kubeletPort } },
     nodeInfo: facts.systemInfo,
-    images: imageList(facts.images),
+    images: imageList(facts.images, facts.maximumImages),
     ...inUse(facts),
     declaredFeatures: [...DECLARED_FEATURES],
   };
+}
+
+function addressesOf({
+  addresses,
+  nodeName,
+  before,
+  externalCloudProvider = false,
+}: NodeFacts): NonNullable<NodeStatus['addresses']> {
+  // Once they are the cloud controller manager's, as upstream.
+  if (externalCloudProvider && before?.addresses?.length) return [...before.addresses];
+  return [
+    ...addresses.map((address) => ({ type: 'InternalIP', address })),
+    { type: 'Hostname', address: nodeName },
+  ];
 }
 
 /** Nodes without any do not show the field. */
@@ -150,10 +165,10 @@ function conditions(facts: NodeFacts): NodeCondition[] {
 }
 
 /** The largest ones. */
-function imageList(images: readonly Image[]): ContainerImage[] {
+function imageList(images: readonly Image[], maximum = MAX_IMAGES): ContainerImage[] {
   return [...images]
     .sort((a, b) => b.size - a.size)
-    .slice(0, MAX_IMAGES)
+    .slice(0, maximum < 0 ? undefined : maximum)
     .map(({ repoDigests, repoTags, size }) => ({
       names: [...repoDigests, ...repoTags].slice(0, MAX_NAMES),
       sizeBytes: size,

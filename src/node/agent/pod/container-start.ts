@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Container, EphemeralContainer, Pod, Secret, Service } from '#api/types.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
-import { errorMessage } from '#stdx/log.ts';
+import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../../cri/client.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type { CriInput, Device, Image, Mount, PodSandboxConfig } from '../../cri/types.ts';
@@ -24,6 +24,7 @@ import { VolumeError } from '../volumes/errors.ts';
 import { listImageVolumes } from '../volumes/image-volumes.ts';
 import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import { bindSubPath, readVolumeFile } from '../volumes/sub-path.ts';
+import { linkContainerLog } from './container-log-links.ts';
 import { runHook } from './hooks.ts';
 import { readRound } from './restart-all.ts';
 import { formatFieldPath, podLogDirectory } from './pod-text.ts';
@@ -50,6 +51,7 @@ export class StartFailure extends Error {
 export interface ContainerStartDependencies {
   readonly cri: CriClient;
   readonly clock: Clock;
+  readonly log: Logger;
   readonly events: EventRecorder;
   readonly images: ImagePuller;
   readonly objects: ReferencedObjects;
@@ -61,6 +63,9 @@ export interface ContainerStartDependencies {
   readonly machineMemoryBytes: number;
   readonly logsDir: string;
   readonly seccompDir: string;
+  readonly seccompDefault: boolean;
+  /** Absent: no links are made. */
+  readonly containerLogsDir?: string | undefined;
   dns(): Promise<DnsOptions>;
   services(): readonly Service[];
   allocatable(): Readonly<Record<string, string>>;
@@ -142,6 +147,9 @@ export async function startContainer(
   await cri.startContainer({ containerId }).catch((error: unknown) => {
     throw fail('RunContainerError', error, { retryAtMs: clock.now() + CREATE_RETRY_MS });
   });
+  await linkContainerLog(dependencies, { pod, name, containerId, restartCount }).catch((error: unknown) =>
+    dependencies.log.warn('error linking a container log', { container: name, error: errorMessage(error) }),
+  );
   events.event(pod, { type: 'Normal', reason: 'Started', message: 'Container started', fieldPath });
   const postStart = container.lifecycle?.postStart;
   if (!postStart) return;
@@ -270,6 +278,7 @@ async function prepareConfig(
     mounts,
     devices: volumeDevices(request, container),
     seccompDir: dependencies.seccompDir,
+    seccompDefault: dependencies.seccompDefault,
     targetId: target?.id,
     imageUser,
     resources: linuxResources({

@@ -333,10 +333,10 @@ describe('decide', () => {
 
 test('backoff: at once, then 10 s doubling to 300 s, and anew after ten minutes of running', () => {
   assert.equal(backoffUntilMs(undefined, NOW, NOW), undefined);
-  let record = nextBackoff(undefined, NOW);
+  let record = nextBackoff(undefined, { endedMs: NOW });
   const delays = [record.delayMs];
   for (let ended = NOW + 1_000; delays.length < 8; ended += record.delayMs) {
-    record = nextBackoff(record, ended);
+    record = nextBackoff(record, { endedMs: ended });
     delays.push(record.delayMs);
   }
   assert.deepEqual(delays, [10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000, 300_000]);

@@ -30,6 +30,8 @@ export interface PodSyncDependencies
   readonly view: RuntimeView;
   readonly volumes: PodVolumes;
   readonly metrics: AgentMetrics;
+  /** Longest delay between restarts of a container; default 5 min. */
+  readonly maximumBackoffMs?: number | undefined;
 }
 
 interface PodSyncOptions {
@@ -228,6 +230,7 @@ export class PodSync {
     },
   ): Promise<number> {
     const { dependencies, state, resize, reporter } = this.#options;
+    const { maximumBackoffMs: maximumMs } = dependencies;
     const sandbox = activeSandbox(runtime);
     if (!sandbox) return dependencies.clock.now();
     try {
@@ -242,7 +245,8 @@ export class PodSync {
         signal,
       });
       resize.started(name);
-      if (endedMs !== undefined) this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs));
+      if (endedMs !== undefined)
+        this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), { endedMs, maximumMs }));
       reporter.waiting.delete(name);
       this.#refusedUntilMs.delete(name);
       await this.#removeOldRuns(name);
@@ -258,10 +262,14 @@ export class PodSync {
     { error, endedMs }: { readonly error: StartFailure; readonly endedMs: number | undefined },
   ): Promise<number> {
     const { dependencies, reporter } = this.#options;
+    const { maximumBackoffMs: maximumMs } = dependencies;
     const nowMs = dependencies.clock.now();
     reporter.waiting.set(name, { reason: error.reason, message: error.message });
     if (error.reason === 'RunContainerError' || error.startedId)
-      this.#backoffs.set(name, nextBackoff(this.#backoffs.get(name), endedMs ?? nowMs));
+      this.#backoffs.set(
+        name,
+        nextBackoff(this.#backoffs.get(name), { endedMs: endedMs ?? nowMs, maximumMs }),
+      );
     if (error.startedId) await this.#stopAfterHook(error.startedId);
     if (error.reason === 'CreateContainerError' && error.retryAtMs !== undefined)
       this.#refusedUntilMs.set(name, error.retryAtMs);

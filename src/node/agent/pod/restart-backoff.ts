@@ -25,10 +25,16 @@ export function backoffUntilMs(
 }
 
 /** The record after a restart of a container that ended at endedMs. */
-export function nextBackoff(record: BackoffRecord | undefined, endedMs: number): BackoffRecord {
+export function nextBackoff(
+  record: BackoffRecord | undefined,
+  {
+    endedMs,
+    maximumMs = BACKOFF_MAXIMUM_MS,
+  }: { readonly endedMs: number; readonly maximumMs?: number | undefined },
+): BackoffRecord {
   if (!record || endedMs - record.sinceMs > RESET_AFTER_MS)
-    return { delayMs: BACKOFF_INITIAL_MS, sinceMs: endedMs };
-  return { delayMs: Math.min(record.delayMs * 2, BACKOFF_MAXIMUM_MS), sinceMs: endedMs };
+    return { delayMs: Math.min(BACKOFF_INITIAL_MS, maximumMs), sinceMs: endedMs };
+  return { delayMs: Math.min(record.delayMs * 2, maximumMs), sinceMs: endedMs };
 }
 
 /** Go's text of a duration in whole seconds: '10s', '1m20s', '5m0s'. */
