@@ -41,7 +41,7 @@ interface FieldProblem {
   readonly text: string;
 }
 
-export interface AppliedFields {
+interface AppliedFields {
   readonly flags: readonly SetFlag[];
   readonly problems: readonly FieldProblem[];
   /** One sentence each, without the file's name. */
