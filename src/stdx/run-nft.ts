@@ -76,6 +76,14 @@ export async function countTable({ family, table }: TableAt): Promise<TableCount
   return { rulesOfChain, elementsOf };
 }
 
+/** The elements of a set of single keys. */
+export async function listSet({ family, table }: TableAt, set: string): Promise<string[]> {
+  const { nftables } = JSON.parse(await run(['-j', 'list', 'set', family, table, set])) as {
+    readonly nftables: readonly Listed[];
+  };
+  return nftables.flatMap((item) => item.set?.elem ?? []).filter((elem) => typeof elem === 'string');
+}
+
 function run(words: readonly string[], input = ''): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn('nft', words, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, PATH } });
