@@ -57,8 +57,6 @@ test('fields with warnings', () => {
       },
     }).warnings.map((text) => text.split(':')[0]),
     [
-      // Not enforced yet.
-      'spec',
       'spec.ingress[0].from[0].ipBlock.cidr',
       'spec.ingress[0].from[0].ipBlock.except[0]',
       'spec.egress[0].to[0].ipBlock.cidr',

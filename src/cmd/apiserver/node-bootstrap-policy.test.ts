@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
-import { clusterRoleBindings, endpointSlices, nodes, secrets, serviceCIDRs, services } from '#client/refs.ts';
+import {
+  clusterRoleBindings,
+  endpointSlices,
+  namespaces,
+  networkPolicies,
+  nodes,
+  pods,
+  secrets,
+  serviceCIDRs,
+  services,
+} from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
 import { realClock } from '#stdx/clock.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
@@ -14,11 +24,16 @@ before(async () => {
 });
 after(() => test.stop());
 
-it("lets a node's credentials serve its machine's service proxy and pod network, and no more than that", async () => {
+it("lets a node's credentials serve its machine's service proxy, network policies and pod network, and no more than that", async () => {
   await test.api.create(nodes, { metadata: { name: 'second' } });
   await asNode.list(services);
   await asNode.list(endpointSlices);
   await asNode.list(serviceCIDRs);
+  // Peers of network policies.
+  await asNode.list(pods);
+  await asNode.list(namespaces);
+  await asNode.list(networkPolicies);
+  await assert.rejects(asNode.get(pods, { name: 'other', namespace: 'default' }), { reason: 'Forbidden' });
   const own = await asNode.list(nodes, { fieldSelector: 'metadata.name=second' });
   assert.deepEqual(
     own.items.map(({ metadata }) => metadata?.name),

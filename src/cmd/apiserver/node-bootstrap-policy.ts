@@ -16,6 +16,7 @@ const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';
 const NODES = 'system:nodes';
 const NODE_SERVICE_PROXY = 'capstan:node-service-proxy';
 const NODE_POD_NETWORK = 'capstan:node-pod-network';
+const NODE_NETWORK_POLICY = 'capstan:node-network-policy';
 const REQUESTS = 'system:certificates.k8s.io:certificatesigningrequests';
 
 function binding(
@@ -75,5 +76,24 @@ export const NODE_BOOTSTRAP: readonly PolicyObject[] = [
       rules: [{ apiGroups: [''], resources: ['nodes'], verbs: ['list', 'watch'] }],
     },
   },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: NODE_NETWORK_POLICY, labels: { 'app.kubernetes.io/managed-by': 'capstan' } },
+      // Peers of a policy may be on any node: what agents of network plugins read on every node.
+      rules: [
+        { apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['list', 'watch'] },
+        { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: ['list', 'watch'] },
+        {
+          apiGroups: ['policy.networking.k8s.io'],
+          resources: ['clusternetworkpolicies'],
+          verbs: ['list', 'watch'],
+        },
+      ],
+    },
+  },
+  binding(NODE_NETWORK_POLICY, { role: NODE_NETWORK_POLICY, group: NODES }),
   binding(NODE_SERVICE_PROXY, { role: NODE_SERVICE_PROXY, group: NODES }),
 ];

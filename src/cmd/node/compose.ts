@@ -11,6 +11,9 @@ import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { createPodNetwork, type PodNetworkOptions } from '#node/network/pod-network.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
+import { activeSandbox, RuntimeView } from '#node/agent/runtime-view.ts';
+import type { CriClient } from '#node/cri/client.ts';
+import { createNetworkPolicies } from '#node/network-policy/network-policies.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { NodeSettings } from './settings.ts';
@@ -96,8 +99,16 @@ export async function createRealNode({
   const decodePod =
     agent.staticPodPath === undefined ? undefined : (await import('./decode-static-pod.ts')).decodeStaticPod;
   const agentDir = rootDir ?? join(dir, 'kubelet');
+  const networkPolicies = createNetworkPolicies({
+    ...context,
+    nodeName,
+    podCIDRs,
+    table: containerd.layout.policyTable,
+    sandboxes: () => sandboxAddresses(containerd.cri),
+  });
   const component = createNodeAgent({
     context,
+    networkPolicies,
     nodeName,
     cri: containerd.cri,
     cgroupRoot: containerd.cgroupRoot,
@@ -146,7 +157,10 @@ export async function createRealNode({
         })
       : undefined;
   return {
-    component: withCompanion(routes ? withCompanion(component, routes) : component, firewall),
+    component: withFirst(
+      networkPolicies,
+      withCompanion(routes ? withCompanion(component, routes) : component, firewall),
+    ),
     renewFailed: (of) => component.renewFailed(of),
     replaceTls: (next) => component.replaceTls(next),
     async stopContainers() {
@@ -154,6 +168,7 @@ export async function createRealNode({
       await firewall.stop();
       await routes?.stop();
       await component.stop();
+      await networkPolicies.stop();
       const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDir]))];
       if (problems.length > 0)
         throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
@@ -175,6 +190,32 @@ function watchFirewall(options: Omit<FirewallConditionOptions, 'events'>): Compo
     async stop() {
       await condition.stop();
       events.stop();
+    },
+  };
+}
+
+/** Of the sandboxes that are ready, by the UIDs of their pods. */
+async function sandboxAddresses(cri: CriClient): Promise<ReadonlyMap<string, readonly string[]>> {
+  const view = new RuntimeView(cri);
+  const found = new Map<string, readonly string[]>();
+  for (const uid of (await view.digests()).keys()) {
+    const sandbox = activeSandbox(await view.pod(uid));
+    if (sandbox && !sandbox.hostNetwork && sandbox.ips.length > 0) found.set(uid, sandbox.ips);
+  }
+  return found;
+}
+
+/** The agent needs it for the first pod that it starts, and as long as it stops any. */
+function withFirst(first: Component, component: Component): Component {
+  return {
+    name: component.name,
+    async start() {
+      await first.start();
+      await component.start();
+    },
+    async stop() {
+      await component.stop();
+      await first.stop();
     },
   };
 }

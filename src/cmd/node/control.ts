@@ -6,6 +6,7 @@ import { findOriginal } from '#deploy/original.ts';
 import { containerdExists, createContainerd, destroyContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
+import { deletePolicyTable } from '#node/containerd/network.ts';
 import { chooseSnapshotter, findTool } from '#node/containerd/machine.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
 import { nodeTraces } from '#node/containerd/traces.ts';
@@ -31,6 +32,7 @@ export async function stopNode({ dir, settings }: Target): Promise<void> {
   const problems = [
     ...(await createContainerd(options).stopAll()),
     ...(await unmountBelow([join(dir.node, 'kubelet')])),
+    ...(await deletePolicyTable(containerdLayout(options))),
   ];
   if (findOriginal(dir, { id: settings.id }) === undefined) await destroyServiceProxy(settings.id);
   if (problems.length > 0) throw new UserError(`Not everything could be stopped: ${problems.join('; ')}`);

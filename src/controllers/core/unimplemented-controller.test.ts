@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, it } from 'node:test';
 import type { Event } from '#api/types.ts';
-import { events, ingresses, networkPolicies, services } from '#client/refs.ts';
+import { events, ingresses, services } from '#client/refs.ts';
 import { startTestWorld, type TestWorld } from '../testing/world.ts';
 import { unimplementedController } from './unimplemented-controller.ts';
 
@@ -31,7 +31,6 @@ async function makeAll(): Promise<void> {
     await world.api.create(services, { metadata: at(name), spec: { type, ports: [{ port: 80 }] } });
   const defaultBackend = { service: { name: 'front', port: { number: 80 } } };
   await world.api.create(ingresses, { metadata: at('site'), spec: { defaultBackend } });
-  await world.api.create(networkPolicies, { metadata: at('closed'), spec: { podSelector: {} } });
 }
 
 it('emits an event on each object without an implementation, repeats it before it expires, and skips other objects', async () => {
@@ -44,7 +43,6 @@ it('emits an event on each object without an implementation, repeats it before i
   const expected: Readonly<Record<string, readonly [string, RegExp]>> = {
     Service: ['front', /^no load balancer is provided by this cluster yet/],
     Ingress: ['site', /^no ingress controller has taken this Ingress/],
-    NetworkPolicy: ['closed', /^this cluster's network does not enforce NetworkPolicies yet/],
   };
   for (const [kind, [name, message]] of Object.entries(expected)) {
     const event = await world.until(`the event of ${kind}`, () => findEvent(kind, name));
@@ -52,12 +50,12 @@ it('emits an event on each object without an implementation, repeats it before i
     assert.match(event.message!, message);
   }
   for (const name of ['taken', 'inner']) assert.equal(await findEvent('Service', name), undefined, name);
-  const { count = 1 } = (await findEvent('NetworkPolicy', 'closed'))!;
+  const { count = 1 } = (await findEvent('Ingress', 'site'))!;
   await world.pass(10_000);
-  assert.equal((await findEvent('NetworkPolicy', 'closed'))!.count ?? 1, count);
+  assert.equal((await findEvent('Ingress', 'site'))!.count ?? 1, count);
   await world.clock.advance(0.9 * HOUR_MS);
   await world.until(
     'the event is repeated',
-    async () => ((await findEvent('NetworkPolicy', 'closed'))?.count ?? 1) > count,
+    async () => ((await findEvent('Ingress', 'site'))?.count ?? 1) > count,
   );
 });

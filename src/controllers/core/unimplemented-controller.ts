@@ -1,8 +1,8 @@
 /**
  * Emits an event on objects that the API accepts but Capstan does not implement yet. One row per kind; the change that
- * implements the feature removes its row (for NetworkPolicy also the warning in src/resources/networking/networkpolicies.ts). Writes only events.
+ * implements the feature removes its row. Writes only events.
  */
-import { ingresses, networkPolicies, services } from '#client/refs.ts';
+import { ingresses, services } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -46,10 +46,6 @@ const ROWS: readonly Row[] = [
       (status?.loadBalancer?.ingress?.length ?? 0) > 0
         ? undefined
         : 'no ingress controller has taken this Ingress, and Capstan brings none yet: nothing routes by it',
-  }),
-  row(networkPolicies, {
-    message: () =>
-      "this cluster's network does not enforce NetworkPolicies yet: no traffic is restricted by it",
   }),
 ];
 

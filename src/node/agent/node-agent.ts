@@ -20,6 +20,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
 import type { ImageMounts } from '../images/mount.ts';
+import type { PodNetworkPolicies } from '../network-policy/node-pods.ts';
 import { AgentMetrics } from './agent-metrics.ts';
 import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
@@ -79,6 +80,8 @@ export interface NodeAgentOptions {
   readonly imageMounts?: ImageMounts;
   /** At most one of each family. */
   readonly podCIDRs?: readonly string[] | undefined;
+  /** Absent: no network policies are enforced here. */
+  readonly networkPolicies?: PodNetworkPolicies | undefined;
   /** Empty: pods use the machine's resolv.conf. */
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
@@ -268,6 +271,7 @@ class Agent implements NodeAgent {
       tokens,
       nodeName,
       cgroupRoot: options.cgroupRoot,
+      networkPolicies: options.networkPolicies,
       volumes: new PodVolumes({
         dir: join(dir, 'pods'),
         clock,

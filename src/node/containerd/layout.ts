@@ -38,6 +38,8 @@ export interface ContainerdLayout {
   /** VXLAN device to the pods of other nodes. */
   readonly overlay: string;
   readonly nftTable: string;
+  /** nftables table of the network policies. */
+  readonly policyTable: string;
   /** '/capstan-<id>', or the scope's (systemd.ts): pods' cgroups belong below it. */
   readonly cgroupRoot: string;
   /** Where earlier versions, or a start without systemd, may have left some. */
@@ -95,6 +97,7 @@ export function containerdLayout({
     bridge: `cap-${id}`,
     overlay: `cvx-${id}`,
     nftTable: `capstan-${id}`,
+    policyTable: `capstan-policy-${id}`,
     cgroupRoot: findCgroupRoot(id),
     cgroupRoots: [...new Set([findCgroupRoot(id), `/capstan-${id}`])],
   };

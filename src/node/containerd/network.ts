@@ -298,13 +298,23 @@ export async function destroyNetwork(
   }
   problems.push(...(await removePodNetwork(layout)));
   await releaseToNetworkd(layout);
-  const table = `inet ${layout.nftTable}`;
+  for (const table of [layout.nftTable, layout.policyTable])
+    problems.push(...(await deleteTable(`inet ${table}`)));
+  return problems;
+}
+
+/** Deletes the rules of network policies, for a node whose pods were stopped. Idempotent. */
+export async function deletePolicyTable(layout: Pick<ContainerdLayout, 'policyTable'>): Promise<string[]> {
+  return deleteTable(`inet ${layout.policyTable}`);
+}
+
+async function deleteTable(table: string): Promise<string[]> {
   const { code, stderr } = await run(['nft', '-f', '-'], {
     input: `add table ${table}\ndelete table ${table}\n`,
   });
-  if (code !== undefined && code !== 0)
-    problems.push(`cannot delete the nftables table ${table}: ${stderr.trim()}`);
-  return problems;
+  return code === undefined || code === 0
+    ? []
+    : [`cannot delete the nftables table ${table}: ${stderr.trim()}`];
 }
 
 interface PortmapCall {

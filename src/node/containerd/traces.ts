@@ -21,6 +21,7 @@ export async function nodeTraces(layout: ContainerdLayout, nodeDir: string): Pro
     ...(existsSync(`/sys/class/net/${layout.bridge}`) ? [`the bridge ${layout.bridge}`] : []),
     ...(existsSync(`/sys/class/net/${layout.overlay}`) ? [`the VXLAN device ${layout.overlay}`] : []),
     ...((await hasTable(`inet ${layout.nftTable}`)) ? [`the nftables table ${layout.nftTable}`] : []),
+    ...((await hasTable(`inet ${layout.policyTable}`)) ? [`the nftables table ${layout.policyTable}`] : []),
     ...(mounts > 0 ? [counted(mounts, 'mount')] : []),
     ...(cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot)))
       ? [`the cgroup ${layout.cgroupRoot}`]

@@ -31,7 +31,6 @@ export interface PodsPeer {
 
 /** One of the fields. */
 export interface EgressPeer extends PodsPeer {
-  readonly nodes?: LabelSelectorObject;
   readonly networks?: readonly string[];
 }
 

@@ -12,7 +12,6 @@ import type {
   TransportMatch,
 } from './cluster-network-policy.ts';
 import {
-  selectNodes,
   selectPods,
   type CompiledPolicy,
   type Peers,
@@ -21,7 +20,7 @@ import {
   type PortMatch,
 } from './compiled-policy.ts';
 
-const NO_PEERS: Peers = { pods: [], nodes: [], ranges: { ip: [], ip6: [] } };
+const NO_PEERS: Peers = { pods: [], ranges: { ip: [], ip6: [] } };
 
 /** undefined where the subject is of a field that is not known: it is not known whom the policy applies to. */
 export function compileClusterNetworkPolicy({
@@ -56,12 +55,11 @@ function compilePeers(list: readonly EgressPeer[]): Peers | undefined {
   const networks = list.flatMap((peer) => peer.networks ?? []);
   const ranges = (family: 'ip' | 'ip6') =>
     mergeRanges(networks.flatMap((cidr) => blockRanges(cidr, { family })));
-  const isKnown = ({ namespaces, pods, nodes, networks: ofPeer }: EgressPeer): boolean =>
-    [namespaces, pods, nodes, ofPeer].some((field) => field !== undefined);
+  const isKnown = ({ namespaces, pods, networks: ofPeer }: EgressPeer): boolean =>
+    [namespaces, pods, ofPeer].some((field) => field !== undefined);
   if (!list.every(isKnown)) return undefined;
   return {
     pods: list.flatMap((peer) => podsOf(peer) ?? []),
-    nodes: list.flatMap(({ nodes }) => (nodes ? [selectNodes(nodes)] : [])),
     ranges: { ip: ranges('ip'), ip6: ranges('ip6') },
   };
 }

@@ -55,7 +55,6 @@ function compilePeers(peers: readonly NetworkPolicyPeer[], namespace: string): P
       const where = namespaceSelector ? { namespaces: namespaceSelector } : { namespace };
       return [selectPods(podSelector ?? {}, where)];
     }),
-    nodes: [],
     ranges: { ip: ranges('ip'), ip6: ranges('ip6') },
   };
 }

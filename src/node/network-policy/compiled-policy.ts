@@ -24,12 +24,6 @@ export interface PodSelection {
   readonly pods: LabelSelector;
 }
 
-/** Selects Nodes by their labels. */
-export interface NodeSelection {
-  readonly key: string;
-  readonly nodes: LabelSelector;
-}
-
 /** Neither name nor first: every port of the protocol. No protocol: a named port of any. */
 export interface PortMatch {
   readonly protocol?: 'tcp' | 'udp' | 'sctp';
@@ -41,7 +35,6 @@ export interface PortMatch {
 /** Traffic with any of these peers. Empty lists: with none. */
 export interface Peers {
   readonly pods: readonly PodSelection[];
-  readonly nodes: readonly NodeSelection[];
   /** Disjoint and in order. */
   readonly ranges: Readonly<Record<Family, readonly AddressRange[]>>;
 }
@@ -74,11 +67,6 @@ export function selectPods(
   if ('namespace' in where) return { key: `${where.namespace}|${pods.toString()}`, pods, ...where };
   const namespaces = compileLabelSelector(where.namespaces);
   return { key: `?${namespaces.toString()}|${pods.toString()}`, pods, namespaces };
-}
-
-export function selectNodes(selector: LabelSelectorObject): NodeSelection {
-  const nodes = compileLabelSelector(selector);
-  return { key: nodes.toString(), nodes };
 }
 
 /** namespaceLabels: undefined for a namespace that is not known (yet), which no selector of namespaces selects. */

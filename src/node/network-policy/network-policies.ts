@@ -1,5 +1,5 @@
 /**
- * Enforces NetworkPolicies and ClusterNetworkPolicies for the pods of this node: keeps its nftables table equal to the cluster's pods, namespaces, Nodes and
+ * Enforces NetworkPolicies and ClusterNetworkPolicies for the pods of this node: keeps its nftables table equal to the cluster's pods, namespaces and
  * policies. Changes are gathered for a few milliseconds, then applied in one transaction; when one fails, or the kernel's table differs, the whole table is
  * rewritten.
  *
@@ -12,9 +12,9 @@
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
-import type { Namespace, NetworkPolicy, Node, Pod } from '#api/types.ts';
+import type { Namespace, NetworkPolicy, Pod } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
-import { namespaces, networkPolicies, nodes, pods } from '#client/refs.ts';
+import { namespaces, networkPolicies, pods } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey, type KubeObject } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
@@ -22,7 +22,6 @@ import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
 import { chainContains, countTable, listSet, runNft } from '#stdx/run-nft.ts';
-import { canonicalAddress } from './address-ranges.ts';
 import { clusterNetworkPolicies, type ClusterNetworkPolicy } from './cluster-network-policy.ts';
 import { compileClusterNetworkPolicy } from './compile-cluster-network-policy.ts';
 import { compileNetworkPolicy } from './compile-network-policy.ts';
@@ -31,7 +30,7 @@ import { NodePods, type PodNetworkPolicies } from './node-pods.ts';
 import { emptyPolicyContent, Ruleset, type PolicyContent } from './ruleset.ts';
 import { policyDifference, renderPolicyBase } from './table.ts';
 
-export interface NetworkPoliciesOptions extends ComponentContext {
+interface NetworkPoliciesOptions extends ComponentContext {
   readonly nodeName: string;
   /** Name of the nftables table. */
   readonly table: string;
@@ -41,7 +40,7 @@ export interface NetworkPoliciesOptions extends ComponentContext {
   readonly sandboxes: () => Promise<ReadonlyMap<string, readonly string[]>>;
 }
 
-export interface NetworkPolicies extends Component, PodNetworkPolicies {}
+interface NetworkPolicies extends Component, PodNetworkPolicies {}
 
 /** Changes within this time (a rollout) become one transaction. */
 const GATHER_MS = 10;
@@ -144,9 +143,6 @@ class Enforcer implements NetworkPolicies {
       this.#subscribe(api.informer(networkPolicies), (policy: NetworkPolicy, gone) =>
         this.#ruleset.setPolicy(objectKey(policy), gone ? undefined : compileNetworkPolicy(policy)),
       ),
-      this.#subscribe(api.informer(nodes), (node: Node, gone) =>
-        this.#ruleset.setNode(node.metadata?.name ?? '', gone ? undefined : nodeEntry(node)),
-      ),
       this.#subscribe(api.informer(pods), (pod: Pod, gone) => this.#nodePods.set(pod, gone)),
     ];
     this.#armWaiting(informers);
@@ -193,7 +189,7 @@ class Enforcer implements NetworkPolicies {
 
   #armWaiting(informers: readonly { readonly hasSynced: boolean }[]): void {
     this.#waitingTimer = this.#options.clock.after(WAITING_MS, () => {
-      const kinds = ['namespaces', 'networkpolicies', 'nodes', 'pods'];
+      const kinds = ['namespaces', 'networkpolicies', 'pods'];
       const waitingFor = kinds.filter((_kind, index) => !informers[index]?.hasSynced).join(', ');
       this.#options.log.warn(
         'network policies are not followed: the API server has not listed what they need (ClusterRole capstan:node-network-policy)',
@@ -355,16 +351,6 @@ async function setElements(table: string): Promise<Set<string>> {
     ['known-ip', 'known-ip6'].map((set) => listSet({ family: 'inet', table }, set)),
   );
   return new Set(listed.flat());
-}
-
-function nodeEntry({ metadata, status }: Node): {
-  labels: Readonly<Record<string, string>>;
-  addresses: string[];
-} {
-  return {
-    labels: metadata?.labels ?? {},
-    addresses: (status?.addresses ?? []).flatMap(({ address }) => canonicalAddress(address ?? '') ?? []),
-  };
 }
 
 function loadBridgeFilter(): Promise<void> {

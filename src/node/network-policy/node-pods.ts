@@ -29,7 +29,7 @@ export class NetworkPolicyError extends Error {
   }
 }
 
-/** Longest wait for rules; then the pod's user is told, and the agent tries again. */
+/** Maximum wait for rules; then the agent emits an event and tries again. */
 const WAIT_MS = 30_000;
 
 interface Entry {

@@ -1,5 +1,5 @@
 /**
- * The cluster's pods and Nodes by address, and views of them that follow each change: the addresses of what a rule's peers select, and those at which a
+ * The cluster's pods by address, and views of them that follow each change: the addresses of what a rule's peers select, and those at which a
  * named port is served. A change costs one match for each view, not one for each pod. Pods of the host's network and those that ended have no addresses here.
  *
  * An address belongs to one pod: to the newest of those that claim it. One that was given to another pod is so never taken for the former.
@@ -10,13 +10,7 @@ import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { Labels } from '#machinery/labels.ts';
 import { timeMs } from '#machinery/time.ts';
 import { canonicalAddress, familyOf, type Family } from './address-ranges.ts';
-import {
-  selects,
-  type NodeSelection,
-  type Peers,
-  type PodSelection,
-  type PortMatch,
-} from './compiled-policy.ts';
+import { selects, type PodSelection, type PortMatch } from './compiled-policy.ts';
 
 interface NamedPort {
   readonly protocol: string;
@@ -35,18 +29,12 @@ export interface IndexedPod {
   addresses: readonly string[];
 }
 
-export interface IndexedNode {
-  readonly labels: Labels;
-  readonly addresses: readonly string[];
-}
-
 /** Elements of a set of each family, with '' as their values. Replaced, never changed, once they have been read. */
-export type ViewElements = Readonly<Record<Family, ReadonlyMap<string, string>>>;
+type ViewElements = Readonly<Record<Family, ReadonlyMap<string, string>>>;
 
 interface View {
-  readonly ofPod: (pod: IndexedPod) => readonly string[];
-  readonly ofNode: (node: IndexedNode) => readonly string[];
-  /** By what they are of: 'pod/UID' or 'node/NAME'. */
+  readonly project: (pod: IndexedPod) => readonly string[];
+  /** By the pod's UID. */
   readonly keysOf: Map<string, readonly string[]>;
   readonly counts: Map<string, number>;
   elements: Record<Family, Map<string, string>>;
@@ -81,7 +69,6 @@ function statusAddresses({ status }: Pod): readonly string[] {
 
 export class PodIndex {
   readonly #namespaces = new Map<string, Labels>();
-  readonly #nodes = new Map<string, IndexedNode>();
   readonly #pods = new Map<string, IndexedPod>();
   readonly #claims = new Map<string, Set<IndexedPod>>();
   readonly #owners = new Map<string, IndexedPod>();
@@ -93,13 +80,6 @@ export class PodIndex {
     if (labels) this.#namespaces.set(name, labels);
     else this.#namespaces.delete(name);
     for (const pod of this.#ofNamespace.get(name) ?? []) this.#project(pod);
-  }
-
-  /** undefined: it is gone. */
-  setNode(name: string, node: IndexedNode | undefined): void {
-    if (node) this.#nodes.set(name, node);
-    else this.#nodes.delete(name);
-    for (const view of this.#views.values()) update(view, `node/${name}`, node ? view.ofNode(node) : []);
   }
 
   /** undefined: it is gone, or has no address of its own. */
@@ -125,26 +105,20 @@ export class PodIndex {
     return selects(selection, pod, this.#namespaces.get(pod.namespace));
   }
 
-  /** The addresses of these pods and nodes. */
-  addresses(name: string, peers: Pick<Peers, 'pods' | 'nodes'>): ViewElements {
-    return this.#view(name, {
-      ofPod: (pod) => (peers.pods.some((one) => this.matches(one, pod)) ? pod.addresses : []),
-      ofNode: (node) => (peers.nodes.some((one) => selectsNode(one, node)) ? node.addresses : []),
-    });
+  /** The addresses of the pods that any of these selects. */
+  addresses(name: string, selections: readonly PodSelection[]): ViewElements {
+    return this.#view(name, (pod) => (selections.some((one) => this.matches(one, pod)) ? pod.addresses : []));
   }
 
   /** 'ADDRESS . PROTOCOL . PORT' wherever a pod serves this port. */
   namedPorts(name: string, wanted: Pick<PortMatch, 'protocol' | 'name'>): ViewElements {
-    return this.#view(name, {
-      ofPod: ({ addresses, ports }) => {
-        const served = ports.filter(
-          (port) => port.name === wanted.name && port.protocol === (wanted.protocol ?? port.protocol),
-        );
-        return addresses.flatMap((address) =>
-          served.map(({ protocol, port }) => `${address} . ${protocol} . ${port}`),
-        );
-      },
-      ofNode: () => [],
+    return this.#view(name, ({ addresses, ports }) => {
+      const served = ports.filter(
+        (port) => port.name === wanted.name && port.protocol === (wanted.protocol ?? port.protocol),
+      );
+      return addresses.flatMap((address) =>
+        served.map(({ protocol, port }) => `${address} . ${protocol} . ${port}`),
+      );
     });
   }
 
@@ -153,25 +127,24 @@ export class PodIndex {
     for (const name of this.#views.keys()) if (!names.has(name)) this.#views.delete(name);
   }
 
-  #view(name: string, { ofPod, ofNode }: Pick<View, 'ofPod' | 'ofNode'>): ViewElements {
+  #view(name: string, project: View['project']): ViewElements {
     let view = this.#views.get(name);
     if (!view) {
       const elements = { ip: new Map<string, string>(), ip6: new Map<string, string>() };
-      view = { ofPod, ofNode, keysOf: new Map(), counts: new Map(), elements, isShared: false };
+      view = { project, keysOf: new Map(), counts: new Map(), elements, isShared: false };
       this.#views.set(name, view);
-      for (const pod of this.#pods.values()) update(view, `pod/${pod.uid}`, ofPod(pod));
-      for (const [nodeName, node] of this.#nodes) update(view, `node/${nodeName}`, ofNode(node));
+      for (const pod of this.#pods.values()) update(view, pod.uid, project(pod));
     }
     view.isShared = true;
     return view.elements;
   }
 
   #project(pod: IndexedPod): void {
-    for (const view of this.#views.values()) update(view, `pod/${pod.uid}`, view.ofPod(pod));
+    for (const view of this.#views.values()) update(view, pod.uid, view.project(pod));
   }
 
   #drop({ uid }: IndexedPod): void {
-    for (const view of this.#views.values()) update(view, `pod/${uid}`, []);
+    for (const view of this.#views.values()) update(view, uid, []);
   }
 
   #add(uid: string, pod: IndexedPod): void {
@@ -198,10 +171,6 @@ export class PodIndex {
     }
     return changed;
   }
-}
-
-function selectsNode({ nodes }: NodeSelection, { labels }: IndexedNode): boolean {
-  return nodes.matches(labels);
 }
 
 function entryOf(sets: Map<string, Set<IndexedPod>>, key: string): Set<IndexedPod> {
@@ -231,20 +200,20 @@ function newest(pods: ReadonlySet<IndexedPod> = new Set()): IndexedPod | undefin
   return found;
 }
 
-function update(view: View, source: string, keys: readonly string[]): void {
-  const before = view.keysOf.get(source) ?? [];
+function update(view: View, uid: string, keys: readonly string[]): void {
+  const before = view.keysOf.get(uid) ?? [];
   if (before.length === keys.length && before.every((key, index) => key === keys[index])) return;
   if (view.isShared) {
     view.elements = { ip: new Map(view.elements.ip), ip6: new Map(view.elements.ip6) };
     view.isShared = false;
   }
-  if (keys.length > 0) view.keysOf.set(source, keys);
-  else view.keysOf.delete(source);
+  if (keys.length > 0) view.keysOf.set(uid, keys);
+  else view.keysOf.delete(uid);
   for (const key of keys) count(view, { key, by: 1 });
   for (const key of before) count(view, { key, by: -1 });
 }
 
-/** Two nodes, or containers of one pod, may have the same key. */
+/** Two containers of one pod may name the same port. */
 function count(view: View, { key, by }: { readonly key: string; readonly by: 1 | -1 }): void {
   const now = (view.counts.get(key) ?? 0) + by;
   if (now > 0) {

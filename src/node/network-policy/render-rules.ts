@@ -4,12 +4,12 @@
  */
 import { createHash } from 'node:crypto';
 import { FAMILIES, isWholeFamily, rangeText, type Family } from './address-ranges.ts';
-import type { Action, Direction, Peers, PolicyRule, PortMatch } from './compiled-policy.ts';
+import type { Action, Direction, Peers, PodSelection, PolicyRule, PortMatch } from './compiled-policy.ts';
 
 /** A set whose elements follow the cluster. */
 export interface ViewNeed {
   readonly name: string;
-  readonly peers?: Pick<Peers, 'pods' | 'nodes'>;
+  readonly pods?: readonly PodSelection[];
   readonly port?: Pick<PortMatch, 'protocol' | 'name'>;
 }
 
@@ -50,7 +50,7 @@ interface PeerOptions {
   readonly needs: Map<string, ViewNeed>;
 }
 
-function peerMatches({ pods, nodes, ranges }: Peers, { field, needs }: PeerOptions): Match[] {
+function peerMatches({ pods, ranges }: Peers, { field, needs }: PeerOptions): Match[] {
   const blocks = FAMILIES.flatMap((family): Match[] => {
     const ofFamily = ranges[family];
     if (ofFamily.length === 0) return [];
@@ -63,10 +63,9 @@ function peerMatches({ pods, nodes, ranges }: Peers, { field, needs }: PeerOptio
       },
     ];
   });
-  if (pods.length + nodes.length === 0) return blocks;
-  const keys = [...pods.map(({ key }) => `pods ${key}`), ...nodes.map(({ key }) => `nodes ${key}`)];
-  const name = `peers-${hash([...new Set(keys)].sort().join('\n'))}`;
-  needs.set(name, { name, peers: { pods, nodes } });
+  if (pods.length === 0) return blocks;
+  const name = `peers-${hash([...new Set(pods.map(({ key }) => key))].sort().join('\n'))}`;
+  needs.set(name, { name, pods });
   return [
     ...FAMILIES.map((family) => ({ family, match: `${family} ${field} @${name}-${family}` })),
     ...blocks,

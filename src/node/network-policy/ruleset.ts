@@ -1,5 +1,5 @@
 /**
- * The content of one node's nftables table from the cluster's pods, namespaces, Nodes and policies: the pure model (table.ts has the static part). Only what
+ * The content of one node's nftables table from the cluster's pods, namespaces and policies: the pure model (table.ts has the static part). Only what
  * concerns pods of this node is in it: a policy that selects none of them costs nothing.
  *
  *   map egress-ip / ingress-ip: address of a pod that a policy selects ─► goto pod-in-…
@@ -13,7 +13,7 @@ import type { Labels } from '#machinery/labels.ts';
 import type { NftContent } from '#stdx/nft-difference.ts';
 import { FAMILIES, familyOf } from './address-ranges.ts';
 import type { CompiledPolicy, Direction, Tier } from './compiled-policy.ts';
-import { PodIndex, type IndexedNode, type IndexedPod } from './pod-index.ts';
+import { PodIndex, type IndexedPod } from './pod-index.ts';
 import { hash, renderRules, type RenderedRules, type ViewNeed } from './render-rules.ts';
 
 /** S: a set's type. */
@@ -58,11 +58,6 @@ export class Ruleset {
     }
   }
 
-  /** undefined: it is gone. */
-  setNode(name: string, node: IndexedNode | undefined): void {
-    this.#index.setNode(name, node);
-  }
-
   /** undefined: it is gone, or has no address of its own. */
   setPod(
     uid: string,
@@ -100,11 +95,6 @@ export class Ruleset {
   /** Keys of the policies that select this pod of the node. */
   policiesOf(uid: string): readonly string[] {
     return [...(this.#local.get(uid)?.keys() ?? [])];
-  }
-
-  /** Whether a policy applies to any pod of this node. */
-  get isolatesAny(): boolean {
-    return [...this.#local.values()].some((selecting) => selecting.size > 0);
   }
 
   content(): PolicyContent {
@@ -206,8 +196,8 @@ export class Ruleset {
   ): PolicyContent {
     const sets = new Map<string, string>();
     const all = new Map(elements);
-    for (const { name, peers, port } of needs.values()) {
-      const view = peers ? this.#index.addresses(name, peers) : this.#index.namedPorts(name, port ?? {});
+    for (const { name, pods, port } of needs.values()) {
+      const view = pods ? this.#index.addresses(name, pods) : this.#index.namedPorts(name, port ?? {});
       for (const family of FAMILIES) {
         sets.set(
           `${name}-${family}`,

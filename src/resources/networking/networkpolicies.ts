@@ -19,10 +19,6 @@ import { formatAge, columns, formatSelector, nameOf } from '../tables.ts';
 const TYPES = ['Ingress', 'Egress'];
 const PORT_PROTOCOLS = ['TCP', 'UDP', 'SCTP'];
 
-/** Until the service proxy enforces policies; remove it together with its row in src/controllers/core/unimplemented-controller.ts. */
-const NOT_ENFORCED =
-  "spec: this cluster's network does not enforce NetworkPolicies yet: no traffic is restricted by this one";
-
 export const networkpolicies = defineResource<NetworkPolicy>({
   group: 'networking.k8s.io',
   plural: 'networkpolicies',
@@ -39,7 +35,6 @@ export const networkpolicies = defineResource<NetworkPolicy>({
   validate: (policy) => check(policy, []),
   validateUpdate: (next, previous) => check(next, rangesOf(previous)),
   warnings: ({ spec }) => [
-    NOT_ENFORCED,
     ...(spec?.ingress ?? []).flatMap(({ from }, i) => peerWarnings(from, `spec.ingress[${i}].from`)),
     ...(spec?.egress ?? []).flatMap(({ to }, i) => peerWarnings(to, `spec.egress[${i}].to`)),
   ],

@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { CriClient } from '../../cri/client.ts';
+import type { PodNetworkPolicies } from '../../network-policy/node-pods.ts';
 import type { PodProbes } from '../probes/pod-probes.ts';
 import { activeSandbox, type PodRuntime, type RuntimeView } from '../runtime-view.ts';
 import type { PodVolumes, PreparedVolumes } from '../volumes/pod-volumes.ts';
@@ -32,6 +33,7 @@ export interface PodSyncDependencies
   readonly metrics: AgentMetrics;
   /** Longest delay between restarts of a container; default 5 min. */
   readonly maximumBackoffMs?: number | undefined;
+  readonly networkPolicies?: PodNetworkPolicies | undefined;
 }
 
 interface PodSyncOptions {
@@ -78,6 +80,7 @@ export class PodSync {
     await this.#prepareVolumes(runtime, signal);
     if (this.#volumes?.renewAtMs !== undefined) nextAtMs = Math.min(nextAtMs, this.#volumes.renewAtMs);
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      this.#observeNetwork(runtime);
       const { restart, retryAtMs } = await resize.actuate(state.pod, runtime);
       nextAtMs = Math.min(nextAtMs, retryAtMs);
       const plan = decide({
@@ -99,6 +102,20 @@ export class PodSync {
       if (!acted.again) break;
     }
     return { nextAtMs };
+  }
+
+  /** Rules of network policies follow the sandbox, whose address the API learns later. */
+  #observeNetwork(runtime: PodRuntime): void {
+    const { dependencies, state } = this.#options;
+    const sandbox = activeSandbox(runtime);
+    if (sandbox && !sandbox.hostNetwork) dependencies.networkPolicies?.observe(state.pod, sandbox.ips);
+  }
+
+  /** No container sends or receives a packet before the rules for its pod are in force. */
+  async #waitForPolicies(runtime: PodRuntime, signal: AbortSignal): Promise<void> {
+    const { dependencies, state } = this.#options;
+    const sandbox = activeSandbox(runtime);
+    if (sandbox && !sandbox.hostNetwork) await dependencies.networkPolicies?.inForce(state.pod, signal);
   }
 
   syncProbes(runtime: PodRuntime): void {
@@ -169,6 +186,7 @@ export class PodSync {
     { runtime, signal }: { readonly runtime: PodRuntime; readonly signal: AbortSignal },
   ): Promise<{ readonly again: boolean; readonly retryAtMs: number }> {
     const { dependencies, state } = this.#options;
+    if (plan.start.length > 0) await this.#waitForPolicies(runtime, signal);
     let retryAtMs = Infinity;
     let current = runtime;
     for (const { name, endedMs } of plan.start) {

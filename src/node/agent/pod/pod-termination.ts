@@ -15,6 +15,7 @@ import type { ImagePuller } from '../image-puller.ts';
 import type { PodProbes } from '../probes/pod-probes.ts';
 import type { ReferencedObjects } from '../referenced-objects.ts';
 import type { PodRuntime, RuntimeView } from '../runtime-view.ts';
+import type { PodNetworkPolicies } from '../../network-policy/node-pods.ts';
 import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import type { ServiceAccountTokens } from '../volumes/service-account-tokens.ts';
 import { stopPod, type ContainerStopDependencies } from './container-stop.ts';
@@ -36,6 +37,7 @@ export interface PodTerminationDependencies extends ContainerStopDependencies {
   readonly statuses: StatusWriter;
   readonly tokens: ServiceAccountTokens;
   readonly volumes: PodVolumes;
+  readonly networkPolicies?: PodNetworkPolicies | undefined;
 }
 
 interface PodTerminationOptions {
@@ -152,6 +154,7 @@ export class PodTermination {
     await this.#tearDown();
     await rm(podLogDirectory(logsDir, state.pod), { recursive: true, force: true });
     objects.release(state.uid);
+    dependencies.networkPolicies?.release(state.uid);
     statuses.forget(state.uid);
     state.isRemoved = true;
   }

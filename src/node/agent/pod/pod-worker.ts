@@ -11,6 +11,7 @@ import type { Pod, PodStatus } from '#api/types.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { isCriError } from '../../cri/errors.ts';
+import { NetworkPolicyError } from '../../network-policy/node-pods.ts';
 import { runtimeErrorText } from '../cri-text.ts';
 import { PodProbes, type ProbeCount } from '../probes/pod-probes.ts';
 import type { PodRuntime } from '../runtime-view.ts';
@@ -205,6 +206,10 @@ export class PodWorker {
     const { pod } = this.#state;
     if (error instanceof VolumeSetupError) {
       events.event(pod, { type: 'Warning', reason: 'FailedMount', message: error.message });
+      return;
+    }
+    if (error instanceof NetworkPolicyError) {
+      events.event(pod, { type: 'Warning', reason: 'NetworkPolicyNotEnforced', message: error.message });
       return;
     }
     const text = isCriError(error) ? runtimeErrorText(error) : errorMessage(error);

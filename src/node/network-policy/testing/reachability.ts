@@ -14,7 +14,7 @@ export interface World {
   readonly clusterPolicies: readonly ClusterNetworkPolicy[];
 }
 
-export interface Attempt {
+interface Attempt {
   readonly from: Pod;
   readonly to: Pod;
   readonly source: string;
