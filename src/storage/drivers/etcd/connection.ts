@@ -3,6 +3,7 @@
  * Reads go to another member when one fails; a write is sent once, and only over a connection that is up.
  */
 import type { ServiceError } from '@grpc/grpc-js';
+import { realClock, type Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { StoreError } from '../../store.ts';
 import { closedError, EtcdCallError, classifyFailure } from './failures.ts';
@@ -25,6 +26,9 @@ const RECONNECT_MS = 500;
 const DIAGNOSIS_MS = 5_000;
 /** Times that a read is asked of some member before its error is the answer. */
 const READ_ATTEMPTS = 4;
+/** Where no member has a leader, requests wait for an election: at etcd's default timeout it takes up to 2 s. */
+const ELECTION_MS = 3_000;
+const ELECTION_POLL_MS = 50;
 
 export interface ConnectionOptions extends EtcdTls {
   /** 'https://10.0.0.1:2379' */
@@ -35,6 +39,7 @@ export interface ConnectionOptions extends EtcdTls {
   readonly connectTimeoutMs?: number | undefined;
   /** Default: a member that is reached over the network. */
   readonly createMember?: ((endpoint: string) => EtcdMember) | undefined;
+  readonly clock?: Clock | undefined;
 }
 
 /** What one member says of itself; status is absent where it does not answer. */
@@ -54,6 +59,7 @@ export class EtcdConnection {
   readonly #members: readonly EtcdMember[];
   readonly #callTimeoutMs: number;
   readonly #connectTimeoutMs: number;
+  readonly #clock: Clock;
   #diagnosis: { readonly untilMs: number; readonly text: Promise<string> } | undefined;
   #closed = false;
 
@@ -62,8 +68,10 @@ export class EtcdConnection {
     callTimeoutMs = CALL_TIMEOUT_MS,
     connectTimeoutMs = CONNECT_TIMEOUT_MS,
     createMember,
+    clock = realClock,
     ...tls
   }: ConnectionOptions) {
+    this.#clock = clock;
     this.#callTimeoutMs = callTimeoutMs;
     this.#connectTimeoutMs = connectTimeoutMs;
     if (endpoints.length === 0) throw new TypeError('etcd: at least one endpoint is needed');
@@ -76,6 +84,7 @@ export class EtcdConnection {
 
   /** Rejects with an EtcdCallError. */
   async call<Response>(method: EtcdMethod, request: object, options: CallOptions): Promise<Response> {
+    const untilMs = this.#clock.monotonic() + ELECTION_MS;
     for (let attempt = 1; ; attempt++) {
       const member = this.#connected() ?? (await this.#ready(options));
       try {
@@ -89,10 +98,23 @@ export class EtcdConnection {
       } catch (error) {
         const { failure } = error as EtcdCallError;
         if (failure.elsewhere) member.avoid();
+        if (failure.leaderless && !this.#closed && this.#clock.monotonic() < untilMs) {
+          attempt = 0;
+          if (!this.#connected()) await this.#pause();
+          continue;
+        }
         const again = failure.elsewhere && attempt < READ_ATTEMPTS && !this.#closed;
         if (!again || !(options.idempotent || failure.certain)) throw error;
       }
     }
+  }
+
+  /** The clock's timers do not keep a process alive: a command that waits for this would end. */
+  #pause(): Promise<void> {
+    const keepsProcessAlive = setTimeout(() => {}, ELECTION_MS);
+    return new Promise<void>((resolve) => void this.#clock.after(ELECTION_POLL_MS, resolve)).finally(() =>
+      clearTimeout(keepsProcessAlive),
+    );
   }
 
   /** A stream to a member that is connected. */

@@ -40,6 +40,7 @@ import {
   type RangeResponse,
   type TxnResponse,
 } from './protocol.ts';
+import { ASK_MS, LOST, Stalls } from './stalls.ts';
 import { Watcher } from './watcher.ts';
 
 /** Items of one answer while a list is read; doubled from page to page. */
@@ -85,6 +86,13 @@ interface Write {
   readonly ttlSeconds?: number | undefined;
 }
 
+/** A write whose outcome is not known. */
+interface Unsettled {
+  /** What it replaces, or the newest that was known when it was sent. */
+  readonly since: Revision;
+  readonly error: StoreError;
+}
+
 /** Rejects where no member answers. */
 export async function openEtcdStore(options: EtcdStoreOptions): Promise<Store> {
   const store = new EtcdStore(options);
@@ -101,6 +109,7 @@ class EtcdStore implements Store {
   readonly #connection: EtcdConnection;
   readonly #clock: Clock;
   readonly #leases: Leases;
+  readonly #stalls: Stalls;
   readonly #keySpace: KeySpace;
   readonly #markKey: Buffer;
   readonly #monitor: Monitor;
@@ -133,7 +142,8 @@ class EtcdStore implements Store {
     this.#keySpace = new KeySpace({ prefix: keyPrefix, replaces });
     this.#markKey = this.#keySpace.encode(MARK);
     this.#clock = clock;
-    const connection = (this.#connection = new EtcdConnection(options));
+    const connection = (this.#connection = new EtcdConnection({ ...options, clock }));
+    this.#stalls = new Stalls({ clock, ask: () => this.#askNewest(ASK_MS) });
     this.#leases = new Leases(connection);
     this.#monitor = new Monitor({ connection, clock, log, intervalMs: monitorIntervalMs });
     if (compactionIntervalMs > 0)
@@ -260,12 +270,16 @@ class EtcdStore implements Store {
   /** Linearizable: what was acknowledged to anybody before is not newer. */
   async newestRevision(): Promise<Revision> {
     this.#assertOpen();
-    const { header } = await this.#call<RangeResponse>(
+    const { header } = await this.#askNewest();
+    return int(header.revision);
+  }
+
+  #askNewest(timeoutMs?: number): Promise<RangeResponse> {
+    return this.#call<RangeResponse>(
       'Range',
       { key: this.#markKey, countOnly: true },
-      { doing: 'ask for the newest revision', isUrgent: true },
+      { doing: 'ask for the newest revision', isUrgent: true, timeoutMs },
     );
-    return int(header.revision);
   }
 
   async ttlSeconds(key: string): Promise<number | undefined> {
@@ -326,6 +340,7 @@ class EtcdStore implements Store {
     this.#monitor.stop();
     this.#compactor?.stop();
     await Promise.allSettled(this.#turns.values());
+    this.#stalls.close();
     this.#asking?.cancel();
     for (const watcher of Array.from(this.#watchers)) watcher.end(closedError());
     this.#connection.close();
@@ -351,25 +366,49 @@ class EtcdStore implements Store {
 
   async #write(write: Write): Promise<Written> {
     const lease = write.ttlSeconds === undefined ? undefined : await this.#lease(write.ttlSeconds);
-    const since = this.#revision;
-    let written: Written;
-    try {
-      const answer = await this.#connection.call<TxnResponse>('Txn', this.#txnOf(write, lease), {
-        doing: `write ${write.key}`,
-        idempotent: false,
-      });
-      this.#saw(answer);
-      written = this.#outcome(write, answer);
-    } catch (error) {
+    if (this.#stalls.held) await this.#stalls.held;
+    const since = write.expected || this.#revision;
+    const written = await this.#send(write, lease).catch((error: unknown) => {
       if (!(error instanceof EtcdCallError)) throw error;
       if (error.failure.certain) throw error.failure.error;
-      written = await this.#resolve(write, {
-        since: write.expected || since,
-        error: error.failure.error,
-      });
-    }
+      return this.#settle(write, { lease, since, error: error.failure.error });
+    });
     await this.#seen(write.key, written.revision);
     return written;
+  }
+
+  async #send(write: Write, lease: unknown): Promise<Written> {
+    const doing = `write ${write.key}`;
+    const answer = await this.#stalls.follow(
+      this.#connection.call<TxnResponse>('Txn', this.#txnOf(write, lease), { doing, idempotent: false }),
+    );
+    if (answer === LOST)
+      throw new EtcdCallError({
+        error: new StoreError(
+          'unavailable',
+          `Cannot ${doing}: etcd's leader was lost while it was under way`,
+        ),
+        certain: false,
+        elsewhere: true,
+      });
+    this.#saw(answer);
+    return this.#outcome(write, answer);
+  }
+
+  /**
+   * What became of a write that etcd did not answer. One that replaces a revision is sent once more: of both at most one happens, whenever they arrive, because a
+   * revision never comes back. A create is not: between the two, another client may have deleted what the first one made.
+   */
+  async #settle(
+    write: Write,
+    { lease, since, error }: Unsettled & { readonly lease: unknown },
+  ): Promise<Written> {
+    if (!write.expected || error.code !== 'unavailable') return this.#resolve(write, { since, error });
+    try {
+      return await this.#send(write, lease);
+    } catch {
+      return this.#resolve(write, { since, error });
+    }
   }
 
   #txnOf({ key: name, value, expected }: Write, lease: unknown): object {
@@ -418,11 +457,8 @@ class EtcdStore implements Store {
     );
   }
 
-  /** Never sends it again: what happened to the key since tells. A write that did not happen yet may still do so. */
-  async #resolve(
-    { key, value, expected }: Write,
-    { since, error }: { readonly since: Revision; readonly error: StoreError },
-  ): Promise<Written> {
+  /** What happened to the key since tells. A write that did not happen yet may still do so. */
+  async #resolve({ key, value, expected }: Write, { since, error }: Unsettled): Promise<Written> {
     const unknown = new StoreError(
       error.code,
       `${error.message}; whether the write to ${key} happened is not known`,
@@ -539,7 +575,11 @@ class EtcdStore implements Store {
   async #call<Response extends Pick<RangeResponse, 'header'>>(
     method: 'Range' | 'Compact' | 'LeaseTimeToLive',
     request: object,
-    options: { readonly doing: string; readonly isUrgent?: boolean },
+    options: {
+      readonly doing: string;
+      readonly isUrgent?: boolean;
+      readonly timeoutMs?: number | undefined;
+    },
   ): Promise<Response> {
     try {
       const answer = await this.#connection.call<Response>(method, request, {
@@ -555,6 +595,7 @@ class EtcdStore implements Store {
 
   #saw({ header }: { readonly header: RangeResponse['header'] }): void {
     this.#revision = Math.max(this.#revision, int(header.revision));
+    this.#stalls.saw(header.raftTerm ?? 0);
   }
 
   #atZero(): undefined {

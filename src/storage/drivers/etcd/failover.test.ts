@@ -40,6 +40,29 @@ describe('etcd of three members', { skip: problem ?? false, timeout: 300_000 }, 
       await load.progress();
     }));
 
+  test('updates that a follower forwarded to a leader that is gone are answered by the next one', async () => {
+    const leader = await cluster.leader();
+    const follower = cluster.members.find((one) => one !== leader)!;
+    const store = await openEtcdStore({ ...cluster.options, endpoints: [follower.endpoint] });
+    try {
+      let { modRevision } = await store.put('/forwarded', Buffer.from('0'));
+      const update = async (value: number): Promise<void> => {
+        const put = { expected: modRevision };
+        ({ modRevision } = await store.put('/forwarded', Buffer.from(String(value)), put));
+      };
+      for (let value = 1; value <= 20; value += 1) await update(value);
+      const killed = leader.kill();
+      // One after another: some are sent while the follower does not know yet. Each must succeed.
+      for (let value = 21; value <= 60; value += 1) await update(value);
+      await killed;
+      assert.equal(String((await store.get('/forwarded'))?.value), '60');
+    } finally {
+      await store.close();
+      leader.start();
+      await cluster.healthy(leader);
+    }
+  });
+
   test('a follower is killed and comes back', long, () =>
     during(async (load) => {
       const leader = await cluster.leader();

@@ -5,6 +5,8 @@
 import { status, type ServiceError } from '@grpc/grpc-js';
 import { StoreError, type StoreErrorCode } from '../../store.ts';
 
+const NO_LEADER = 'etcdserver: no leader';
+
 /** By what etcd's error says; the first that matches. `certain`: the request was refused and cannot happen later. */
 const KNOWN: readonly {
   readonly text: string;
@@ -33,7 +35,7 @@ const KNOWN: readonly {
   },
   { text: 'requested lease not found', code: 'unavailable', certain: true },
   {
-    text: 'no leader',
+    text: NO_LEADER,
     code: 'unavailable',
     certain: true,
     remedy: 'etcd has lost its quorum: start its members',
@@ -77,6 +79,8 @@ interface EtcdFailure {
   readonly certain: boolean;
   /** Another member may answer. */
   readonly elsewhere: boolean;
+  /** The member knows no leader: there may be one after an election. */
+  readonly leaderless?: boolean | undefined;
 }
 
 /** Thrown by calls: says whether the request may have happened. */
@@ -100,6 +104,7 @@ export function classifyFailure(
     error: new StoreError(code, `Cannot ${doing} at etcd ${endpoint}: ${text}${remedy}`, { cause }),
     certain: known?.certain ?? CERTAIN_CODES.has(cause.code),
     elsewhere: code === 'unavailable' && !CERTAIN_CODES.has(cause.code),
+    leaderless: known?.text === NO_LEADER,
   };
 }
 

@@ -286,7 +286,8 @@ export class Member implements EtcdMember {
     const begunMs = performance.now();
     const transports: readonly Transport[] = this.#own.ready ? ['grpc', 'own'] : ['grpc'];
     const over = (): void => void (this.#isSuspected = false);
-    const options = { doing: 'read the status', timeoutMs: SUSPECT_MS };
+    // Without a leader it is not silent: an election ends nothing that is under way.
+    const options = { doing: 'read the status', timeoutMs: SUSPECT_MS, withoutLeader: true };
     Promise.all(transports.map((transport) => this.#sendBy(transport, STATUS, options))).then(
       over,
       (error: EtcdCallError) => {

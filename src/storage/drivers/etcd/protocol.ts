@@ -25,6 +25,8 @@ const MESSAGES: Readonly<Record<string, readonly Field[]>> = {
     ['clusterId', 1, 'fixed64text'],
     ['memberId', 2, 'fixed64text'],
     ['revision', 3, 'int64'],
+    // A number of elections: 32 bits of its 64 are enough, and cost no Long.
+    ['raftTerm', 4, 'uint32'],
   ],
   RangeRequest: [
     ['key', 1, 'bytes'],
@@ -271,7 +273,7 @@ export interface KeyValue {
   readonly lease: LeaseId;
 }
 interface Header {
-  readonly header: { readonly revision: Int64 };
+  readonly header: { readonly revision: Int64; readonly raftTerm?: number | undefined };
 }
 export interface RangeResponse extends Header {
   readonly kvs: readonly KeyValue[];
