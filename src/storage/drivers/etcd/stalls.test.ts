@@ -91,3 +91,13 @@ test('writes are held for a bounded time where nobody answers', async () => {
   answer.reject(new Error('refused'));
   await assert.rejects(followed, /refused/);
 });
+
+test('a remainder that only rounding leaves does not stop the clock', { timeout: 10_000 }, async () => {
+  const world = new World();
+  const { stalls, asked } = world;
+  // So much of this number is lost when 250 is added and taken away again.
+  await world.pass(6.4);
+  void stalls.follow(new Promise<never>(() => {}));
+  await world.pass(STALL_MS + 1);
+  assert.equal(asked.length, 1);
+});

@@ -88,7 +88,8 @@ export class Stalls {
       const [oldest] = this.#waiting;
       if (!oldest || this.#closed) return;
       const waitedMs = this.#options.clock.monotonic() - oldest.sentMs;
-      if (waitedMs < STALL_MS) this.#lookIn(STALL_MS - waitedMs);
+      // At least one: of a remainder that only rounding leaves, no clock gets further.
+      if (waitedMs < STALL_MS) this.#lookIn(Math.max(1, STALL_MS - waitedMs));
       else void this.#ask();
     });
   }
