@@ -131,6 +131,7 @@ function startServe(): void {
 function startGrpc(): void {
   createHttp2()
     .on('stream', (stream) => {
+      console.log('called');
       stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
       stream.on('error', () => {});
