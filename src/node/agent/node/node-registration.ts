@@ -166,7 +166,7 @@ export class NodeRegistration {
         {
           type: 'strategic',
           subresource: 'status',
-          patch: { status: withRemovals(status, this.#node?.status) },
+          patch: { status: withReplacedAddresses(withRemovals(status, this.#node?.status)) },
         },
       );
       this.#written = text;
@@ -212,15 +212,23 @@ function isOlder({ metadata }: Node, { metadata: known }: Node): boolean {
 }
 
 /** A patch merges maps: an extended resource that left the capacity must be removed from the allocatable explicitly. */
-function withRemovals(status: NodeStatus, before: NodeStatus = {}): object {
+function withRemovals(status: NodeStatus, before: NodeStatus = {}): NodeStatus {
   const gone = Object.keys(before.allocatable ?? {}).filter(
     (name) => isExtendedResource(name) && status.allocatable?.[name] === undefined,
   );
   if (gone.length === 0) return status;
   return {
     ...status,
-    allocatable: { ...status.allocatable, ...Object.fromEntries(gone.map((name) => [name, null])) },
+    allocatable: {
+      ...status.allocatable,
+      ...(Object.fromEntries(gone.map((name) => [name, null])) as Record<string, never>),
+    },
   };
+}
+
+/** A patch merges addresses by their type, of which two InternalIPs are: as upstream's kubelet, they are replaced. */
+function withReplacedAddresses(status: NodeStatus): object {
+  return { ...status, addresses: [...(status.addresses ?? []), { $patch: 'replace' }] };
 }
 
 function usualLabels(nodeName: string): Record<string, string> {
