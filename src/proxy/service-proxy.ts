@@ -5,7 +5,6 @@
  *   informers ──change──► dirty ──GATHER_MS──► model ─► content ─► difference ─► nft ──ok──► current
  *                                                                                 '──failed──► full rewrite with backoff
  */
-import { readFile, writeFile } from 'node:fs/promises';
 import type { EndpointSlice, Node, Service, ServiceCIDR } from '#api/types.ts';
 import { endpointSlices, nodes, serviceCIDRs, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
@@ -13,9 +12,9 @@ import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { switchOnForwarding } from '#stdx/ip-forwarding.ts';
-import { errorMessage } from '#stdx/log.ts';
-import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
-import { chainContains, countTable, runNft } from '#stdx/run-nft.ts';
+import { chainContains, runNft, tableDiffers } from '#stdx/run-nft.ts';
+import { setSysctl } from '#stdx/sysctl.ts';
+import { RETRY_MS, TableUpkeep } from '#stdx/table-upkeep.ts';
 import { ConntrackCleaner, udpServices } from './conntrack.ts';
 import { HealthCheckPorts, type ServiceHealth } from './health-checks.ts';
 import { familyOf, serviceHealth, servicePorts, type Family, type ServicePortModel } from './model.ts';
@@ -49,13 +48,8 @@ interface FamilyTable {
 
 /** Changes within this time (a rolling update) become one transaction. */
 const GATHER_MS = 20;
-/** Interval of checks for changes by other programs; a flushed ruleset is reported by the kernel at once. */
-const CHECK_MS = 15_000;
-/** Every so many checks, all rules and elements are counted. */
-const THOROUGH_EVERY = 40;
 /** A table without it is not whole. */
 const BASE = { chain: 'nat-prerouting', text: 'jump services' };
-const RETRY_MS = 1_000;
 const CLEANUP_MS = 1_000;
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
@@ -97,13 +91,9 @@ class ServiceProxy implements RunningProxy {
   readonly #conntrack: ConntrackCleaner;
   readonly #dirty = new Set<string>();
   readonly #rendered = new WeakMap<ServicePortModel, RenderedPort>();
-  #timer: Timer | undefined;
-  #checkTimer: Timer | undefined;
-  #tableEvents: TableEvents | undefined;
+  readonly #upkeep: TableUpkeep;
   #cleanupTimer: Timer | undefined;
-  #checks = 0;
   #cleanup = '';
-  #applying: Promise<void> = Promise.resolve();
   readonly #metrics: ProxyMetrics;
   /** When the rules were last known to be as they should, and since when they have not been. */
   #syncedAtMs: number | undefined;
@@ -115,6 +105,17 @@ class ServiceProxy implements RunningProxy {
     this.#healthPorts = new HealthCheckPorts(options.log);
     this.#conntrack = new ConntrackCleaner(options.log);
     this.#tables = options.podCIDRs.map((podCIDR) => tableFor(podCIDR, options.clusterId));
+    this.#upkeep = new TableUpkeep({
+      clock: options.clock,
+      log: options.log,
+      subject: 'the service rules',
+      apply: () => this.#apply(),
+      check: (thorough) => this.#check(thorough),
+      failed: () => {
+        this.#current = undefined;
+        this.#schedule(RETRY_MS);
+      },
+    });
   }
 
   async start(): Promise<void> {
@@ -154,21 +155,16 @@ class ServiceProxy implements RunningProxy {
       own.subscribe({ added: nodeChanged, updated: nodeChanged, deleted: nodeChanged }),
       ranges.subscribe({ added: rangeChanged, updated: rangeChanged, deleted: rangeChanged }),
     );
-    this.#armCheck();
-    this.#tableEvents = watchTableDeletions({
-      clock: this.#options.clock,
-      log: this.#options.log,
-      onDeleted: () => this.#inTurn('error checking the service rules', () => this.#check(false)),
-    });
+    this.#upkeep.startChecks();
+    this.#upkeep.watchDeletions();
   }
 
   /** The rules stay, so that connections continue while the program is stopped. destroyServiceProxy removes them. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error('service proxy stopped'));
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#tableEvents?.close();
-    for (const timer of [this.#timer, this.#checkTimer, this.#cleanupTimer]) timer?.cancel();
-    await this.#applying.catch(() => {});
+    this.#cleanupTimer?.cancel();
+    await this.#upkeep.stop();
     await this.#conntrack.idle();
     this.#healthPorts.close();
   }
@@ -183,36 +179,9 @@ class ServiceProxy implements RunningProxy {
   }
 
   #schedule(delayMs: number): void {
-    if (this.#timer || this.#stop.signal.aborted) return;
+    if (!this.#upkeep.schedule(delayMs)) return;
     this.#metrics.queued();
     this.#behindSinceMs ??= this.#options.clock.now();
-    this.#timer = this.#options.clock.after(delayMs, () => {
-      this.#timer = undefined;
-      this.#inTurn('error applying the service rules', () => this.#apply());
-    });
-  }
-
-  /** Changes the table one at a time. After a failure the whole table is written again. */
-  #inTurn(problem: string, work: () => Promise<void>): void {
-    this.#applying = this.#applying
-      .then(async () => {
-        if (!this.#stop.signal.aborted) await work();
-      })
-      .catch((error: unknown) => {
-        this.#options.log.error(`${problem}: writing the whole table`, { error: errorMessage(error) });
-        this.#current = undefined;
-        this.#schedule(RETRY_MS);
-      });
-  }
-
-  #armCheck(): void {
-    if (this.#stop.signal.aborted) return;
-    this.#checkTimer = this.#options.clock.after(CHECK_MS, () => {
-      this.#checks += 1;
-      const thorough = this.#checks % THOROUGH_EVERY === 1;
-      this.#inTurn('error checking the service rules', () => this.#check(thorough));
-      this.#armCheck();
-    });
   }
 
   async #check(thorough: boolean): Promise<void> {
@@ -232,7 +201,10 @@ class ServiceProxy implements RunningProxy {
     thorough: boolean,
   ): Promise<FamilyTable | undefined> {
     for (const [table, wanted] of current)
-      if (!(await chainContains(table.render, BASE)) || (thorough && (await differs(table, wanted))))
+      if (
+        !(await chainContains(table.render, BASE)) ||
+        (thorough && (await tableDiffers(table.render, wanted)))
+      )
         return table;
     return undefined;
   }
@@ -253,7 +225,7 @@ class ServiceProxy implements RunningProxy {
   async #apply(): Promise<void> {
     await this.#metrics.measure(this.#current === undefined, () => this.#write());
     this.#syncedAtMs = this.#options.clock.now();
-    this.#behindSinceMs = this.#timer ? this.#syncedAtMs : undefined;
+    this.#behindSinceMs = this.#upkeep.isDue ? this.#syncedAtMs : undefined;
   }
 
   async #write(): Promise<void> {
@@ -282,7 +254,7 @@ class ServiceProxy implements RunningProxy {
     if (cleanup === '') return;
     this.#cleanup = cleanup;
     this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () =>
-      this.#inTurn('error removing old service chains', () => this.#runCleanup()),
+      this.#upkeep.inTurn('error removing old service chains', () => this.#runCleanup()),
     );
   }
 
@@ -352,14 +324,6 @@ function tableFor(podCIDR: string, clusterId: string): FamilyTable {
   };
 }
 
-async function differs({ render }: FamilyTable, wanted: TableContent): Promise<boolean> {
-  const found = await countTable(render);
-  return (
-    [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length) ||
-    [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size)
-  );
-}
-
 async function prepareKernel(family: Family): Promise<void> {
   await switchOnForwarding(family);
   // Lets this machine reach node ports by 127.0.0.1; the chain `martians` refuses others that use such addresses.
@@ -382,8 +346,4 @@ function serviceOf({ metadata }: EndpointSlice): string {
 
 function serviceIndex(slice: EndpointSlice): readonly string[] {
   return [serviceOf(slice)];
-}
-
-async function setSysctl(path: string, value: string): Promise<void> {
-  if ((await readFile(path, 'utf8')).trim() !== value) await writeFile(path, value);
 }

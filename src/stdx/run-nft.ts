@@ -61,7 +61,7 @@ interface Listed {
 }
 
 /** Number of rules and elements in each chain, map and set of the kernel's table. */
-export async function countTable({ family, table }: TableAt): Promise<TableCounts> {
+async function countTable({ family, table }: TableAt): Promise<TableCounts> {
   const { nftables } = JSON.parse(await run(['-j', 'list', 'table', family, table])) as {
     readonly nftables: readonly Listed[];
   };
@@ -74,6 +74,21 @@ export async function countTable({ family, table }: TableAt): Promise<TableCount
     if (keyed) elementsOf.set(keyed.name, keyed.elem?.length ?? 0);
   }
   return { rulesOfChain, elementsOf };
+}
+
+/** Whether the kernel's table has another number of rules or elements somewhere. Content beside `wanted` is not looked at. */
+export async function tableDiffers(
+  at: TableAt,
+  wanted: {
+    readonly chains: ReadonlyMap<string, readonly string[]>;
+    readonly elements: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  },
+): Promise<boolean> {
+  const found = await countTable(at);
+  return (
+    [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length) ||
+    [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size)
+  );
 }
 
 /** The elements of a set of single keys. */

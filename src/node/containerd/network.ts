@@ -9,6 +9,7 @@ import { BlockList, isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { switchOnForwarding } from '#stdx/ip-forwarding.ts';
 import type { Logger } from '#stdx/log.ts';
+import { loadBridgeFilter, switchOnBridgeFilter } from '#stdx/sysctl.ts';
 import { cachedAttachments, forgetAttachment, type CachedAttachment } from './cached-attachments.ts';
 import { ContainerdError } from './errors.ts';
 import type { ContainerdLayout } from './layout.ts';
@@ -157,20 +158,14 @@ async function prepareKernel(podCIDRs: readonly string[], log: Logger): Promise<
     await switchOnForwarding(ipFamily(cidr)).catch((error: unknown) => {
       throw new ContainerdError('network', (error as Error).message, error);
     });
-  if (!existsSync('/proc/sys/net/bridge')) await run(['modprobe', 'br_netfilter']);
-  if (!existsSync('/proc/sys/net/bridge')) {
+  if (!(await loadBridgeFilter())) {
     log.warn(
       "the kernel has no br_netfilter: connections between pods of this node through a Service show the node's address as their source",
     );
     return false;
   }
-  await setSysctl('/proc/sys/net/bridge/bridge-nf-call-iptables', '1');
-  await setSysctl('/proc/sys/net/bridge/bridge-nf-call-ip6tables', '1');
+  await switchOnBridgeFilter();
   return true;
-}
-
-async function setSysctl(path: string, value: string): Promise<void> {
-  if ((await readFile(path, 'utf8')).trim() !== value) await writeFile(path, value);
 }
 
 /** Replaces the whole table in one transaction: add makes the delete succeed where none exists yet. */

@@ -9,9 +9,6 @@
  * The rules stay when it stops: pods stay restricted while the program is down or starts again. The first write after a start replaces them in one
  * transaction, once everything is known. The teardown of the node's network deletes the table.
  */
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
-import { spawn } from 'node:child_process';
 import type { Namespace, NetworkPolicy, Pod } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { namespaces, networkPolicies, pods } from '#client/refs.ts';
@@ -20,8 +17,9 @@ import { objectKey, type KubeObject } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
-import { chainContains, countTable, listSet, runNft } from '#stdx/run-nft.ts';
+import { chainContains, listSet, runNft, tableDiffers } from '#stdx/run-nft.ts';
+import { loadBridgeFilter, switchOnBridgeFilter } from '#stdx/sysctl.ts';
+import { RETRY_MS, TableUpkeep } from '#stdx/table-upkeep.ts';
 import { clusterNetworkPolicies, type ClusterNetworkPolicy } from './cluster-network-policy.ts';
 import { compileClusterNetworkPolicy } from './compile-cluster-network-policy.ts';
 import { compileNetworkPolicy } from './compile-network-policy.ts';
@@ -44,17 +42,11 @@ interface NetworkPolicies extends Component, PodNetworkPolicies {}
 
 /** Changes within this time (a rollout) become one transaction. */
 const GATHER_MS = 10;
-/** Interval of checks for changes by other programs; a flushed ruleset is reported by the kernel at once. */
-const CHECK_MS = 15_000;
-/** Every so many checks, all rules and elements are counted. */
-const THOROUGH_EVERY = 40;
-const RETRY_MS = 1_000;
 const CLEANUP_MS = 1_000;
 /** Interval at which a wait for the API is repeated in the log, and at which a missing CustomResourceDefinition is looked for again. */
 const WAITING_MS = 30_000;
 /** A table without it is not whole. */
 const BASE = { chain: 'forward-ingress', text: 'vmap @ingress-ip6' };
-const BRIDGE_SETTINGS = ['bridge-nf-call-iptables', 'bridge-nf-call-ip6tables'];
 
 export function createNetworkPolicies(options: NetworkPoliciesOptions): NetworkPolicies {
   return new Enforcer(options);
@@ -73,14 +65,10 @@ class Enforcer implements NetworkPolicies {
   #current: PolicyContent | undefined;
   #isStarted = false;
   #pendingSinceMs: number | undefined;
-  #timer: Timer | undefined;
-  #checkTimer: Timer | undefined;
+  readonly #upkeep: TableUpkeep;
   #cleanupTimer: Timer | undefined;
   #waitingTimer: Timer | undefined;
-  #tableEvents: TableEvents | undefined;
   #cleanup = '';
-  #checks = 0;
-  #applying: Promise<void> = Promise.resolve();
 
   constructor(options: NetworkPoliciesOptions) {
     this.#options = options;
@@ -92,6 +80,18 @@ class Enforcer implements NetworkPolicies {
       ruleset: this.#ruleset,
       clock: options.clock,
       changed: (delayMs) => this.#changed(delayMs),
+    });
+    this.#upkeep = new TableUpkeep({
+      clock: options.clock,
+      log: options.log,
+      subject: 'the rules of network policies',
+      apply: () => this.#apply(),
+      check: (thorough) => this.#check(thorough),
+      failed: (error) => {
+        this.#current = undefined;
+        this.#nodePods.failed(errorMessage(error));
+        this.#upkeep.schedule(RETRY_MS);
+      },
     });
   }
 
@@ -111,11 +111,7 @@ class Enforcer implements NetworkPolicies {
   async start(): Promise<void> {
     await this.#prepareBridges();
     await this.#inherit();
-    this.#tableEvents = watchTableDeletions({
-      clock: this.#options.clock,
-      log: this.#options.log,
-      onDeleted: () => this.#inTurn('error checking the rules of network policies', () => this.#check(false)),
-    });
+    this.#upkeep.watchDeletions();
     this.#follow().catch((error: unknown) => {
       if (!this.#stop.signal.aborted)
         this.#options.log.error('network policies are not followed', { error: errorMessage(error) });
@@ -125,10 +121,9 @@ class Enforcer implements NetworkPolicies {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('network policies stopped'));
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    this.#tableEvents?.close();
-    for (const timer of [this.#timer, this.#checkTimer, this.#cleanupTimer, this.#waitingTimer])
-      timer?.cancel();
-    await this.#applying.catch(() => {});
+    this.#cleanupTimer?.cancel();
+    this.#waitingTimer?.cancel();
+    await this.#upkeep.stop();
   }
 
   async #follow(): Promise<void> {
@@ -153,8 +148,8 @@ class Enforcer implements NetworkPolicies {
     this.#waitingTimer?.cancel();
     this.#isStarted = true;
     log.info('network policies are followed', { policies: this.#ruleset.policyCount });
-    this.#schedule(0);
-    this.#armCheck();
+    this.#upkeep.schedule(0);
+    this.#upkeep.startChecks();
   }
 
   /** Without their CustomResourceDefinition there are none: it is looked for again later. */
@@ -223,59 +218,20 @@ class Enforcer implements NetworkPolicies {
 
   #changed(delayMs: number): void {
     this.#pendingSinceMs ??= this.#options.clock.monotonic();
-    this.#schedule(delayMs);
-  }
-
-  #schedule(delayMs: number): void {
-    if (this.#timer || !this.#isStarted || this.#stop.signal.aborted) return;
-    this.#timer = this.#options.clock.after(delayMs, () => {
-      this.#timer = undefined;
-      this.#inTurn('error applying the rules of network policies', () => this.#apply());
-    });
-  }
-
-  /** Changes the table one at a time. After a failure the whole table is written again. */
-  #inTurn(problem: string, work: () => Promise<void>): void {
-    this.#applying = this.#applying
-      .then(async () => {
-        if (!this.#stop.signal.aborted) await work();
-      })
-      .catch((error: unknown) => {
-        this.#options.log.error(`${problem}: writing the whole table`, { error: errorMessage(error) });
-        this.#current = undefined;
-        this.#nodePods.failed(errorMessage(error));
-        this.#schedule(RETRY_MS);
-      });
-  }
-
-  #armCheck(): void {
-    if (this.#stop.signal.aborted) return;
-    this.#checkTimer = this.#options.clock.after(CHECK_MS, () => {
-      this.#checks += 1;
-      const thorough = this.#checks % THOROUGH_EVERY === 1;
-      this.#inTurn('error checking the rules of network policies', () => this.#check(thorough));
-      this.#armCheck();
-    });
+    if (this.#isStarted) this.#upkeep.schedule(delayMs);
   }
 
   async #check(thorough: boolean): Promise<void> {
     if (!this.#current) return;
     await this.#prepareBridges();
-    if ((await chainContains(this.#at, BASE)) && !(thorough && (await this.#differs(this.#current)))) return;
+    if ((await chainContains(this.#at, BASE)) && !(thorough && (await tableDiffers(this.#at, this.#current))))
+      return;
     this.#options.log.warn(
       'rules of network policies were changed by another program: writing the whole table',
       { table: this.#at.table },
     );
     this.#current = undefined;
     await this.#apply();
-  }
-
-  async #differs(wanted: PolicyContent): Promise<boolean> {
-    const found = await countTable(this.#at);
-    return (
-      [...wanted.chains].some(([name, rules]) => found.rulesOfChain.get(name) !== rules.length) ||
-      [...wanted.elements].some(([name, elements]) => found.elementsOf.get(name) !== elements.size)
-    );
   }
 
   async #apply(): Promise<void> {
@@ -303,7 +259,7 @@ class Enforcer implements NetworkPolicies {
     if (cleanup !== '') {
       this.#cleanup = cleanup;
       this.#cleanupTimer = this.#options.clock.after(CLEANUP_MS, () =>
-        this.#inTurn('error removing old chains of network policies', () => this.#runCleanup()),
+        this.#upkeep.inTurn('error removing old chains of network policies', () => this.#runCleanup()),
       );
     }
     return to;
@@ -330,12 +286,9 @@ class Enforcer implements NetworkPolicies {
 
   /** Packets between two pods of one bridge pass the rules only where br_netfilter hands them over. */
   async #prepareBridges(): Promise<void> {
-    if (!existsSync('/proc/sys/net/bridge')) await loadBridgeFilter();
+    await loadBridgeFilter();
     try {
-      for (const setting of BRIDGE_SETTINGS) {
-        const path = `/proc/sys/net/bridge/${setting}`;
-        if ((await readFile(path, 'utf8')).trim() !== '1') await writeFile(path, '1');
-      }
+      await switchOnBridgeFilter();
       this.#nodePods.bridgeProblem = undefined;
     } catch (error) {
       this.#nodePods.bridgeProblem = `the kernel does not filter packets between pods of this node (br_netfilter): ${errorMessage(error)}`;
@@ -351,13 +304,4 @@ async function setElements(table: string): Promise<Set<string>> {
     ['known-ip', 'known-ip6'].map((set) => listSet({ family: 'inet', table }, set)),
   );
   return new Set(listed.flat());
-}
-
-function loadBridgeFilter(): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
-  spawn('modprobe', ['br_netfilter'], { stdio: 'ignore', env })
-    .on('error', () => resolve())
-    .on('close', () => resolve());
-  return promise;
 }
