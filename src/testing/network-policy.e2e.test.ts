@@ -3,8 +3,8 @@
  * namespaces, told apart by labels; each case applies policies, waits until what they forbid fails and what they allow works, and deletes them.
  */
 import assert from 'node:assert/strict';
+import { containersMissing } from './real-containers.ts';
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { containerdDir } from '#cmd/node/containerd-dir.ts';
 import { dataDir } from '#deploy/data-dir.ts';
@@ -14,14 +14,7 @@ import { capstan, testCluster, until, type TestCluster } from './cluster.ts';
 import { foreignTools } from './foreign-tools.ts';
 
 const tools = foreignTools(35);
-const missing =
-  process.platform !== 'linux' || process.getuid?.() !== 0
-    ? 'needs Linux and root'
-    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
-      ? 'needs the Debian packages containerd and busybox-static'
-      : 'missing' in tools
-        ? tools.missing
-        : false;
+const missing = containersMissing || ('missing' in tools && tools.missing);
 
 type Spec = object;
 interface Case {

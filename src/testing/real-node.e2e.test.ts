@@ -4,6 +4,7 @@
  * port-forward and attach work; images come from a file and from a registry on loopback.
  */
 import assert from 'node:assert/strict';
+import { containersMissing } from './real-containers.ts';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -21,14 +22,7 @@ import { foreignTools } from './foreign-tools.ts';
 import { pushImage, startRegistry, type Registry } from './registry.ts';
 
 const tools = foreignTools(35);
-const missing =
-  process.platform !== 'linux' || process.getuid?.() !== 0
-    ? 'needs Linux and root'
-    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
-      ? 'needs the Debian packages containerd and busybox-static'
-      : 'missing' in tools
-        ? tools.missing
-        : false;
+const missing = containersMissing || ('missing' in tools && tools.missing);
 
 function web(version: string): string {
   return `

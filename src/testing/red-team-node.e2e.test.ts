@@ -1,14 +1,7 @@
 /** Attacks from inside containers, on a real node with the real kubectl: what they leave behind leads nobody out, neither the node nor who copies from them. */
 import assert from 'node:assert/strict';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { containersMissing } from './real-containers.ts';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -17,14 +10,7 @@ import { capstan, testCluster, until, type TestCluster } from './cluster.ts';
 import { foreignTools } from './foreign-tools.ts';
 
 const tools = foreignTools(35);
-const missing =
-  process.platform !== 'linux' || process.getuid?.() !== 0
-    ? 'needs Linux and root'
-    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
-      ? 'needs the Debian packages containerd and busybox-static'
-      : 'missing' in tools
-        ? tools.missing
-        : false;
+const missing = containersMissing || ('missing' in tools && tools.missing);
 
 /** One entry of a tar archive, whatever its name and link say. */
 function entry(

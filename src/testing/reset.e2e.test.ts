@@ -1,5 +1,6 @@
 /** `capstan reset`: nothing is left of a node and a service proxy that ran as single commands, however they ended; what is not theirs stays. */
 import assert from 'node:assert/strict';
+import { containersMissing } from './real-containers.ts';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,14 +21,7 @@ import { capstan, freePort, until, type CommandResult } from './cluster.ts';
 import { withoutPorts } from './quiet-ports.ts';
 
 const CAPSTAN = resolve(import.meta.dirname, '../../capstan');
-const missing =
-  process.platform !== 'linux' || process.getuid?.() !== 0
-    ? 'needs Linux and root'
-    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
-      ? 'needs the Debian packages containerd and busybox-static'
-      : false;
-
-describe('reset', { skip: missing }, () => {
+describe('reset', { skip: containersMissing }, () => {
   let base: string;
   let node: string;
   let server: string;

@@ -5,7 +5,6 @@
  */
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { WebSocket } from 'ws';
@@ -13,13 +12,7 @@ import { testCluster, type TestCluster } from '../../cluster.ts';
 import { createBareClient, type BareClient, type Json } from '../bare-client.ts';
 import { loadImages } from './images.ts';
 
-/** For a suite's skip: what this machine lacks, or false. */
-export const missing =
-  process.platform !== 'linux' || process.getuid?.() !== 0
-    ? 'needs Linux and root'
-    : !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
-      ? 'needs the Debian packages containerd and busybox-static'
-      : false;
+export { containersMissing as missing } from '../../real-containers.ts';
 
 /** Tests at the same time, on two processors. */
 export const CONCURRENCY = 8;
