@@ -1,5 +1,6 @@
 /** What the machines of the cluster run, as they say themselves: the version of each API server, and of each node agent. An upgrade goes by this, not by memory. */
 import type { Node } from '#api/types.ts';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import type { Client } from '#client/client.ts';
 import { endpointSlices, nodes } from '#client/refs.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
@@ -33,7 +34,6 @@ interface ApiVersion {
   readonly emulated: string;
 }
 
-const CONTROL_PLANE_LABEL = 'node-role.kubernetes.io/control-plane';
 const DEFAULT_PORT = 6443;
 
 /** at: a client of one API server. */
@@ -62,7 +62,7 @@ export async function observeMachine(
 /** port: of API servers whose Node does not name their endpoint. */
 export function machineOf({ metadata, spec, status }: Stored<Node>, port: number): Machine {
   const address = status?.addresses?.find(({ type }) => type === 'InternalIP')?.address ?? metadata.name;
-  const isPlane = metadata.labels?.[CONTROL_PLANE_LABEL] !== undefined;
+  const isPlane = metadata.labels?.[CONTROL_PLANE_ROLE] !== undefined;
   return {
     name: metadata.name,
     role: isPlane ? 'control-plane' : 'worker',

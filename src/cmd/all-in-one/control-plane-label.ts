@@ -3,11 +3,11 @@
  * since NodeRestriction refuses the label. Applied to each new Node object, and at each start; an administrator's removal lasts until then.
  */
 import { nodes } from '#client/refs.ts';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
 
-const LABEL = 'node-role.kubernetes.io/control-plane';
 const RETRY_MS = 1_000;
 
 interface ControlPlaneLabelOptions extends Pick<ComponentContext, 'api' | 'clock' | 'log'> {
@@ -22,7 +22,7 @@ export function keepControlPlaneLabel({ api, clock, log, nodeName, signal }: Con
       await api.patch(
         nodes,
         { name: nodeName },
-        { type: 'merge', patch: { metadata: { labels: { [LABEL]: '' } } } },
+        { type: 'merge', patch: { metadata: { labels: { [CONTROL_PLANE_ROLE]: '' } } } },
       );
     } catch (error) {
       // Deleted again: its successor is labeled when it appears.
@@ -37,7 +37,7 @@ export function keepControlPlaneLabel({ api, clock, log, nodeName, signal }: Con
   };
   const unsubscribe = api.informer(nodes, { fieldSelector: `metadata.name=${nodeName}` }).subscribe({
     added: ({ metadata }) => {
-      if (metadata?.labels?.[LABEL] === undefined) void label();
+      if (metadata?.labels?.[CONTROL_PLANE_ROLE] === undefined) void label();
     },
   });
   signal.addEventListener('abort', unsubscribe, { once: true });

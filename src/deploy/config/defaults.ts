@@ -1,5 +1,6 @@
 /** kubeadm's defaults. Those that depend on the machine (its name and address) and the version are parameters. */
 import { goDurationMs } from '#machinery/go-duration.ts';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import { hostPort } from './endpoint.ts';
 import type {
   APIEndpoint,
@@ -16,7 +17,7 @@ import type {
 const DEFAULT_BIND_PORT = 6443;
 const DEFAULT_CERTIFICATES_DIR = '/etc/kubernetes/pki';
 const DEFAULT_ETCD_DIR = '/var/lib/etcd';
-const CONTROL_PLANE_TAINT = { key: 'node-role.kubernetes.io/control-plane', effect: 'NoSchedule' } as const;
+const CONTROL_PLANE_TAINT = { key: CONTROL_PLANE_ROLE, effect: 'NoSchedule' } as const;
 const BOOTSTRAPPERS = 'system:bootstrappers:kubeadm:default-node-token';
 
 export interface DefaultedCluster extends ClusterConfiguration {

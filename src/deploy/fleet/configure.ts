@@ -1,5 +1,6 @@
 /** Labels and taints of the file, applied to the cluster as its administrator. What others set besides stays. */
 import type { Node, Taint } from '#api/types.ts';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
 import { retryOnConflict } from '#client/retry-on-conflict.ts';
@@ -9,7 +10,6 @@ import type { Change, DesiredNode } from './agent.ts';
 const FIELD_MANAGER = 'capstan-fleet';
 /** A list of taints has no owner for each: which ones the fleet set is noted here, as 'key:effect' with commas between. */
 const TAINTS_ANNOTATION = 'fleet.capstan.dev/taints';
-const CONTROL_PLANE_ROLE = 'node-role.kubernetes.io/control-plane';
 /** Against changes of the node itself at the same moment. */
 const MAX_ATTEMPTS = 20;
 

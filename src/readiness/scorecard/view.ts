@@ -3,6 +3,7 @@
  * machines know comes by `machine`, and what takes a connection without credentials by `outside`.
  */
 import type { Namespace, Node, Pod } from '#api/types.ts';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { endpointSlices, namespaces, nodes, pods } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -45,7 +46,6 @@ export interface ClusterView extends CheckContext {
   optional<T extends KubeObject>(ref: ResourceRef<T>): Promise<readonly Stored<T>[]>;
 }
 
-const CONTROL_PLANE_LABEL = 'node-role.kubernetes.io/control-plane';
 export const ZONE_LABEL = 'topology.kubernetes.io/zone';
 
 export function createView(context: CheckContext, outside: OutsideProbe): ClusterView {
@@ -103,7 +103,7 @@ async function optional<T extends KubeObject>(
 
 export function isControlPlane({ metadata }: Stored<Node>): boolean {
   return (
-    metadata.labels?.[CONTROL_PLANE_LABEL] !== undefined ||
+    metadata.labels?.[CONTROL_PLANE_ROLE] !== undefined ||
     metadata.labels?.['node-role.kubernetes.io/master'] !== undefined
   );
 }

@@ -1,5 +1,6 @@
 /** Phase mark-control-plane: the labels of a control plane on this machine's Node, its taints, and where its API server is reached. */
 import type { Node, Taint } from '#api/types.ts';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
 import { retryOnConflict } from '#client/retry-on-conflict.ts';
@@ -12,7 +13,7 @@ import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
 
 const LABELS = {
-  'node-role.kubernetes.io/control-plane': '',
+  [CONTROL_PLANE_ROLE]: '',
   'node.kubernetes.io/exclude-from-external-load-balancers': '',
 };
 /** kubeadm's annotation of an API server's pod, here of the Node: HOST:PORT. */

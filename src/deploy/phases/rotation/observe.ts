@@ -3,6 +3,7 @@
  * say what they trust and use (their annotation), other control planes how far they are (the ConfigMap). One clause for each that is not there yet.
  */
 import { createPublicKey, randomBytes, X509Certificate } from 'node:crypto';
+import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import { request } from 'node:https';
 import { connect } from 'node:tls';
 import type { Node } from '#api/types.ts';
@@ -40,7 +41,6 @@ export interface Surroundings {
 
 const PROBE_TIMEOUT_MS = 5_000;
 const PROBE_LIFETIME_MS = 600_000;
-const CONTROL_PLANE = 'node-role.kubernetes.io/control-plane';
 const SIMULATED = 'capstan.dev/simulated';
 const ETCD_PORT = 2379;
 
@@ -83,7 +83,7 @@ export async function useGaps(rotating: readonly Rotating[], around: Surrounding
 export async function otherControlPlanes(
   around: Pick<Surroundings, 'api' | 'machineName'>,
 ): Promise<string[]> {
-  const { items } = await around.api.list(nodes, { labelSelector: CONTROL_PLANE });
+  const { items } = await around.api.list(nodes, { labelSelector: CONTROL_PLANE_ROLE });
   return items.map(nameOf).filter((name) => name !== around.machineName);
 }
 
@@ -273,7 +273,7 @@ function reportOf({ metadata }: Node): ReturnType<typeof parseReport> {
 
 function etcdAddresses(all: readonly Node[], { machineName }: Surroundings): readonly string[] {
   const others = all.filter(
-    (node) => nameOf(node) !== machineName && node.metadata?.labels?.[CONTROL_PLANE] !== undefined,
+    (node) => nameOf(node) !== machineName && node.metadata?.labels?.[CONTROL_PLANE_ROLE] !== undefined,
   );
   const addresses = others.flatMap(
     ({ status }) => status?.addresses?.find(({ type }) => type === 'InternalIP')?.address ?? [],
