@@ -7,6 +7,8 @@ import { dirname, join, resolve } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
 import { applyFields, type ConfigFields, type SetFlag } from '#machinery/config/fields.ts';
 import { ConfigError, readConfig } from '#machinery/config/read.ts';
+import { isJsonObject } from '#machinery/json.ts';
+import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { flagKey, type FlagTable, type GivenFlags } from './define.ts';
 
@@ -36,7 +38,7 @@ export function withConfigFile<Table extends FlagTable>(
   const objects = sources.map(({ path, name }) =>
     withName(name, () => readObject(path, { file, name, table })),
   );
-  const merged = objects.reduce<object>((before, object) => mergeConfig(before, object), {});
+  const merged = objects.reduce<object>((before, object) => applyMergePatch(before, object) as object, {});
   // Several files: a field's own file is not known after the merge.
   const name = sources.length === 1 ? sources[0]!.name : `--config ${config} with --config-dir ${configDir}`;
   return withName(name, () => {
@@ -67,20 +69,6 @@ function dropIns(dir: string | undefined): string[] {
   } catch (error) {
     throw new UserError(`--config-dir ${dir} cannot be read: ${errorMessage(error)}.`, error);
   }
-}
-
-/** As a JSON merge patch: maps are merged, lists and other values replaced. */
-function mergeConfig(before: object, over: object): object {
-  const merged: Record<string, unknown> = { ...before };
-  for (const [key, value] of Object.entries(over)) {
-    const known = merged[key];
-    merged[key] = isMap(known) && isMap(value) ? mergeConfig(known, value) : value;
-  }
-  return merged;
-}
-
-function isMap(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function withName<T>(name: string, work: () => T): T {
@@ -140,7 +128,7 @@ function resolvePaths(
   const values = Object.entries(object).map(([name, value]: [string, unknown]) => {
     const field = at.fields[name];
     if (field && 'fields' in field)
-      return [name, isMap(value) ? resolvePaths(value, { ...at, fields: field.fields }) : value];
+      return [name, isJsonObject(value) ? resolvePaths(value, { ...at, fields: field.fields }) : value];
     const flag = field?.flag === undefined ? undefined : at.table[field.flag];
     const isPath = ['<file>', '<dir>'].includes(flag?.placeholder ?? '');
     return [name, isPath && typeof value === 'string' && value !== '' ? resolve(at.folder, value) : value];
