@@ -8,6 +8,7 @@ import type { Client, ResourceRef } from '#client/client.ts';
 import { endpointSlices, namespaces, nodes, pods } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject, Stored } from '#machinery/object.ts';
+import { formatHostPort } from '#stdx/host-port.ts';
 import type { CheckContext } from '../check.ts';
 import { listAll } from '../list-all.ts';
 import { readFlags, type ServerFlags } from './server-flags.ts';
@@ -75,10 +76,7 @@ async function serversOf(api: Client): Promise<readonly string[]> {
   });
   const servers = items.flatMap(({ endpoints, ports }) =>
     (endpoints ?? []).flatMap(({ addresses }) =>
-      addresses.map((address) => {
-        const host = address.includes(':') ? `[${address}]` : address;
-        return `${host}:${ports?.[0]?.port ?? 6443}`;
-      }),
+      addresses.map((address) => formatHostPort(address, ports?.[0]?.port ?? 6443)),
     ),
   );
   return [...new Set(servers)].toSorted();

@@ -1,17 +1,9 @@
 /** Row: pods of users are held to a security standard. */
 import { namespaces } from '#client/refs.ts';
 import { webhooks } from '../../checks/webhooks.ts';
-import {
-  assessment,
-  count,
-  met,
-  someOf,
-  verdictOfShare,
-  type Assessment,
-  type Fix,
-  type ScorecardRow,
-} from '../row.ts';
-import { userNamespaces, type ClusterView } from '../view.ts';
+import { namespaceCoverage } from '../namespace-coverage.ts';
+import { assessment, type Assessment, type Fix, type ScorecardRow } from '../row.ts';
+import type { ClusterView } from '../view.ts';
 
 const ENFORCE = 'pod-security.kubernetes.io/enforce';
 const WARN = 'pod-security.kubernetes.io/warn';
@@ -36,24 +28,15 @@ export const admission: ScorecardRow = {
 };
 
 async function coverage(view: ClusterView): Promise<Assessment> {
-  const used = await userNamespaces(view);
-  if (used.length === 0) return met('no namespace has pods of users');
   const labels = new Map(
     (await view.namespaces()).map(({ metadata }) => [metadata.name, metadata.labels ?? {}]),
   );
-  const open = used.filter((name) => !/^(baseline|restricted)$/.test(labels.get(name)?.[ENFORCE] ?? ''));
-  const verdict = verdictOfShare(used.length - open.length, used.length);
-  const silent = open.filter((name) => labels.get(name)?.[WARN] === undefined);
-  return {
-    ...assessment(verdict, {
-      evidence: [
-        `${used.length - open.length} of ${count(used.length, 'namespace')} with pods of users enforce one`,
-        ...(open.length > 0 ? [`without: ${someOf(open)}`] : []),
-      ],
-      remedy: `see what would be refused: kubectl label --dry-run=server ns NAME ${ENFORCE}=baseline; then without --dry-run`,
-    }),
-    fixes: silent.map(warnIn),
-  };
+  const { assessment: covered, without } = await namespaceCoverage(view, {
+    has: (name) => /^(baseline|restricted)$/.test(labels.get(name)?.[ENFORCE] ?? ''),
+    predicate: 'enforce one',
+    remedy: `see what would be refused: kubectl label --dry-run=server ns NAME ${ENFORCE}=baseline; then without --dry-run`,
+  });
+  return { ...covered, fixes: without.filter((name) => labels.get(name)?.[WARN] === undefined).map(warnIn) };
 }
 
 function warnIn(name: string): Fix {

@@ -1,16 +1,9 @@
 /** Rows: namespaces of users have quotas, and defaults for containers without requests. */
 import { limitRanges, resourceQuotas } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
-import {
-  assessment,
-  count,
-  met,
-  someOf,
-  verdictOfShare,
-  type Assessment,
-  type ScorecardRow,
-} from '../row.ts';
-import { userNamespaces, type ClusterView } from '../view.ts';
+import { namespaceCoverage } from '../namespace-coverage.ts';
+import type { Assessment, ScorecardRow } from '../row.ts';
+import type { ClusterView } from '../view.ts';
 
 export const quotas: ScorecardRow = {
   name: 'quotas',
@@ -43,15 +36,7 @@ async function covered(
   view: ClusterView,
   { ref, remedy }: { readonly ref: ResourceRef; readonly remedy: string },
 ): Promise<Assessment> {
-  const used = await userNamespaces(view);
-  if (used.length === 0) return met('no namespace has pods of users');
   const having = new Set((await view.optional(ref)).map(({ metadata }) => metadata.namespace));
-  const without = used.filter((name) => !having.has(name));
-  return assessment(verdictOfShare(used.length - without.length, used.length), {
-    evidence: [
-      `${used.length - without.length} of ${count(used.length, 'namespace')} with pods of users have one`,
-      ...(without.length > 0 ? [`without: ${someOf(without)}`] : []),
-    ],
-    remedy,
-  });
+  const has = (namespace: string): boolean => having.has(namespace);
+  return (await namespaceCoverage(view, { has, predicate: 'have one', remedy })).assessment;
 }
