@@ -3,7 +3,7 @@
  * While the watch is away it says why, so that nobody decides by what is old.
  */
 import type { Client, ResourceRef } from '#client/client.ts';
-import type { KubeObject, Stored } from '#machinery/object.ts';
+import { objectKey, type KubeObject, type Stored } from '#machinery/object.ts';
 import { realClock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 
@@ -99,18 +99,14 @@ export class Followed<T extends KubeObject, Kept> {
     });
     for await (const { type, object } of events) {
       this.#resourceVersion = object.metadata?.resourceVersion ?? this.#resourceVersion;
-      if (type === 'DELETED') this.#kept.delete(keyOf(object as Stored<T>));
+      if (type === 'DELETED') this.#kept.delete(objectKey(object));
       else if (type !== 'BOOKMARK') this.#note(this.#kept, object as Stored<T>);
     }
   }
 
   #note(into: Map<string, Kept>, object: Stored<T>): void {
     const kept = this.#options.keep(object);
-    if (kept === undefined) into.delete(keyOf(object));
-    else into.set(keyOf(object), kept);
+    if (kept === undefined) into.delete(objectKey(object));
+    else into.set(objectKey(object), kept);
   }
-}
-
-function keyOf({ metadata: { namespace, name } }: Stored): string {
-  return namespace ? `${namespace}/${name}` : name;
 }
