@@ -76,11 +76,11 @@ export interface Client {
   ): Promise<Stored<T>>;
   delete(ref: ResourceRef, name: ObjectName, options?: DeleteOptions): Promise<void>;
   deleteCollection(ref: ResourceRef, options: SelectOptions & DeleteOptions): Promise<void>;
-  /** POST to a subresource ('binding', 'token', 'eviction'); returns the server's response. */
+  /** POST to a subresource ('binding', 'token', 'eviction'); returns the server's response. maxRetries: of this request; default the client's. */
   createSubresource(
     ref: ResourceRef,
     name: ObjectName,
-    options: { subresource: string; body: KubeObject },
+    options: { subresource: string; body: KubeObject; maxRetries?: number },
   ): Promise<KubeObject>;
   /** One watch; ends when the server closes it, throws StatusError (410 Gone) for an ERROR event. Informers are built on it. */
   watch<T extends KubeObject>(

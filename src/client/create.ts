@@ -208,13 +208,15 @@ class ApiClient implements Client {
   async createSubresource(
     ref: ResourceRef,
     name: ObjectName,
-    options: { subresource: string; body: KubeObject },
+    options: { subresource: string; body: KubeObject; maxRetries?: number },
   ): Promise<KubeObject> {
-    return this.#write<KubeObject>({
+    const request = {
       method: 'POST',
       path: objectPath(ref, { name, subresource: options.subresource }),
       body: JSON.stringify(options.body),
-    });
+      headers: this.#writeHeaders,
+    };
+    return this.#send<KubeObject>(request, options.maxRetries);
   }
 
   async *watch<T extends KubeObject>(
@@ -298,11 +300,11 @@ class ApiClient implements Client {
     return this.#send<T>(request.headers ? request : { ...request, headers: this.#writeHeaders });
   }
 
-  async #send<T>(request: TransportRequest): Promise<T> {
+  async #send<T>(request: TransportRequest, maxRetries = this.#maxRetries): Promise<T> {
     for (let attempt = 0; ; attempt += 1) {
       const response = await this.#bounded(request);
       if (response.status < 300) return parseBody<T>(response.body);
-      const waitMs = attempt < this.#maxRetries ? retryAfterMs(response) : undefined;
+      const waitMs = attempt < maxRetries ? retryAfterMs(response) : undefined;
       if (waitMs === undefined || this.#closed) throw readStatusError(response.status, response.body);
       this.#log.debug('server asked to retry', {
         method: request.method,

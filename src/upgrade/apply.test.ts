@@ -1,14 +1,12 @@
 /** An upgrade of a cluster of which only the API is real: its machines are a table that a driver changes. Killed at every step and run again; gates that fail; the way back. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Client } from '#client/client.ts';
 import { configMaps, nodes, podDisruptionBudgets, pods, serviceAccounts } from '#client/refs.ts';
 import type { Transport, TransportResponse } from '#client/transport.ts';
 import { TransportError } from '#client/transport-error.ts';
-import type { Clock } from '#stdx/clock.ts';
-import { realClock } from '#stdx/clock.ts';
+import { skippingClock } from '#stdx/testing/skipping-clock.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { applyUpgrade } from './apply.ts';
 import { Gates } from './gates.ts';
@@ -122,21 +120,6 @@ function at(address: string): Client {
   return { transport } as Client;
 }
 
-/** Time passes by sleeping only. */
-function fastClock(): Clock {
-  let ms = 0;
-  return {
-    ...realClock,
-    now: () => Date.now() + ms,
-    monotonic: () => ms,
-    after: (delay, callback) => realClock.after(delay, callback),
-    async sleep(delay) {
-      ms += delay;
-      await turn();
-    },
-  };
-}
-
 interface Run {
   readonly killAt?: string;
   readonly extra?: () => Promise<string | undefined>;
@@ -144,7 +127,7 @@ interface Run {
 }
 
 async function options({ killAt, extra, drain = true }: Run = {}): Promise<ApplyOptions> {
-  const clock = fastClock();
+  const clock = skippingClock();
   const record = new UpgradeRecord(api, Date.now);
   if (!(await record.load())) await record.begin({ from: FROM, to: TO, emulated: '1.36' });
   const gates = new Gates({ api, at, clock, extra });

@@ -229,8 +229,8 @@ export class ProgramOfMachine implements JoinProgram {
     return failedService(this.#paths);
   }
 
-  client(options: HttpsOptions, more: { readonly maxRetries?: number } = {}): Client {
-    return this.#open(options, more).client;
+  client(options: HttpsOptions): Client {
+    return this.#open(options).client;
   }
 
   etcd(options: EtcdConnectionOptions): EtcdMembership {
@@ -259,18 +259,14 @@ export class ProgramOfMachine implements JoinProgram {
   }
 
   /** The same options share a connection. */
-  #open(
-    options: HttpsOptions,
-    more: { readonly maxRetries?: number } = {},
-  ): { readonly transport: HttpsTransport; readonly client: Client } {
-    const key = JSON.stringify([options, more]);
+  #open(options: HttpsOptions): { readonly transport: HttpsTransport; readonly client: Client } {
+    const key = JSON.stringify(options);
     const known = this.#opened.get(key);
     if (known) return known;
     const transport = createHttpsTransport(options);
     const client = createClient(transport, {
       userAgent: `capstan/${KUBERNETES_VERSION}`,
       refusedRetries: 5,
-      ...more,
     });
     const made = { transport, client };
     this.#opened.set(key, made);

@@ -60,6 +60,7 @@ async function drainWorker(options: ApplyOptions, { name, unschedulable }: Obser
     clock,
     print: (line: string) => print(line.replace('[drain]', `[nodes] ${name}:`)),
     options: { force: true, drainTimeoutMs, gracePeriodSeconds: undefined },
+    begin: clock.monotonic(),
     wayOn:
       'let them go (a PodDisruptionBudget: lower minAvailable, or run more replicas), give them time with --drain-timeout, or leave pods on their workers with --no-drain',
   };

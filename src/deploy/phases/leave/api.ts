@@ -11,14 +11,14 @@ import type { LeaveContext } from './context.ts';
 /** UserError where none responds; own: this machine's too. */
 export async function reachableApi(
   context: LeaveContext,
-  { own = false, ...more }: { readonly own?: boolean; readonly maxRetries?: number } = {},
+  { own = false }: { readonly own?: boolean } = {},
 ): Promise<Client> {
   const credentials = credentialsOf(context);
   const problems: string[] = [];
   for (const server of listServers(context, { own })) {
     const options = { ...credentials, server: `https://${server}` };
     const problem = await context.program.serverProblem(options);
-    if (problem === undefined) return context.program.client(options, more);
+    if (problem === undefined) return context.program.client(options);
     problems.push(`${server}: ${problem}`);
   }
   throw new UserError(

@@ -26,8 +26,7 @@ interface LeaveOptions {
 }
 
 export interface LeaveProgram {
-  /** maxRetries: for responses with Retry-After. */
-  client(options: HttpsOptions, more?: { readonly maxRetries?: number }): Client;
+  client(options: HttpsOptions): Client;
   etcd(options: EtcdConnectionOptions): EtcdMembership;
   serverProblem(options: HttpsOptions): Promise<string | undefined>;
   /** Lets the supervisor apply the current record; does nothing where none runs. */

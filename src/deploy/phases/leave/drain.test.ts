@@ -6,14 +6,16 @@ import { after, before, it } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import { createClient } from '#client/create.ts';
 import { nodes, podDisruptionBudgets, pods, serviceAccounts } from '#client/refs.ts';
+import type { Transport } from '#client/transport.ts';
 import { realClock } from '#stdx/clock.ts';
+import { skippingClock } from '#stdx/testing/skipping-clock.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { renderKubeconfig } from '../../pki/kubeconfig.ts';
 import { machinePaths } from '../../machine/paths.ts';
 import { machineFile } from '../../machine/record.ts';
 import type { LeaveContext } from './context.ts';
 import { deleteNode } from './delete-node.ts';
-import { drain } from './drain.ts';
+import { drain, drainNode } from './drain.ts';
 
 let test: TestApi;
 let dir: string;
@@ -52,7 +54,7 @@ function contextOf(options: Partial<LeaveContext['options']> = {}): LeaveContext
     }),
   );
   const program: LeaveContext['program'] = {
-    client: (_, more) => createClient(test.api.transport, { userAgent: 'test', ...more }),
+    client: () => createClient(test.api.transport, { userAgent: 'test' }),
     etcd: () => assert.fail('a worker has no etcd'),
     serverProblem: () => Promise.resolve(undefined),
     followSupervisor: () => Promise.resolve(),
@@ -122,6 +124,37 @@ it('evicts by budgets, and leaves static pods and those of DaemonSets', async ()
   assert.deepEqual(await left(), ['daemon', 'guarded', 'static']);
   await test.api.delete(podDisruptionBudgets, { name: budget.metadata!.name!, namespace: 'default' });
   await drain.run!(contextOf());
+  assert.deepEqual(await left(), ['daemon', 'static']);
+});
+
+it('waits no longer for a budget that the server asks to retry later than for the drain', async () => {
+  await pod('late', { ownerReferences: ownedBy('ReplicaSet'), labels: { app: 'late' } });
+  // No controller has looked at it: 429 with Retry-After: 10.
+  await test.api.create(podDisruptionBudgets, {
+    metadata: { name: 'unseen', namespace: 'default' },
+    spec: { minAvailable: 1, selector: { matchLabels: { app: 'late' } } },
+  });
+  const asked: string[] = [];
+  const transport: Transport = {
+    request(request) {
+      if (request.method === 'POST') asked.push(request.path);
+      return test.api.transport.request(request);
+    },
+    close: () => Promise.resolve(),
+  };
+  const clock = skippingClock();
+  const context = { ...contextOf({ drainTimeoutMs: 32_000 }), clock };
+  const api = createClient(transport, { userAgent: 'test', clock });
+  await assert.rejects(
+    drainNode(context, { api, nodeName: 'w1' }),
+    /default\/late \(Cannot evict .+ The disruption budget unseen is still being processed by the server\./,
+  );
+  assert.equal(asked.length, 4, 'at 0, 10, 20 and 30 s');
+  assert.ok(clock.monotonic() <= 32_500, `${clock.monotonic()} ms`);
+  await assert.rejects(drainNode({ ...context, begin: 0 }, { api, nodeName: 'w1' }), /after 32 s/);
+  assert.ok(clock.monotonic() <= 32_500, 'gone on with, it has no time of its own');
+  await test.api.delete(podDisruptionBudgets, { name: 'unseen', namespace: 'default' });
+  await drainNode(context, { api, nodeName: 'w1' });
   assert.deepEqual(await left(), ['daemon', 'static']);
 });
 

@@ -28,8 +28,7 @@ export const drain: Phase<LeaveContext> = {
     // A repeated run: its Node is deleted, and its credentials may be too.
     if (phases['leave']?.includes('delete-node')) return;
     if (dryRun) return print(`[drain] Would evict the pods of the Node "${nodeName}"`);
-    // A budget that refuses is no reason to wait with the other pods.
-    const api = await reachableApi(context, { own: true, maxRetries: 0 });
+    const api = await reachableApi(context, { own: true });
     if (!(await cordon(api, nodeName))) return print(`[drain] There is no Node "${nodeName}"`);
     print(`[drain] The Node "${nodeName}" is cordoned`);
     await evictAll(context, { api, nodeName });
@@ -56,6 +55,8 @@ type DrainContext = Pick<LeaveContext, 'clock' | 'print'> & {
   readonly options: Pick<LeaveContext['options'], 'force' | 'drainTimeoutMs' | 'gracePeriodSeconds'>;
   /** What an administrator can do about pods that stay. Default: of `capstan leave`. */
   readonly wayOn?: string | undefined;
+  /** By the monotonic clock: of a drain that is gone on with. Default: now. */
+  readonly begin?: number | undefined;
 };
 
 const LEAVE_WAY_ON = 'give them time with --timeout, or leave without this with --skip-phases drain';
@@ -66,10 +67,10 @@ export async function drainNode(context: DrainContext, { api, nodeName }: Drain)
 }
 
 async function evictAll(context: DrainContext, { api, nodeName }: Drain): Promise<void> {
-  const { options, clock, print, wayOn = LEAVE_WAY_ON } = context;
-  const begin = clock.monotonic();
-  const refusedAt = new Map<string, number>();
-  const refusals = new Map<string, string>();
+  const { options, clock, print, wayOn = LEAVE_WAY_ON, begin = clock.monotonic() } = context;
+  const { drainTimeoutMs } = options;
+  const isOver = (): boolean => clock.monotonic() - begin >= drainTimeoutMs;
+  const refusals = new Map<string, Refusal>();
   let first = true;
   for (;;) {
     const left = await podsToMove(api, nodeName);
@@ -77,24 +78,41 @@ async function evictAll(context: DrainContext, { api, nodeName }: Drain): Promis
     first = false;
     if (left.length === 0) return print('[drain] No pod is left that has to move');
     for (const pod of left) {
-      const key = keyOf(pod);
-      const waits = clock.monotonic() - (refusedAt.get(key) ?? -Infinity) < REFUSED_RETRY_MS;
-      if (pod.metadata?.deletionTimestamp || waits) continue;
-      const refusal = await evict(api, pod, options.gracePeriodSeconds);
-      if (refusal === undefined) {
-        print(`[drain] Evicting pod ${key}`);
-        continue;
-      }
-      if (refusals.get(key) !== refusal) print(`[drain] Pod ${key} has to stay for now: ${refusal}`);
-      refusals.set(key, refusal);
-      refusedAt.set(key, clock.monotonic());
+      if (isOver()) break;
+      await askToGo(context, { api, pod, refusals });
     }
-    if (clock.monotonic() - begin > options.drainTimeoutMs)
+    if (isOver())
       throw new UserError(
-        `after ${options.drainTimeoutMs / 1000} s these pods are still on the Node "${nodeName}": ${left.map((pod) => `${keyOf(pod)} (${refusals.get(keyOf(pod)) ?? 'it is ending'})`).join(', ')}. What to do: ${wayOn}`,
+        `after ${drainTimeoutMs / 1000} s these pods are still on the Node "${nodeName}": ${left.map((pod) => `${keyOf(pod)} (${refusals.get(keyOf(pod))?.why ?? 'it is ending'})`).join(', ')}. What to do: ${wayOn}`,
       );
     await clock.sleep(LOOK_EVERY_MS);
   }
+}
+
+interface Asked {
+  readonly api: Client;
+  readonly pod: Pod;
+  /** By keyOf. */
+  readonly refusals: Map<string, Refusal>;
+}
+
+/** Not one that is ending already, nor one that was refused a moment ago. */
+async function askToGo(
+  { options, clock, print }: DrainContext,
+  { api, pod, refusals }: Asked,
+): Promise<void> {
+  const key = keyOf(pod);
+  const before = refusals.get(key);
+  const now = clock.monotonic();
+  if (pod.metadata?.deletionTimestamp || (before && now - before.at < before.retryMs)) return;
+  const refused = await evict(api, pod, options.gracePeriodSeconds);
+  if (!refused) {
+    refusals.delete(key);
+    return print(`[drain] Evicting pod ${key}`);
+  }
+  const { why, retryMs } = refused;
+  if (before?.why !== why) print(`[drain] Pod ${key} has to stay for now: ${why}`);
+  refusals.set(key, { why, retryMs, at: clock.monotonic() });
 }
 
 async function podsToMove(api: Client, nodeName: string): Promise<readonly Pod[]> {
@@ -118,12 +136,20 @@ function requireManaged(left: readonly Pod[], force: boolean): void {
   );
 }
 
-/** Undefined: it is terminating or gone. Else why it has to stay for now. */
+/** Why a pod has to stay for now, and when to ask again. */
+interface Refusal {
+  readonly why: string;
+  readonly retryMs: number;
+  /** By the monotonic clock. */
+  readonly at: number;
+}
+
+/** Undefined: it is terminating or gone. A refusal is waited for by the drain, which has other pods to move and a deadline, not by the client. */
 async function evict(
   api: Client,
   { metadata }: Pod,
   gracePeriodSeconds: number | undefined,
-): Promise<string | undefined> {
+): Promise<Omit<Refusal, 'at'> | undefined> {
   const { name = '', namespace = '' } = metadata ?? {};
   try {
     await api.createSubresource(
@@ -131,6 +157,7 @@ async function evict(
       { name, namespace },
       {
         subresource: 'eviction',
+        maxRetries: 0,
         body: {
           apiVersion: 'policy/v1',
           kind: 'Eviction',
@@ -148,9 +175,12 @@ async function evict(
 }
 
 /** The cause names the budget. */
-function refusalOf({ message, status }: StatusError): string {
-  const causes = (status.details?.causes ?? []).flatMap(({ message: cause }) => cause ?? []);
-  return [message, ...causes].join(' ');
+function refusalOf({ message, status }: StatusError): Omit<Refusal, 'at'> {
+  const { causes = [], retryAfterSeconds = 0 } = status.details ?? {};
+  return {
+    why: [message, ...causes.flatMap(({ message: cause }) => cause ?? [])].join(' '),
+    retryMs: Math.max(REFUSED_RETRY_MS, retryAfterSeconds * 1000),
+  };
 }
 
 function keyOf({ metadata }: Pod): string {
