@@ -113,6 +113,8 @@ export interface Informer<T extends KubeObject> {
   /** Resolves when the first list is in the cache and was passed to handlers. */
   synced(signal?: AbortSignal): Promise<void>;
   readonly hasSynced: boolean;
+  /** The cache holds everything up to this resourceVersion; '' before the first list. */
+  readonly lastSyncResourceVersion: string;
   /** key: 'namespace/name' or 'name'. */
   get(key: string): Stored<T> | undefined;
   list(): Stored<T>[];

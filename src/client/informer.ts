@@ -96,6 +96,10 @@ class ReflectingInformer<T extends KubeObject> implements StoppableInformer<T> {
     return this.#hasSynced;
   }
 
+  get lastSyncResourceVersion(): string {
+    return this.#resourceVersion;
+  }
+
   async synced(signal?: AbortSignal): Promise<void> {
     if (this.#hasSynced) return;
     if (!signal) return this.#firstSync.promise;

@@ -79,6 +79,11 @@ export interface ControllerDefinition {
   }[];
   /** Parallel keys, default 5. */
   readonly workers?: number;
+  /**
+   * A sync of a key waits, by rate-limited retries, until the caches have seen what earlier syncs of that key wrote. Each that is put off counts in
+   * `<subsystem>_stale_sync_skips_total`. Default: a sync may read a cache from before its own last write.
+   */
+  readonly seesOwnWrites?: { readonly featureGate: string; readonly subsystem: string };
   /** Called for a key until actual and desired state match: level-based (must not assume which event caused it), idempotent, may be called spuriously, never concurrently for one key. */
   reconcile(context: ReconcileContext): Promise<ReconcileResult>;
   /** Period at which key '' is enqueued, for controllers that sweep; the first time at once. */

@@ -4,6 +4,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import { statusErrors } from '#machinery/errors.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
@@ -210,6 +211,46 @@ describe('controller manager', () => {
     assert.deepEqual(seen, ['a']);
     assert.match(refused, /index-controller declares secrets in watches/);
     assert.deepEqual(events.list()[0]!['source'], { component: 'index-controller' });
+  });
+
+  it('puts a sync off until the cache has seen what the sync before it wrote', async () => {
+    const metrics = new MetricsRegistry();
+    const skips = (): number =>
+      Number(
+        /own_controller_stale_sync_skips_total\{group="",resource="secrets"\} (\d+)/.exec(
+          metrics.render(),
+        )?.[1],
+      );
+    const syncs: string[] = [];
+    const definition = defineController({
+      name: 'own-controller',
+      seesOwnWrites: { featureGate: 'Own', subsystem: 'own_controller' },
+      watches: [watch(configMaps), watch(secrets, { keys: () => [] })],
+      async reconcile({ api: writer, informer, key }) {
+        syncs.push(`${key} sees ${informer(secrets).list().length}`);
+        if (syncs.length === 1) await writer.create(secrets, thing('copy'));
+      },
+    });
+    await run([definition], { metrics });
+    fake.intercept = ({ path, query }) =>
+      path.endsWith('/secrets') && query.includes('watch=')
+        ? statusErrors.internal('the watch is cut off')
+        : undefined;
+    fake.endWatches();
+    await clock.advance(5_000);
+    await api.create(configMaps, thing('a'));
+    await until('wrote', () => syncs.length === 1);
+    const change = { type: 'merge', patch: { spec: { color: 'red' } } } as const;
+    await api.patch(configMaps, { name: 'a', namespace: 'default' }, change);
+    await until('put off', () => skips() === 1);
+    await api.create(configMaps, thing('b'));
+    await until('another key does not wait', () => syncs.length === 2);
+    await clock.advance(5);
+    await until('put off again', () => skips() === 2);
+    fake.intercept = undefined;
+    await clock.advance(60_000);
+    await until('synced', () => syncs.length === 3);
+    assert.deepEqual(syncs, ['default/a sees 0', 'default/b sees 0', 'default/a sees 1']);
   });
 
   it('retries a failure with growing delays, and requeues when asked to', async () => {

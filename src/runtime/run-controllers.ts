@@ -17,6 +17,8 @@ import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-
 import type { Component, ComponentContext } from './component.ts';
 import type { ControllerDefinition, ReconcileContext, SourceContext, WatchSource } from './controller.ts';
 import { Expectations } from './expectations.ts';
+import { OwnWrites } from './own-writes.ts';
+import { StaleSyncs } from './stale-sync-metrics.ts';
 import { createWorkQueue, type WorkQueue } from './work-queue.ts';
 import { WorkQueueFamilies } from './work-queue-metrics.ts';
 import { leadershipLines } from '#client/leader-election-metrics.ts';
@@ -82,6 +84,7 @@ class LedControllers implements ControllerManager {
   readonly #log: Logger;
   readonly #stop = new AbortController();
   readonly #queues = new WorkQueueFamilies();
+  readonly #staleSyncs: StaleSyncs;
   #leading = false;
   #work: Promise<void> | undefined;
 
@@ -90,7 +93,8 @@ class LedControllers implements ControllerManager {
     this.#definitions = definitions;
     this.#options = options;
     this.#log = options.log;
-    options.metrics?.add(this.#queues);
+    this.#staleSyncs = new StaleSyncs(definitions);
+    options.metrics?.add(this.#queues, this.#staleSyncs);
     // A standby has series, too.
     for (const { name } of definitions) this.#queues.of(name);
     const leaseName = options.leaderElect?.lease?.name ?? this.name;
@@ -166,7 +170,13 @@ class LedControllers implements ControllerManager {
     try {
       await Promise.all(
         this.#definitions.map((definition) =>
-          runController(definition, { options: this.#options, signal, queues: this.#queues, mayWrite }),
+          runController(definition, {
+            options: this.#options,
+            signal,
+            queues: this.#queues,
+            staleSyncs: this.#staleSyncs,
+            mayWrite,
+          }),
         ),
       );
     } finally {
@@ -179,19 +189,18 @@ interface RunOptions {
   readonly options: ControllerManagerOptions;
   readonly signal: AbortSignal;
   readonly queues: WorkQueueFamilies;
+  readonly staleSyncs: StaleSyncs;
   /** Undefined: always. */
   readonly mayWrite?: (() => boolean) | undefined;
 }
 
 /** Runs one controller, from its cache sync until the signal. Never throws. */
-async function runController(
-  definition: ControllerDefinition,
-  { options, signal, queues, mayWrite }: RunOptions,
-): Promise<void> {
+async function runController(definition: ControllerDefinition, run: RunOptions): Promise<void> {
+  const { options, signal } = run;
   const log = options.log.with({ controller: definition.name });
   try {
     await Promise.all(definition.watches.map((source) => informerOf(options.api, source).synced(signal)));
-    await new RunningController(definition, { options, signal, log, queues, mayWrite }).run();
+    await new RunningController(definition, { ...run, log }).run();
   } catch (error) {
     if (!signal.aborted) log.error('controller failed', { error: errorMessage(error) });
   }
@@ -207,10 +216,12 @@ class RunningController {
   readonly #base: Omit<ReconcileContext, 'key'>;
   readonly #source: SourceContext;
   readonly #recorder: ReturnType<typeof createEventRecorder>;
+  readonly #staleSyncs: StaleSyncs;
+  readonly #ownWrites: OwnWrites | undefined;
 
   constructor(
     definition: ControllerDefinition,
-    { options, signal, log, queues, mayWrite }: RunOptions & { readonly log: Logger },
+    { options, signal, log, queues, staleSyncs, mayWrite }: RunOptions & { readonly log: Logger },
   ) {
     const { clock } = options;
     const fenced = (client: Client): Client => (mayWrite ? fencedClient(client, mayWrite) : client);
@@ -221,6 +232,8 @@ class RunningController {
     this.#options = options;
     this.#signal = signal;
     this.#log = log;
+    this.#staleSyncs = staleSyncs;
+    this.#ownWrites = definition.seesOwnWrites ? new OwnWrites() : undefined;
     this.#queue = createWorkQueue({
       clock,
       metrics: queues.of(definition.name),
@@ -323,8 +336,10 @@ class RunningController {
   }
 
   async #reconcile(key: string): Promise<void> {
+    if (this.#isStale(key)) return;
     try {
-      const result = await this.#definition.reconcile({ ...this.#base, key });
+      const api = this.#ownWrites?.recording(this.#base.api, key) ?? this.#base.api;
+      const result = await this.#definition.reconcile({ ...this.#base, api, key });
       this.#queue.forget(key);
       if (result) this.#queue.addAfter(key, result.requeueAfterMs);
     } catch (error) {
@@ -334,6 +349,28 @@ class RunningController {
       if (conflict) this.#log.debug('conflict, retrying', { key, retryMs });
       else this.#log.warn('reconcile failed, retrying', { key, retryMs, error: errorMessage(error) });
     }
+  }
+
+  /** The caches have not seen what was written for the key: it is tried again later. */
+  #isStale(key: string): boolean {
+    const stale = this.#ownWrites?.stale(key, (resource) => this.#readVersion(resource));
+    if (!stale) return false;
+    this.#staleSyncs.count(this.#definition, stale.resource);
+    const retryMs = this.#queue.addRateLimited(key);
+    this.#log.debug('cache is older than an own write, retrying', {
+      key,
+      retryMs,
+      resource: stale.resource.plural,
+      wrote: stale.resourceVersion,
+      read: stale.readVersion,
+    });
+    return true;
+  }
+
+  /** Of the informer that the controller declared; undefined where it declared none. */
+  #readVersion(resource: ResourceRef): string | undefined {
+    const source = declaredSource(this.#definition, resource);
+    return source && informerOf(this.#options.api, source).lastSyncResourceVersion;
   }
 
   async #drained(working: Promise<unknown>): Promise<void> {
@@ -355,10 +392,17 @@ function declaredInformer<T extends KubeObject>(
   api: Client,
   { definition, resource }: { readonly definition: ControllerDefinition; readonly resource: ResourceRef<T> },
 ): Informer<T> {
-  const source = definition.watches.find(({ resource: declared }) => {
-    const { group, version, plural } = declared as unknown as ResourceRef;
-    return plural === resource.plural && group === resource.group && version === resource.version;
-  });
+  const source = declaredSource(definition, resource);
   assert(source, `${definition.name} declares ${resource.plural} in watches before it reads it`);
   return informerOf(api, source) as unknown as Informer<T>;
+}
+
+function declaredSource<T extends KubeObject>(
+  { watches }: ControllerDefinition,
+  { group, version, plural }: ResourceRef<T>,
+): WatchSource<never> | undefined {
+  return watches.find(({ resource }) => {
+    const declared = resource as unknown as ResourceRef;
+    return plural === declared.plural && group === declared.group && version === declared.version;
+  });
 }

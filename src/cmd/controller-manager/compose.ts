@@ -65,9 +65,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     localPathProvisionerController,
   ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
-  const definitions = wanted.filter(
-    ({ featureGate }) => featureGate === undefined || settings.features?.has(featureGate),
-  );
+  const definitions = withFeatures(wanted, settings.features);
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
   const clients = new Map(
     await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)),
@@ -98,6 +96,19 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
       await Promise.all([...clients.values()].map((client) => client.close()));
     },
   };
+}
+
+/** Those whose gate is on, with the parts of each whose gates are on. */
+function withFeatures(
+  definitions: readonly ControllerDefinition[],
+  features: ReadonlySet<string> = new Set(),
+): ControllerDefinition[] {
+  return definitions
+    .filter(({ featureGate }) => featureGate === undefined || features.has(featureGate))
+    .map((definition) => {
+      const { seesOwnWrites, ...rest } = definition;
+      return seesOwnWrites && !features.has(seesOwnWrites.featureGate) ? rest : definition;
+    });
 }
 
 function withWorkers(

@@ -47,6 +47,10 @@ export const daemonSetController = defineController({
   name: 'daemonset-controller',
   serviceAccount: 'daemon-set-controller',
   workers: 2,
+  seesOwnWrites: {
+    featureGate: 'StaleControllerConsistencyDaemonSet',
+    subsystem: 'daemonset_controller',
+  },
   watches: [
     watch(daemonSets),
     watch(controllerRevisions, {

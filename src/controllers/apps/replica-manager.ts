@@ -42,6 +42,7 @@ interface ReplicaManagerOptions {
   readonly name: string;
   readonly serviceAccount?: string;
   readonly eventSource?: string;
+  readonly seesOwnWrites?: ControllerDefinition['seesOwnWrites'];
   readonly resource: ResourceRef<Replicator>;
   readonly selectorOf: (owner: Replicator) => LabelSelector;
   /** Whether the status counts terminating pods. */
@@ -49,11 +50,12 @@ interface ReplicaManagerOptions {
 }
 
 export function defineReplicaManager(options: ReplicaManagerOptions): ControllerDefinition {
-  const { name, serviceAccount, eventSource, resource, selectorOf } = options;
+  const { name, serviceAccount, eventSource, seesOwnWrites, resource, selectorOf } = options;
   return defineController({
     name,
     ...(serviceAccount ? { serviceAccount } : {}),
     ...(eventSource ? { eventSource } : {}),
+    ...(seesOwnWrites ? { seesOwnWrites } : {}),
     watches: [
       watch(resource),
       watch(pods, {

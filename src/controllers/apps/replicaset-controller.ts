@@ -7,6 +7,10 @@ import { defineReplicaManager, type Replicator } from './replica-manager.ts';
 
 export const replicaSetController = defineReplicaManager({
   name: 'replicaset-controller',
+  seesOwnWrites: {
+    featureGate: 'StaleControllerConsistencyReplicaSet',
+    subsystem: 'replicaset_controller',
+  },
   resource: replicaSets as unknown as ResourceRef<Replicator>,
   selectorOf: (owner) => compileLabelSelector((owner as unknown as ReplicaSet).spec?.selector),
   countsTerminating: true,

@@ -28,6 +28,10 @@ import { Rollout, type Revisions } from './statefulset/rollout.ts';
 
 export const statefulSetController = defineController({
   name: 'statefulset-controller',
+  seesOwnWrites: {
+    featureGate: 'StaleControllerConsistencyStatefulSet',
+    subsystem: 'statefulset_controller',
+  },
   watches: [
     watch(statefulSets),
     watch(pods, {

@@ -28,6 +28,10 @@ const ORPHAN = 'pod/';
 
 export const jobController = defineController({
   name: 'job-controller',
+  seesOwnWrites: {
+    featureGate: 'StaleControllerConsistencyJob',
+    subsystem: 'job_controller',
+  },
   watches: [
     watch(jobs, { keys: jobKeys }),
     watch(pods, {
