@@ -257,6 +257,35 @@ const OBJECTS: readonly PolicyObject[] = [
     object: {
       apiVersion: `${RBAC}/v1`,
       kind: 'ClusterRole',
+      metadata: { name: 'capstan:controller:proportional-autoscaler', labels },
+      rules: [
+        { apiGroups: [''], resources: ['configmaps'], verbs: ['create'] },
+        { apiGroups: ['apps'], resources: ['deployments'], verbs: ['list'] },
+        {
+          apiGroups: ['apps'],
+          resources: ['deployments/scale', 'replicasets/scale', 'statefulsets/scale'],
+          verbs: ['get', 'update'],
+        },
+        { apiGroups: [''], resources: ['replicationcontrollers/scale'], verbs: ['get', 'update'] },
+        { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },
+      ],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:controller:proportional-autoscaler', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:controller:proportional-autoscaler' },
+      subjects: [{ kind: 'ServiceAccount', name: 'proportional-autoscaler', namespace: 'kube-system' }],
+    },
+  },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
       metadata: { name: 'capstan:login', labels },
       rules: [{ nonResourceURLs: ['/capstan/login'], verbs: ['post'] }],
     },

@@ -3,6 +3,8 @@ import type { Client } from '#client/client.ts';
 import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
+import { ProportionalScales } from '#addons/proportional-autoscaler/metrics.ts';
+import { proportionalAutoscalerController } from '#addons/proportional-autoscaler/proportional-autoscaler-controller.ts';
 import { persistentVolumeClaims, persistentVolumes, resourceClaims } from '#client/refs.ts';
 import { controllers } from '#controllers/list.ts';
 import { persistentVolumeBinderController } from '#controllers/volume/persistentvolume-binder-controller.ts';
@@ -52,7 +54,8 @@ interface ControllerManagerSetup extends ComponentContext {
 export async function startControllerManager(setup: ControllerManagerSetup): Promise<ControllerManager> {
   const { api, clock, log, identity, clusterCIDR, caPem, signer, apiFor, settings = {} } = setup;
   const claimCreations = new ClaimCreations();
-  setup.metrics?.add(claimCreations.counter);
+  const scales = new ProportionalScales();
+  setup.metrics?.add(claimCreations.counter, scales);
   const known = [
     ...controllers({
       clusterCIDR,
@@ -63,6 +66,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
       ...settings.controllers,
     }),
     localPathProvisionerController,
+    proportionalAutoscalerController({ scales }),
   ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
   const definitions = withFeatures(wanted, settings.features);

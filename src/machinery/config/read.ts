@@ -63,6 +63,19 @@ export function decodeStrictly<T>(value: unknown, schema: ObjectSchema, problems
   return decoded.object as T;
 }
 
+/** For formats whose own reader ignores unknown fields: they are reported, and wrong types are errors. Throws ConfigError. */
+export function decodeLeniently<T>(
+  value: unknown,
+  schema: ObjectSchema,
+): { readonly object: T; readonly unknown: readonly string[] } {
+  try {
+    const { object, problems } = decodeObject(schema, objectOf(value), 'warn');
+    return { object: object as T, unknown: problems };
+  } catch (error) {
+    throw new ConfigError(whyUndecodable(error) ?? errorMessage(error), { cause: error });
+  }
+}
+
 /** Parses any text. Throws ConfigError when it is not YAML, empty, or has more than one document. */
 export function parseConfig(content: string): ParsedYaml {
   if (content.length > MAXIMUM_CONFIG_LENGTH)

@@ -7,6 +7,7 @@ export const text = scalar('string');
 export const flag = scalar('bool');
 export const integer = scalar('int32');
 export const integer64 = scalar('int64');
+export const real = scalar('double');
 /** A Go duration: '1m30s'. */
 export const duration = scalar('duration');
 /** Any JSON, decoded by its user. */

@@ -1,0 +1,135 @@
+/** The controller as its own service account on a real API server: scales follow Nodes, and bad parameters are reported. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Deployment } from '#api/types.ts';
+import { configMaps, deployments, events, nodes, statefulSets } from '#client/refs.ts';
+import { startTestWorld, type TestWorld } from '#controllers/testing/world.ts';
+import { ProportionalScales } from '#addons/proportional-autoscaler/metrics.ts';
+import { proportionalAutoscalerController } from '#addons/proportional-autoscaler/proportional-autoscaler-controller.ts';
+
+const TEMPLATE = {
+  metadata: { labels: { app: 'web' } },
+  spec: { containers: [{ name: 'c', image: 'i' }] },
+};
+const spec = { selector: { matchLabels: { app: 'web' } }, template: TEMPLATE };
+
+describe('the proportional autoscaler', () => {
+  let world: TestWorld;
+  const scales = new ProportionalScales();
+  before(async () => {
+    world = await startTestWorld([proportionalAutoscalerController({ scales })]);
+    await world.namespace('shop');
+    await createNode('n1', '3900m');
+  });
+  after(() => world?.stop());
+
+  async function createNode(name: string, cpu: string, labels: Record<string, string> = {}): Promise<void> {
+    await world.node(name, (node) => {
+      node.metadata!.labels = labels;
+      Object.assign((node as { status?: object }).status!, { allocatable: { cpu } });
+    });
+  }
+  const create = (name: string, data: Record<string, string>, annotations: Record<string, string>) =>
+    world.api.create(configMaps, {
+      metadata: {
+        name,
+        namespace: 'shop',
+        labels: { 'proportional-autoscaler.capstan.dev/enabled': 'true' },
+        annotations,
+      },
+      data,
+    });
+  const target = (text: string) => ({ 'proportional-autoscaler.capstan.dev/target': text });
+  const replicasOf = async (name: string, namespace = 'shop'): Promise<number | undefined> =>
+    (await world.api.get(deployments, { name, namespace })).spec?.replicas;
+  const eventsOf = async (name: string): Promise<string[]> =>
+    (await world.api.list(events, { fieldSelector: `involvedObject.name=${name}` })).items.map(
+      ({ reason, message }) => `${reason}: ${message}`,
+    );
+  const reported = (name: string, words: RegExp): Promise<unknown> =>
+    world.until(`${name}: ${words}`, async () => (await eventsOf(name)).some((one) => words.test(one)));
+
+  it('scales each target with the nodes, up and down', async () => {
+    await world.api.create(deployments, { metadata: { name: 'web', namespace: 'shop' }, spec });
+    await world.api.create(statefulSets, {
+      metadata: { name: 'db', namespace: 'shop' },
+      spec: { ...spec, serviceName: 'db' },
+    });
+    const linear = JSON.stringify({ coresPerReplica: 2, min: 1, max: 4 });
+    await create('web', { linear }, target('Deployment/web, statefulsets/db'));
+    await world.until('2 of 3.9 cores', async () => (await replicasOf('web')) === 2);
+    await createNode('n2', '2');
+    await world.until('3 of 5.9 cores', async () => (await replicasOf('web')) === 3);
+    await world.until(
+      '3 of the other',
+      async () => (await world.api.get(statefulSets, { name: 'db', namespace: 'shop' })).spec?.replicas === 3,
+    );
+    await reported(
+      'web',
+      /^ScaledTarget: Scaled deployment\/web from 2 to 3 replicas: 2 of 2 nodes and 6 of 6 cores/,
+    );
+    assert.match(scales.render().join('\n'), /_replicas\{configmap="shop\/web"\} 3\n/);
+    await world.api.patch(nodes, { name: 'n1' }, { type: 'merge', patch: { spec: { unschedulable: true } } });
+    await world.until('1 of 2 cores', async () => (await replicasOf('web')) === 1);
+    await world.api.patch(nodes, { name: 'n1' }, { type: 'merge', patch: { spec: { unschedulable: null } } });
+    await world.until('3 again', async () => (await replicasOf('web')) === 3);
+  });
+
+  it('restores a scale that somebody changed', async () => {
+    await world.api.patch(
+      deployments,
+      { name: 'web', namespace: 'shop' },
+      { type: 'merge', patch: { spec: { replicas: 9 } } },
+    );
+    await world.until('3 again', async () => (await replicasOf('web')) === 3);
+  });
+
+  it('counts only nodes with the labels', async () => {
+    await createNode('edge', '64', { role: 'edge' });
+    await world.api.create(deployments, {
+      metadata: { name: 'relay', namespace: 'shop' },
+      spec,
+    } as Deployment);
+    await create(
+      'relay',
+      { ladder: '{"coresToReplicas":[[0,1],[64,7],[70,9]]}' },
+      { ...target('deployment/relay'), 'proportional-autoscaler.capstan.dev/nodelabels': 'role=edge' },
+    );
+    await world.until('7 of 64 cores', async () => (await replicasOf('relay')) === 7);
+  });
+
+  it('reports what is wrong, and goes on with the others', async () => {
+    await create('bad', { linear: '{"nodesPerReplica":-1}' }, target('deployment/web'));
+    await reported('bad', /^ScalingFailed: linear.nodesPerReplica is -1; it should not be negative/);
+    await create('lost', { linear: '{"nodesPerReplica":1}' }, target('deployment/nowhere'));
+    await reported('lost', /deployment\/nowhere cannot be scaled: .*not found/);
+    await create('strange', { linear: '{"nodesPerReplica":1}' }, target('daemonset/web'));
+    await reported('strange', /has "daemonset\/web"; it should be KIND\/NAME/);
+    await create('aimless', { linear: '{"nodesPerReplica":1}' }, {});
+    await reported('aimless', /it has no annotation proportional-autoscaler\.capstan\.dev\/target/);
+    await world.api.delete(nodes, { name: 'n2' });
+    await world.until('4 of 67.9 cores', async () => (await replicasOf('web')) === 4);
+    assert.equal((await eventsOf('bad')).length, 1);
+  });
+
+  it("the cluster's DNS has parameters by default, and never one replica with two nodes", async () => {
+    const labels = { 'k8s-app': 'kube-dns' };
+    await world.api.create(deployments, {
+      metadata: { name: 'coredns', namespace: 'kube-system', labels },
+      spec: { ...spec, replicas: 1 },
+    });
+    await world.until('two', async () => (await replicasOf('coredns', 'kube-system')) === 2);
+    const { data } = await world.api.get(configMaps, { name: 'dns-autoscaler', namespace: 'kube-system' });
+    assert.deepEqual(JSON.parse(data!['linear']!), {
+      coresPerReplica: 256,
+      nodesPerReplica: 16,
+      preventSinglePointFailure: true,
+      includeUnschedulableNodes: true,
+    });
+    await world.api.delete(nodes, { name: 'edge' });
+    await world.until(
+      'one node, one replica',
+      async () => (await replicasOf('coredns', 'kube-system')) === 1,
+    );
+  });
+});
