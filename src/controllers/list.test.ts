@@ -124,7 +124,6 @@ describe('all controllers together', () => {
 const ABSENT: Readonly<Record<string, string>> = {
   'cloud-node-lifecycle-controller': 'needs a cloud provider: upstream runs it in cloud-controller-manager',
   'clusterrole-aggregation-controller': 'the API server aggregates roles when they are written',
-  'device-taint-eviction-controller': 'nodes do not prepare devices, so no pod with a claim runs',
   'kube-apiserver-serving-clustertrustbundle-publisher-controller':
     'ClusterTrustBundle is off by default, and nodes refuse its projections',
   'node-route-controller': 'needs a cloud provider; routes are the pod network of node agents',
@@ -146,6 +145,7 @@ const UPSTREAM = [
   'cronjob-controller',
   'daemonset-controller',
   'deployment-controller',
+  'device-taint-eviction-controller',
   'disruption-controller',
   'endpoints-controller',
   'endpointslice-controller',

@@ -41,6 +41,7 @@ import { endpointSliceController } from './discovery/endpointslice-controller.ts
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
 import { leasedEndpointSliceController } from './discovery/leased-endpointslice-controller.ts';
 import { disruptionController } from './policy/disruption-controller.ts';
+import { deviceTaintEvictionController } from './resource/device-taint-eviction-controller.ts';
 import { resourceClaimController, type ResourceClaimOptions } from './resource/resourceclaim-controller.ts';
 import {
   legacyServiceAccountTokenCleanerController,
@@ -114,6 +115,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     endpointSliceMirroringController,
     leasedEndpointSliceController,
     disruptionController,
+    deviceTaintEvictionController,
     resourceClaimController(options),
     storageVersionMigratorController,
     persistentVolumeAttachDetachController,

@@ -4,13 +4,11 @@
  */
 import type { Stored } from '#machinery/object.ts';
 import type { Pod, Taint } from '#api/types.ts';
-import { isStatusError } from '#machinery/errors.ts';
 import { objectKey } from '#machinery/object.ts';
-import { formatTime } from '#machinery/time.ts';
 import { nodes, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { minTolerationSeconds } from '#component-helpers/tolerations.ts';
-import { nameOf } from '../owners.ts';
+import { evictPod } from '../pod-eviction.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import { podsByNode, podsOnNode } from './pods-by-node.ts';
 
@@ -69,29 +67,15 @@ function cancel(pod: Stored<Pod>, { key, memory, events }: ReconcileContext): vo
 }
 
 async function evict(pod: Stored<Pod>, context: ReconcileContext): Promise<void> {
-  const { key, api, events, clock, memory } = context;
+  const { key, events, memory } = context;
   events.event(pod, {
     type: 'Normal',
     reason: 'TaintManagerEviction',
     message: `Marking for deletion Pod ${key}`,
   });
-  const condition = {
-    type: 'DisruptionTarget',
-    status: 'True',
+  await evictPod(pod, context, {
     reason: 'DeletionByTaintManager',
     message: 'Taint manager: deleting due to NoExecute taint',
-    lastTransitionTime: formatTime(clock.now()),
-  };
-  const { uid } = pod.metadata;
-  try {
-    await api.patch(pods, nameOf(pod), {
-      type: 'strategic',
-      subresource: 'status',
-      patch: { metadata: { uid }, status: { conditions: [condition] } },
-    });
-    await api.delete(pods, nameOf(pod), uid ? { preconditions: { uid } } : {});
-  } catch (error) {
-    if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'Conflict')) throw error;
-  }
+  });
   memory.delete(key);
 }
