@@ -29,6 +29,8 @@ interface Config {
   readonly listBytes: number;
   readonly longBytes: number;
   readonly disabledPlugins?: readonly string[];
+  /** Nodes are objects only: there is nobody to ask for their usage. */
+  readonly hasNoAgents?: boolean;
   /** URL of an etcd member; absent: the lmdb store in dir. */
   readonly etcd?: string;
   /** Default: /capstan, apart from /registry, where upstream's server on the same etcd keeps its objects. */
@@ -73,6 +75,7 @@ async function startApi(): Promise<void> {
     pki,
     settings: {
       authentication: { tokenFile },
+      ...(config.hasNoAgents ? { resourceMetrics: { isOff: true } } : {}),
       ...(config.disabledPlugins ? { admission: { disabled: config.disabledPlugins } } : {}),
     },
     serviceCIDR: '10.96.0.0/16',
