@@ -44,6 +44,11 @@ export function register(program: Command): void {
         'further DNS names and IP addresses for the serving certificate; kept, replaces those given before; none removes them',
       ).argParser(list),
     )
+    .option(
+      '--pod-network-cidr <range>',
+      'addresses of pods: an IPv4 or IPv6 range, or one of each with a comma between; fixed from the first start (default: a free IPv4 range)',
+    )
+    .option('--service-cidr <range>', 'addresses of Services, of the same families (default: free ones)')
     .addOption(
       new Option(
         '--runtime <kind>',

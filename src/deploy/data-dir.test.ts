@@ -69,7 +69,7 @@ describe('the data directory', () => {
     {
       name: 'has no valid range',
       text: JSON.stringify({ ...SETTINGS, podCIDR: '10.244.0.0' }),
-      says: /"podCIDR" should be an IPv4 range/,
+      says: /"podCIDR" should be a range, or one of each family/,
     },
     {
       name: 'has no valid address',

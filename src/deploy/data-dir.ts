@@ -42,8 +42,9 @@ export interface ClusterSettings {
   readonly certExtraSANs?: readonly string[];
   readonly runtime: RuntimeKind;
   readonly nodes: number;
-  readonly podCIDR: string;
   /** One range, or one of each family with a comma between. */
+  readonly podCIDR: string;
+  /** The same. */
   readonly serviceCIDR: string;
   /** True where its API server has run with --storage memory only. */
   readonly keepsNothing?: boolean;
@@ -237,9 +238,9 @@ function settingsProblem(data: Partial<ClusterSettings>): string | undefined {
     return '"certExtraSANs" should be a list of texts';
   if (data.runtime !== 'cri' && data.runtime !== 'simulated') return '"runtime" should be cri or simulated';
   if (!Number.isInteger(data.nodes) || (data.nodes ?? 0) < 0) return '"nodes" should be a whole number';
-  if (!isIPv4Range(data.podCIDR)) return '"podCIDR" should be an IPv4 range';
-  if (typeof data.serviceCIDR !== 'string' || !data.serviceCIDR.split(',').every(isRange))
-    return '"serviceCIDR" should be a range, or one of each family with a comma between';
+  for (const field of ['podCIDR', 'serviceCIDR'] as const)
+    if (!areRanges(data[field]))
+      return `"${field}" should be a range, or one of each family with a comma between`;
   const { apiServerArgs = [] } = data;
   if (!Array.isArray(apiServerArgs) || apiServerArgs.some((arg) => typeof arg !== 'string'))
     return '"apiServerArgs" should be a list of texts';
@@ -254,15 +255,9 @@ export function hasRun(dir: DataDir, settings: ClusterSettings | undefined): boo
   return existsSync(dir.kubeconfig) && settings?.keepsNothing !== true;
 }
 
-function isRange(text: string): boolean {
-  return parseCIDR(text) !== undefined;
-}
-
-/** 'a.b.c.d/n' */
-export function isIPv4Range(text: unknown): boolean {
-  const [, address = '', bits = ''] =
-    /^([\d.]+)\/(\d{1,2})$/.exec(typeof text === 'string' ? text : '') ?? [];
-  return isIP(address) === 4 && Number(bits) <= 32;
+/** Ranges with commas between. */
+export function areRanges(text: unknown): text is string {
+  return typeof text === 'string' && text.split(',').every((range) => parseCIDR(range) !== undefined);
 }
 
 /** The settings of a new directory; if another process created some at the same moment, those are returned. */

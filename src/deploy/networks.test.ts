@@ -17,6 +17,7 @@ import {
   listClaimants,
   claimedBy,
   claimNetworks,
+  completeNetworks,
   DEFAULT_NETWORKS,
   releaseNetworks,
   simulatedPodCIDR,
@@ -55,6 +56,56 @@ describe('address ranges of clusters side by side', () => {
       '10.128.0.0/9',
       'what nodes have stays inside',
     );
+  });
+
+  it('are as wide as the user chose them, of either family', () => {
+    assert.equal(simulatedPodCIDR({ nodes: 257, podCIDR: 'fd00:10:244::/56' }), 'fd00:10:244::/48');
+    assert.equal(
+      simulatedPodCIDR({ nodes: 300, podCIDR: '10.244.0.0/16,fd00:9::/48' }),
+      '10.128.0.0/9,fd00:9::/48',
+    );
+    assert.throws(
+      () => simulatedPodCIDR({ nodes: 17, podCIDR: '10.9.0.0/20' }),
+      /The range 10\.9\.0\.0\/20 of pods has room for 16 nodes, a \/24 each; --nodes is 17\./,
+    );
+  });
+
+  it('are completed in the same families and without an overlap', () => {
+    assert.deepEqual(completeNetworks({}), DEFAULT_NETWORKS);
+    assert.deepEqual(completeNetworks({ podCIDR: 'fd01::/48,10.1.0.0/16' }), {
+      podCIDR: 'fd01::/48,10.1.0.0/16',
+      serviceCIDR: 'fd00:10:96::/112,10.96.0.0/16',
+    });
+    assert.deepEqual(completeNetworks({ serviceCIDR: '10.240.0.0/12' }), {
+      podCIDR: '10.239.0.0/16',
+      serviceCIDR: '10.240.0.0/12',
+    });
+    assert.equal(completeNetworks({ podCIDR: '10.0.0.0/8' }), undefined);
+  });
+
+  it('that the user chose are refused where a cluster or a route has them', async () => {
+    await claim('00000001');
+    const wanting = (
+      wanted: Parameters<typeof completeNetworks>[0],
+      routed: readonly string[] = [],
+    ): ReturnType<typeof claimNetworks> =>
+      claimNetworks({ id: '00000002', dataDir: base, claimsDir, routed, wanted });
+    await assert.rejects(
+      wanting({ podCIDR: '10.244.128.0/17' }),
+      new RegExp(
+        `--pod-network-cidr has 10\\.244\\.128\\.0/17, which overlaps with 10\\.244\\.0\\.0/16 of the cluster in ${base}: choose another`,
+      ),
+    );
+    await assert.rejects(
+      wanting({ serviceCIDR: 'fd00:5::/112' }, ['fd00:5::/32']),
+      /--service-cidr has fd00:5::\/112, which overlaps with fd00:5::\/32 of one of this machine's routes/,
+    );
+    const dual = await wanting({ podCIDR: '10.1.0.0/16,fd00:1::/56' });
+    assert.deepEqual(dual, {
+      podCIDR: '10.1.0.0/16,fd00:1::/56',
+      serviceCIDR: '10.95.0.0/16,fd00:10:95::/112',
+    });
+    assert.deepEqual(await wanting({}), dual);
   });
 
   it('differ, stay with their cluster, and are free again after its end', async () => {

@@ -27,6 +27,11 @@ export function ipFamily(text: string): IPFamily {
   return text.includes(':') ? 'IPv6' : 'IPv4';
 }
 
+/** Of valid ranges with commas between: that of the first one, the cluster's default. */
+export function defaultFamily(ranges: string): IPFamily {
+  return ipFamily(ranges.split(',', 1)[0] ?? '');
+}
+
 /** Parses leniently (leading zeros are decimal); undefined when invalid. Zones are not allowed. */
 export function parseIP(text: string): IPAddress | undefined {
   return text.includes(':') ? parseIPv6(text) : parseIPv4(text);
@@ -137,6 +142,11 @@ export function cidrContains(block: CIDRBlock, address: IPAddress): boolean {
   if (block.address.family !== address.family) return false;
   const hostBits = BigInt((address.family === 4 ? 32 : 128) - block.prefixLength);
   return address.bits >> hostBits === block.network >> hostBits;
+}
+
+export function cidrsOverlap(one: CIDRBlock, other: CIDRBlock): boolean {
+  const [wide, narrow] = one.prefixLength <= other.prefixLength ? [one, other] : [other, one];
+  return cidrContains(wide, { ...narrow.address, bits: narrow.network });
 }
 
 /** Upstream's rule for new fields: the problems of the text, none when it is a canonical address. */

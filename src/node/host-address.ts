@@ -5,6 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIPv4 } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { ipFamily, type IPFamily } from '#machinery/ip.ts';
 
 interface HostNetwork {
   /** /proc/net/route and /proc/net/ipv6_route. */
@@ -13,8 +14,8 @@ interface HostNetwork {
   readonly addresses: (interfaceName: string) => readonly string[];
 }
 
-/** undefined: this machine has no default route, or none of its interfaces has a usable address. */
-export async function findHostAddress(): Promise<string | undefined> {
+/** Default: IPv4 before IPv6. undefined: this machine has no default route, or none of its interfaces has a usable address (of this family). */
+export async function findHostAddress(family?: IPFamily): Promise<string | undefined> {
   const [ipv4Routes, ipv6Routes] = await Promise.all(
     ['/proc/net/route', '/proc/net/ipv6_route'].map((path) => readFile(path, 'utf8').catch(() => '')),
   );
@@ -22,7 +23,10 @@ export async function findHostAddress(): Promise<string | undefined> {
   return chooseHostAddress({
     ipv4Routes: ipv4Routes ?? '',
     ipv6Routes: ipv6Routes ?? '',
-    addresses: (name) => (interfaces[name] ?? []).map(({ address }) => address),
+    addresses: (name) =>
+      (interfaces[name] ?? [])
+        .map(({ address }) => address)
+        .filter((address) => family === undefined || ipFamily(address) === family),
   });
 }
 

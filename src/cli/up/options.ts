@@ -1,13 +1,13 @@
 /** The options of `capstan up`, and their validation, before anything is changed. */
 import { isIP } from 'node:net';
 import { UserError, type ClusterSettings, type DataDir, type RuntimeKind } from '#deploy/data-dir.ts';
+import { requireNetworks, type NetworkOptions } from './networks.ts';
 import { requireAdvertisable, requireSubjectNames } from '#cmd/apiserver/addresses.ts';
 
-export interface UpOptions {
+export interface UpOptions extends NetworkOptions {
   readonly dataDir?: string;
   readonly httpsPort?: number;
   readonly bindAddress?: string;
-  readonly advertiseAddress?: string;
   readonly apiserverCertExtraSans?: readonly string[];
   readonly runtime?: RuntimeKind | 'auto';
   readonly nodes?: number;
@@ -39,15 +39,17 @@ export const DEFAULT_HTTPS_PORT = 6443;
 
 /** Checks that need no access to the machine. */
 export function checkOptions(
-  { bindAddress, advertiseAddress, apiserverCertExtraSans = [], runtime, nodes }: UpOptions,
+  options: UpOptions,
   { dir, stored }: { readonly dir: DataDir; readonly stored: ClusterSettings | undefined },
 ): void {
+  const { bindAddress, advertiseAddress, apiserverCertExtraSans = [], runtime, nodes } = options;
   if (bindAddress !== undefined && isIP(bindAddress) === 0)
     throw new UserError(
       `--bind-address is "${bindAddress}"; it should be an IP address of this machine, for example 127.0.0.1 or 0.0.0.0.`,
     );
   if (advertiseAddress !== undefined) requireAdvertisable('--advertise-address', advertiseAddress);
   requireSubjectNames('--apiserver-cert-extra-sans', extraNames(apiserverCertExtraSans));
+  requireNetworks(options, { dir, stored });
   if (stored && runtime && runtime !== 'auto' && runtime !== stored.runtime) {
     throw new UserError(
       `The cluster in ${dir.path} runs with --runtime ${stored.runtime}; that cannot be changed. Use another --data-dir, or 'capstan delete' first.`,

@@ -7,7 +7,7 @@ import {
   type ClusterSettings,
   type DataDir,
 } from '#deploy/data-dir.ts';
-import { claimNetworks, DEFAULT_NETWORKS, releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
+import { releaseNetworks, simulatedPodCIDR } from '#deploy/networks.ts';
 import {
   DEFAULT_BIND_ADDRESS,
   DEFAULT_HTTPS_PORT,
@@ -15,6 +15,7 @@ import {
   extraNames,
   requireOneNode,
 } from './options.ts';
+import { newNetworks } from './networks.ts';
 import { chooseRuntime } from './runtime.ts';
 
 interface SettleInput {
@@ -68,13 +69,7 @@ export async function settle({
     return settings;
   }
   const id = newClusterId();
-  const networks =
-    runtime === 'cri'
-      ? await claimNetworks({ id, dataDir: dir.path })
-      : {
-          ...DEFAULT_NETWORKS,
-          podCIDR: simulatedPodCIDR({ nodes: overrides.nodes, podCIDR: DEFAULT_NETWORKS.podCIDR }),
-        };
+  const networks = await newNetworks({ ...options, id, dir, runtime, nodes: overrides.nodes });
   try {
     const settings = createSettings(dir, {
       format: DATA_FORMAT,
@@ -82,8 +77,7 @@ export async function settle({
       runtime,
       ...overrides,
       ...given,
-      podCIDR: networks.podCIDR,
-      serviceCIDR: networks.serviceCIDR,
+      ...networks,
     });
     if (settings.id !== id) releaseNetworks(id);
     return settings;

@@ -15,9 +15,12 @@ const SETTINGS: ClusterSettings = {
 };
 const machine = ['127.0.0.1', '192.0.2.7'];
 
-function addresses(changes: Partial<ClusterSettings>, hostAddress?: string): readonly string[] {
-  const { advertise, node } = addressesOf({ ...SETTINGS, ...changes }, { hostAddress, machine });
-  return [advertise, node];
+function addresses(
+  changes: Partial<ClusterSettings>,
+  ...hostAddresses: readonly string[]
+): readonly string[] {
+  const { advertise, node } = addressesOf({ ...SETTINGS, ...changes }, { hostAddresses, machine });
+  return [advertise, ...node];
 }
 
 test('the kubernetes Service leads to where the API server is reached, also with simulated nodes', () => {
@@ -43,4 +46,38 @@ test('with real nodes it is the bridge where nothing else is reached', () => {
     '192.0.2.7',
     '192.0.2.7',
   ]);
+});
+
+const DUAL = {
+  runtime: 'cri',
+  podCIDR: '10.244.0.0/16,fd00:10:244::/56',
+  serviceCIDR: '10.96.0.0/16,fd00:10:96::/112',
+} as const;
+const SIX = { runtime: 'cri', podCIDR: 'fd00:10:244::/56', serviceCIDR: 'fd00:10:96::/112' } as const;
+
+test('each family has its share, gateway, node address and address of the Service', () => {
+  assert.deepEqual(addressesOf({ ...SETTINGS, ...DUAL }, { hostAddresses: ['198.51.100.7'], machine }), {
+    nodePodCIDRs: ['10.244.0.0/24', 'fd00:10:244::/64'],
+    gateways: ['10.244.0.1', 'fd00:10:244::1'],
+    advertise: '10.244.0.1',
+    node: ['198.51.100.7', 'fd00:10:244::1'],
+    service: ['10.96.0.1', 'fd00:10:96::1'],
+    dns: '10.96.0.10',
+  });
+});
+
+test("the API server's address for pods is of the family of the first range of Services", () => {
+  const hosts = ['198.51.100.7', '2001:db8::7'];
+  assert.deepEqual(addresses(SIX, ...hosts), ['fd00:10:244::1', '2001:db8::7']);
+  assert.deepEqual(addresses({ ...SIX, bindAddress: '::' }, ...hosts), ['2001:db8::7', '2001:db8::7']);
+  assert.equal(
+    addresses({ ...SIX, bindAddress: '0.0.0.0' }, ...hosts)[0],
+    'fd00:10:244::1',
+    'not listened on',
+  );
+  assert.equal(addresses({ ...SIX, bindAddress: '192.0.2.7' }, ...hosts)[0], 'fd00:10:244::1');
+  assert.equal(addresses({ ...SIX, advertiseAddress: '2001:db8::9' })[0], '2001:db8::9');
+  assert.equal(addresses({ ...SIX, runtime: 'simulated', bindAddress: '::' })[0], '127.0.0.1');
+  const reversed = { ...DUAL, serviceCIDR: 'fd00:10:96::/112,10.96.0.0/16' };
+  assert.deepEqual(addresses(reversed, ...hosts), ['fd00:10:244::1', ...hosts]);
 });

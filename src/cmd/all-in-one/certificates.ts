@@ -22,19 +22,20 @@ interface Place {
 
 export function pkiOptions(
   dir: DataDir,
-  { settings, network: { service, advertise, gateway } }: Place,
+  { settings, network: { service, advertise, gateways } }: Place,
 ): PkiOptions {
+  const [serviceIP = '', ...others] = service;
   return {
     dir: dir.pki,
     nowMs: Date.now(),
     apiServer: {
       hostName: hostname(),
-      serviceIP: service,
+      serviceIP,
       bindAddresses: servedAddresses(settings.bindAddress, {
-        advertised: [advertise, gateway],
+        advertised: [advertise, ...gateways],
         machine: machineAddresses(),
       }),
-      extraSANs: settings.certExtraSANs ?? [],
+      extraSANs: [...(settings.certExtraSANs ?? []), ...others],
     },
   };
 }
@@ -55,7 +56,7 @@ export async function startRenewal(
   const publish: PublishOptions = { server, simulatedNodes: !real };
   const ownNode = {
     name: hostname().toLowerCase(),
-    addresses: kubeletAddresses({ address: place.network.node, gateway: place.network.gateway }),
+    addresses: kubeletAddresses({ addresses: place.network.node, gateways: place.network.gateways }),
   };
   const known: KnownPki = { pki };
   const renewal = new CertificateRenewal({

@@ -30,7 +30,7 @@ import { realClock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { keepOwnLog } from '#stdx/log-rotation.ts';
-import { isUnspecified, machineAddresses } from '../apiserver/addresses.ts';
+import { machineAddresses } from '../apiserver/addresses.ts';
 import type { ApiServerFlags } from '../apiserver/flags.ts';
 import { backupsFrom } from '../apiserver/flags/backup.ts';
 import { composeOptionsFrom, settingsFrom } from '../apiserver/from-flags.ts';
@@ -38,7 +38,7 @@ import { composeApiServer, type ComposedApiServer } from '../apiserver/compose.t
 import { listKeptFiles, lostSentence } from './kept-dir.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
 import { lockNodeDir } from '../node/node-dir.ts';
-import { addressesOf } from './addresses.ts';
+import { addressesOf, listensOn } from './addresses.ts';
 import { keepControlPlaneLabel } from './control-plane-label.ts';
 import { identities } from './identities.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -108,8 +108,9 @@ export class Cluster {
     this.#stopLogRotation = keepOwnLog({ path: join(this.#dir.logs, 'capstan.log'), clock: realClock, log });
     startBeating(this.#heartbeat);
     this.#saveState();
+    const hostAddresses = await Promise.all([findHostAddress('IPv4'), findHostAddress('IPv6')]);
     const network = addressesOf(this.#settings, {
-      hostAddress: await findHostAddress(),
+      hostAddresses: hostAddresses.filter((address) => address !== undefined),
       machine: machineAddresses(),
     });
     const {
@@ -146,7 +147,7 @@ export class Cluster {
       if (this.#settings.runtime === 'cri')
         await this.#step('pod network', () =>
           ensureBridge(containerdLayout({ dir: containerdDir(this.#dir) }), {
-            podCIDRs: [network.nodePodCIDR],
+            podCIDRs: network.nodePodCIDRs,
             serviceCIDRs: this.#settings.serviceCIDR.split(','),
           }),
         );
@@ -160,8 +161,8 @@ export class Cluster {
           log: log.with({ component: 'kube-apiserver' }),
           listen: [
             this.#settings.bindAddress,
-            ...(this.#settings.runtime === 'cri' && !isUnspecified(this.#settings.bindAddress)
-              ? [network.gateway]
+            ...(this.#settings.runtime === 'cri'
+              ? network.gateways.filter((gateway) => !listensOn(gateway, this.#settings.bindAddress))
               : []),
           ],
           advertiseAddress: network.advertise,

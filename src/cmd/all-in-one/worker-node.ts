@@ -20,6 +20,7 @@ import { STOP_CONTAINERS, workerEnd } from './worker-link.ts';
 export interface NodeThreadData {
   readonly simulatedNodes: number;
   readonly clusterId: string;
+  /** Of pods: one range, or one of each family with a comma between. */
   readonly clusterCIDR: string;
   readonly dnsServiceIP: string;
   /** Whether the components open ports for health and metrics. */
@@ -96,7 +97,7 @@ end.run(
           log: log.with({ component: 'kube-proxy' }),
           nodeName: real.nodeName,
           clusterId,
-          podCIDRs: [clusterCIDR],
+          podCIDRs: clusterCIDR.split(','),
         }),
       ),
       startComponent(
@@ -106,7 +107,7 @@ end.run(
           api: dnsApi,
           log: log.with({ component: 'dns' }),
           clusterDomain: 'cluster.local',
-          listen: [{ address: real.gateway, port: DNS_PORT }],
+          listen: real.gateways.map((address) => ({ address, port: DNS_PORT })),
           publish: { serviceIP: dnsServiceIP },
         }),
       ),

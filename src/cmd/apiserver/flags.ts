@@ -65,7 +65,7 @@ export const SERVER_FLAGS = {
     placeholder: '<ranges>',
     help: 'cluster IP range of services, or one of each family with a comma between; the first is of the default family',
     defaultText: '10.96.0.0/16',
-    decidedByUp: 'address ranges are chosen when the cluster is made',
+    decidedByUp: 'use --service-cidr of up itself, when the cluster is made',
   }),
   'service-node-port-range': flag.text({
     placeholder: '<from-to>',

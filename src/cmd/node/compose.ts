@@ -25,8 +25,8 @@ export interface RealNodeData {
   readonly nodeName: string;
   /** The node's InternalIPs; the kubelet API is served at the first. */
   readonly addresses: readonly string[];
-  /** The bridge's address: where pods reach this machine. */
-  readonly gateway: string;
+  /** The bridge's addresses: where pods reach this machine. */
+  readonly gateways: readonly string[];
   readonly podCIDRs: readonly string[];
   /** Ranges of all pods of the cluster. */
   readonly clusterCIDRs: readonly string[];
@@ -236,10 +236,10 @@ function withCompanion(component: Component, companion: Component): Component {
 }
 
 async function servingCertificate(
-  { serving, caPem, nodeName, addresses: [address = ''], gateway }: RealNodeData,
+  { serving, caPem, nodeName, addresses: nodeAddresses, gateways }: RealNodeData,
   nowMs: number,
 ): Promise<KeyPair> {
   if ('keyPem' in serving) return serving;
-  const addresses = kubeletAddresses({ address, gateway });
+  const addresses = kubeletAddresses({ addresses: nodeAddresses, gateways });
   return issueServing({ pkiDir: serving.pkiDir, caPem, nodeName, addresses, nowMs });
 }

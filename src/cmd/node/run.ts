@@ -164,7 +164,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         vxlanId,
         mtu: await podMtu(address, mode),
       };
-      const [gateway = ''] = await ensureBridge(containerdLayout({ dir: containerdDir }), {
+      const gateways = await ensureBridge(containerdLayout({ dir: containerdDir }), {
         podCIDRs,
         mtu: podNetwork?.mtu,
       });
@@ -176,7 +176,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         data: {
           nodeName,
           addresses,
-          gateway,
+          gateways,
           podCIDRs,
           clusterCIDRs: clusterRanges(flags),
           podNetwork,

@@ -12,13 +12,13 @@ import { watchFiles } from '#stdx/watched-files.ts';
 
 /** Addresses of the kubelet API. */
 export function kubeletAddresses({
-  address,
-  gateway,
+  addresses,
+  gateways,
 }: {
-  readonly address: string;
-  readonly gateway: string;
+  readonly addresses: readonly string[];
+  readonly gateways: readonly string[];
 }): string[] {
-  return [...new Set([address, gateway, '127.0.0.1'])];
+  return [...new Set([...addresses, ...gateways, '127.0.0.1'])];
 }
 
 interface IssueOptions {

@@ -281,3 +281,16 @@ test('ranges of both families, and shares of them by arguments of the controller
   };
   assert.deepEqual(listNetworkingProblems(cluster), []);
 });
+
+test('ranges that do not fit together', () => {
+  const problems = (networking: object): readonly string[] =>
+    listNetworkingProblems({ networking }).map(({ field, problem }) => `${field} ${problem}`);
+  assert.deepEqual(problems({ podSubnet: '10.0.0.0/9' }), [
+    'serviceSubnet has "10.96.0.0/12", which overlaps with the range of pods 10.0.0.0/9: they should have no address in common',
+  ]);
+  assert.deepEqual(problems({ serviceSubnet: '10.96.0.0/12,fd00::/112' }), [
+    'serviceSubnet has "fd00::/112", but no pod has an IPv6 address: the ranges of pods (10.244.0.0/16) should have that family too',
+  ]);
+  assert.deepEqual(problems({ podSubnet: '10.244.0.0/16,fd00:1::/56' }), []);
+  assert.deepEqual(problems({ podSubnet: 'fd00::/56', serviceSubnet: 'fd00:0:0:1::/112' }).length, 1);
+});

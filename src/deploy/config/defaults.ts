@@ -2,6 +2,7 @@
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import { hostPort } from './endpoint.ts';
+import { subnetsOf } from './networking.ts';
 import type {
   APIEndpoint,
   BootstrapToken,
@@ -84,8 +85,7 @@ export function defaultCluster(
     certificateValidityPeriod: given.certificateValidityPeriod || '8760h0m0s',
     caCertificateValidityPeriod: given.caCertificateValidityPeriod || '87600h0m0s',
     networking: {
-      serviceSubnet: given.networking?.serviceSubnet || '10.96.0.0/12',
-      podSubnet: given.networking?.podSubnet || '10.244.0.0/16',
+      ...subnetsOf(given),
       dnsDomain: given.networking?.dnsDomain || 'cluster.local',
     },
     etcd: external ? { external } : { local: { ...local, dataDir: local?.dataDir || DEFAULT_ETCD_DIR } },

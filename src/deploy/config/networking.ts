@@ -1,43 +1,78 @@
 /** Validates `networking` of ClusterConfiguration: kubeadm's rules for podSubnet and serviceSubnet, one range or one of each family. */
-import { parseCIDR, validateLegacyCIDR } from '#machinery/ip.ts';
+import { cidrsOverlap, ipFamily, parseCIDR, validateLegacyCIDR } from '#machinery/ip.ts';
 import { isServiceCIDR } from '#machinery/service-cidr.ts';
 import type { ClusterConfiguration } from './types.ts';
 
 /** More parts of a range are not kept. As upstream's node IPAM controller. */
 const MAX_PART_BITS = 16;
 
+interface Subnets {
+  readonly serviceSubnet: string;
+  readonly podSubnet: string;
+}
+
+/** With defaults. */
+export function subnetsOf({ networking }: ClusterConfiguration): Subnets {
+  return {
+    serviceSubnet: networking?.serviceSubnet || '10.96.0.0/12',
+    podSubnet: networking?.podSubnet || '10.244.0.0/16',
+  };
+}
+
 interface Problem {
   readonly field: 'serviceSubnet' | 'podSubnet';
   readonly problem: string;
 }
 
-export function listNetworkingProblems({ networking, controllerManager }: ClusterConfiguration): Problem[] {
-  const problems: Problem[] = [];
-  for (const field of ['serviceSubnet', 'podSubnet'] as const) {
-    const ranges = (networking?.[field] || undefined)?.split(',') ?? [];
-    const wrong = ranges.filter((range) => validateLegacyCIDR(range).length > 0);
-    for (const range of wrong)
-      problems.push({
-        field,
-        problem: `has ${JSON.stringify(range)}; it should be a range like 10.96.0.0/12`,
-      });
-    if (wrong.length > 0) continue;
-    if (ranges.length > 2 || new Set(ranges.map(familyOf)).size !== ranges.length)
-      problems.push({
-        field,
-        problem: `is ${JSON.stringify(ranges.join())}; it should be one (IPv4 or IPv6) CIDR or two CIDRs from each family for dual-stack networking`,
-      });
-    for (const range of ranges) {
-      const problem =
-        field === 'serviceSubnet' ? serviceProblem(range) : podProblem(range, controllerManager);
-      if (problem !== undefined) problems.push({ field, problem });
-    }
-  }
-  return problems;
+/** Of ranges that are valid each: why they do not fit together. */
+export function listMismatches({ podSubnet, serviceSubnet }: Subnets): Problem[] {
+  const pods = podSubnet.split(',');
+  const families = new Set(pods.map(ipFamily));
+  return serviceSubnet.split(',').flatMap((range): Problem[] => {
+    const field = 'serviceSubnet';
+    if (!families.has(ipFamily(range)))
+      return [
+        {
+          field,
+          problem: `has ${JSON.stringify(range)}, but no pod has an ${ipFamily(range)} address: the ranges of pods (${podSubnet}) should have that family too`,
+        },
+      ];
+    const other = pods.find((pod) => cidrsOverlap(parseCIDR(range)!, parseCIDR(pod)!));
+    if (other === undefined) return [];
+    const problem = `has ${JSON.stringify(range)}, which overlaps with the range of pods ${other}: they should have no address in common`;
+    return [{ field, problem }];
+  });
 }
 
-function familyOf(range: string): 4 | 6 | undefined {
-  return parseCIDR(range)?.address.family;
+/** Of all ranges, and of those that are not given by their defaults. */
+export function listNetworkingProblems(cluster: ClusterConfiguration): Problem[] {
+  const problems = (['serviceSubnet', 'podSubnet'] as const).flatMap((field) =>
+    listRangeProblems(cluster, field).map((problem) => ({ field, problem })),
+  );
+  return problems.length > 0 ? problems : listMismatches(subnetsOf(cluster));
+}
+
+/** Of the ranges of one field, each for itself. */
+export function listRangeProblems(
+  { networking, controllerManager }: ClusterConfiguration,
+  field: Problem['field'],
+): string[] {
+  const ranges = (networking?.[field] || undefined)?.split(',') ?? [];
+  const wrong = ranges.filter((range) => validateLegacyCIDR(range).length > 0);
+  if (wrong.length > 0)
+    return wrong.map((range) => `has ${JSON.stringify(range)}; it should be a range like 10.96.0.0/12`);
+  const isOneOfEach = ranges.length <= 2 && new Set(ranges.map(ipFamily)).size === ranges.length;
+  return [
+    ...(isOneOfEach
+      ? []
+      : [
+          `is ${JSON.stringify(ranges.join())}; it should be one (IPv4 or IPv6) CIDR or two CIDRs from each family for dual-stack networking`,
+        ]),
+    ...ranges.flatMap(
+      (range) =>
+        (field === 'serviceSubnet' ? serviceProblem(range) : podProblem(range, controllerManager)) ?? [],
+    ),
+  ];
 }
 
 function serviceProblem(range: string): string | undefined {
@@ -53,7 +88,7 @@ function podProblem(
 ): string | undefined {
   const given = (name: string): string | undefined =>
     controllerManager?.extraArgs?.findLast((arg) => arg.name === name)?.value;
-  const isIPv4 = familyOf(range) === 4;
+  const isIPv4 = ipFamily(range) === 'IPv4';
   const mask = Number(
     given('node-cidr-mask-size') ??
       given(isIPv4 ? 'node-cidr-mask-size-ipv4' : 'node-cidr-mask-size-ipv6') ??
