@@ -94,6 +94,8 @@ export interface Client {
   ): AsyncIterable<WatchEvent<T>>;
   /** The same reference and options return the same shared informer within one Client. It starts at once; it stops with close(). */
   informer<T extends KubeObject>(ref: ResourceRef<T>, options?: SelectOptions): Informer<T>;
+  /** A client of the same server whose requests go through `wrap(transport)`. It has this client's informers, and its close() closes this client. */
+  over(wrap: (transport: Transport) => Transport): Client;
   close(): Promise<void>;
 }
 

@@ -41,6 +41,11 @@ export interface ClientOptions {
   readonly timeoutMs?: number;
 }
 
+interface InnerOptions extends ClientOptions {
+  /** Has the informers, and is closed with this one. */
+  readonly base?: Client;
+}
+
 const CONTENT_TYPES: Readonly<Record<PatchType, string>> = {
   json: 'application/json-patch+json',
   merge: 'application/merge-patch+json',
@@ -56,6 +61,7 @@ export function createClient(transport: Transport, options: ClientOptions): Clie
 
 class ApiClient implements Client {
   readonly transport: Transport;
+  readonly #options: InnerOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #random: Random;
@@ -69,8 +75,9 @@ class ApiClient implements Client {
   readonly #informers = new Map<string, StoppableInformer<KubeObject>>();
   #closed = false;
 
-  constructor(transport: Transport, options: ClientOptions) {
+  constructor(transport: Transport, options: InnerOptions) {
     this.transport = transport;
+    this.#options = options;
     this.#clock = options.clock ?? realClock;
     this.#log = options.log ?? silentLogger;
     this.#random = options.random ?? realRandom;
@@ -252,6 +259,7 @@ class ApiClient implements Client {
   }
 
   informer<T extends KubeObject>(ref: ResourceRef<T>, options: SelectOptions = {}): Informer<T> {
+    if (this.#options.base) return this.#options.base.informer(ref, options);
     if (this.#closed) throw new TypeError(`informer of ${ref.plural}: the client is closed`);
     const id = [
       ref.group,
@@ -277,9 +285,14 @@ class ApiClient implements Client {
     return informer as unknown as Informer<T>;
   }
 
+  over(wrap: (transport: Transport) => Transport): Client {
+    return new ApiClient(wrap(this.transport), { ...this.#options, base: this.#options.base ?? this });
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#options.base) return this.#options.base.close();
     await Promise.all([...this.#informers.values()].map((informer) => informer.stop()));
     await this.transport.close();
   }

@@ -13,7 +13,11 @@ import type { Timer } from '#stdx/clock.ts';
 import type { Client, Informer, ResourceRef } from '#client/client.ts';
 import { fencedClient } from '#client/fenced-client.ts';
 import { createEventRecorder } from '#client/event-recorder.ts';
-import { createLeaderElector, type LeaderElectionOptions } from '#client/leader-election.ts';
+import {
+  createLeaderElector,
+  type LeaderElectionOptions,
+  type LeaderElector,
+} from '#client/leader-election.ts';
 import type { Component, ComponentContext } from './component.ts';
 import type { ControllerDefinition, ReconcileContext, SourceContext, WatchSource } from './controller.ts';
 import { Expectations } from './expectations.ts';
@@ -46,6 +50,8 @@ export interface ControllerManagerOptions extends ComponentContext {
 
 export interface ControllerManager extends Component {
   readonly isLeader: boolean;
+  /** No other instance can lead; always true without leader election. For fenced-client.ts. */
+  readonly mayWrite: boolean;
 }
 
 export function createControllerManager(
@@ -86,6 +92,7 @@ class LedControllers implements ControllerManager {
   readonly #queues = new WorkQueueFamilies();
   readonly #staleSyncs: StaleSyncs;
   #leading = false;
+  #elector: LeaderElector | undefined;
   #work: Promise<void> | undefined;
 
   constructor(definitions: readonly ControllerDefinition[], options: ControllerManagerOptions) {
@@ -105,6 +112,10 @@ class LedControllers implements ControllerManager {
 
   get isLeader(): boolean {
     return this.#leading;
+  }
+
+  get mayWrite(): boolean {
+    return this.#options.leaderElect ? this.#elector?.mayWrite === true : true;
   }
 
   async start(): Promise<void> {
@@ -159,9 +170,9 @@ class LedControllers implements ControllerManager {
       identity,
       log: this.#log,
     });
-    const mayWrite = (): boolean => elector.mayWrite;
+    this.#elector = elector;
     while (!this.#stop.signal.aborted)
-      await elector.run(this.#stop.signal, (leading) => this.#run(leading, mayWrite));
+      await elector.run(this.#stop.signal, (leading) => this.#run(leading, () => elector.mayWrite));
   }
 
   /** Resolves when the signal is aborted and all work has ended or timed out. */

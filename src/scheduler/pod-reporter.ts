@@ -12,9 +12,7 @@ import type { PodInfo } from './pod-info.ts';
 import type { Profile } from './schedule.ts';
 
 interface PodReporterOptions {
-  /** For events. */
-  readonly api: Client;
-  /** For writes of the status; refuses them when this scheduler does not lead. */
+  /** Refuses writes when this scheduler does not lead. */
   readonly fenced: Client;
   readonly clock: Clock;
   readonly log: Logger;
@@ -41,7 +39,7 @@ export class PodReporter {
     this.#recorders = new Map(
       options.profiles.map(({ schedulerName }) => [
         schedulerName,
-        createEventRecorder(options.api, { component: schedulerName, clock: options.clock }),
+        createEventRecorder(options.fenced, { component: schedulerName, clock: options.clock }),
       ]),
     );
   }

@@ -104,7 +104,6 @@ class Scheduler implements Component {
     const { api, clock, log, identity, leaderElect = {} } = options;
     this.#fenced = fencedClient(api, () => this.#led.mayWrite);
     this.#reporter = new PodReporter({
-      api,
       fenced: this.#fenced,
       clock,
       log,

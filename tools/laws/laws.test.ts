@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { excess, folderOf, lowered, slack } from './allowance.ts';
 import { dateFormats } from './date-formats.ts';
 import { docComments } from './doc-comments.ts';
+import { fencing } from './fencing.ts';
 import { glossary } from './glossary.ts';
 import { importCycles } from './import-cycles.ts';
 import type { Finding, Law } from './law.ts';
@@ -122,6 +123,21 @@ test('entries of lists have tests: beside them, or by what they export or are ca
 test('replaced words are found', () => {
   assert.deepEqual(found(glossary, { 'src/a/x.ts': '// demandName is here\n' }), [
     "src/a/x.ts:1: 'demandName' should be: requireX, parseX, validateX",
+  ]);
+});
+
+test('what runs under leader election makes no client of its own', () => {
+  const text = 'const api = createClient(transport, {});\n';
+  const files = {
+    'src/controllers/apps/x.ts': text,
+    'src/controllers/apps/x.test.ts': text,
+    'src/cmd/scheduler/x.ts': text,
+    'src/cmd/controller-manager/x.ts': `${text}const fenced = fencedClient(api, mayWrite);\n`,
+    'src/node/x.ts': text,
+  };
+  assert.deepEqual(found(fencing, files), [
+    'src/controllers/apps/x.ts:1: makes a connection by createClient(…)',
+    'src/cmd/scheduler/x.ts:1: makes a connection by createClient(…)',
   ]);
 });
 

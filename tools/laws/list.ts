@@ -1,6 +1,7 @@
 /** Every law, in the order they are checked. */
 import { dateFormats } from './date-formats.ts';
 import { docComments } from './doc-comments.ts';
+import { fencing } from './fencing.ts';
 import { glossary } from './glossary.ts';
 import { importCycles } from './import-cycles.ts';
 import type { Law } from './law.ts';
@@ -18,4 +19,5 @@ export const laws: readonly Law[] = [
   pluralLiterals,
   listedTests,
   glossary,
+  fencing,
 ];

@@ -32,7 +32,7 @@ export interface ControllerManagerSettings {
   readonly workers?: Readonly<Record<string, number>>;
 }
 
-interface ControllerManagerSetup extends ComponentContext {
+export interface ControllerManagerSetup extends ComponentContext {
   /** 'a.b.c.d/n', or one of each family with a comma between. */
   readonly clusterCIDR: string;
   /** The cluster's CA, published to pods. PEM. */
@@ -42,8 +42,11 @@ interface ControllerManagerSetup extends ComponentContext {
   /** What tokens in secrets are signed with, PEM. Absent: none are made. */
   readonly serviceAccountKeyPem?: string | undefined;
   readonly settings?: ControllerManagerSettings;
-  /** The client of a controller's service account in kube-system; this component closes it. */
-  readonly apiFor: (serviceAccount: string) => Promise<Client>;
+  /**
+   * The client of a controller's service account in kube-system; this component closes it. Writes through it are fenced; mayWrite is for those that the client makes
+   * by itself.
+   */
+  readonly apiFor: (serviceAccount: string, mayWrite: () => boolean) => Promise<Client>;
 }
 
 /**
@@ -71,10 +74,11 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
   const definitions = withFeatures(wanted, settings.features);
   const accounts = [...new Set(definitions.map(({ serviceAccount, name }) => serviceAccount ?? name))];
+  const mayWrite = (): boolean => manager.mayWrite;
   const clients = new Map(
-    await Promise.all(accounts.map(async (account) => [account, await apiFor(account)] as const)),
+    await Promise.all(accounts.map(async (account) => [account, await apiFor(account, mayWrite)] as const)),
   );
-  const manager = createControllerManager(withWorkers(definitions, settings.workers), {
+  const manager: ControllerManager = createControllerManager(withWorkers(definitions, settings.workers), {
     api,
     clock,
     log,
@@ -93,6 +97,9 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     name: manager.name,
     get isLeader() {
       return manager.isLeader;
+    },
+    get mayWrite() {
+      return manager.mayWrite;
     },
     start: () => manager.start(),
     async stop() {

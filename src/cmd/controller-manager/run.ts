@@ -10,7 +10,11 @@ import { errorMessage } from '#stdx/log.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
 import { parseGates } from '../apiserver/flags/serving.ts';
 import { clusterSigning } from './cluster-signing.ts';
-import { startControllerManager, type ControllerManagerSettings } from './compose.ts';
+import {
+  startControllerManager,
+  type ControllerManagerSettings,
+  type ControllerManagerSetup,
+} from './compose.ts';
 import { CONTROLLER_MANAGER_FLAGS, MANAGER_FLAGS, PORT_FLAGS, type ControllerManagerFlags } from './flags.ts';
 import { electionFrom } from '../flags/common.ts';
 import { readFlags, collectSettings } from '../flags/define.ts';
@@ -104,10 +108,7 @@ function signingKey(flag: string, path: string): string {
 }
 
 /** One client for each controller, over one connection without credentials that their tokens go through. */
-function clientsFor(
-  flags: ControllerManagerFlags,
-  context: RunContext,
-): (controller: string) => Promise<RunContext['api']> {
+function clientsFor(flags: ControllerManagerFlags, context: RunContext): ControllerManagerSetup['apiFor'] {
   if (!readFlags(MANAGER_FLAGS, flags).useServiceAccountCredentials)
     return () => Promise.resolve(context.api);
   const shared = context.openTransport(
@@ -119,7 +120,7 @@ function clientsFor(
       ...(insecureSkipVerify ? { insecureSkipVerify } : {}),
     }),
   );
-  return (name) =>
+  return (name, mayWrite) =>
     Promise.resolve(
       createClient(
         createServiceAccountTransport({
@@ -128,6 +129,7 @@ function clientsFor(
           namespace: 'kube-system',
           name,
           clock: context.clock,
+          mayWrite,
         }),
         { userAgent: `kube-controller-manager/${KUBERNETES_VERSION} ${name}`, log: context.log },
       ),

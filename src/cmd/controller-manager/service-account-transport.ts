@@ -3,6 +3,7 @@
  * Creates a missing account; requests its token when first needed and again before it expires.
  */
 import type { Client } from '#client/client.ts';
+import { fencedClient, fencedTransport } from '#client/fenced-client.ts';
 import { serviceAccounts } from '#client/refs.ts';
 import type { Transport, TransportRequest, TransportResponse } from '#client/transport.ts';
 import { isStatusError } from '#machinery/errors.ts';
@@ -17,6 +18,8 @@ interface ServiceAccountTransportOptions {
   readonly namespace: string;
   readonly name: string;
   readonly clock: Clock;
+  /** Asked before each write, also those that this transport makes to get a token. */
+  readonly mayWrite: () => boolean;
 }
 
 interface TokenRequest extends KubeObject {
@@ -34,6 +37,8 @@ const RENEW_AFTER = 0.8;
 /** close() leaves the shared transport open. */
 export function createServiceAccountTransport(options: ServiceAccountTransportOptions): Transport {
   let token: Promise<Token> | undefined;
+  // A token may take long, so a write is fenced again when it has one.
+  const shared = fencedTransport(options.shared, options.mayWrite);
 
   async function current(): Promise<string> {
     const known = await token?.catch(() => undefined);
@@ -48,7 +53,7 @@ export function createServiceAccountTransport(options: ServiceAccountTransportOp
   }
 
   async function send(request: TransportRequest): Promise<TransportResponse> {
-    return options.shared.request({
+    return shared.request({
       ...request,
       headers: { ...request.headers, authorization: `Bearer ${await current()}` },
     });
@@ -67,7 +72,13 @@ export function createServiceAccountTransport(options: ServiceAccountTransportOp
   };
 }
 
-async function requestToken({ api, namespace, name, clock }: ServiceAccountTransportOptions): Promise<Token> {
+async function requestToken({
+  namespace,
+  name,
+  clock,
+  ...options
+}: ServiceAccountTransportOptions): Promise<Token> {
+  const api = fencedClient(options.api, options.mayWrite);
   const body: KubeObject = {
     apiVersion: 'authentication.k8s.io/v1',
     kind: 'TokenRequest',

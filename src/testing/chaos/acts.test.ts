@@ -86,8 +86,13 @@ describe('leaders', () => {
     assert.equal(judge(...RENEWALS, line(told, { user, objectRef: slice })), '');
   });
 
-  it('need not lead to be elected, or to tell', () => {
-    for (const resource of ['leases', 'events'])
+  it('need to lead to record events, and to get accounts their tokens', () => {
+    for (const resource of ['events', 'serviceaccounts'])
+      assert.match(judge(...RENEWALS, act({ ago: 13, from: M1, resource })), /10\.0\.0\.1 did/);
+  });
+
+  it('need not lead to be elected, or to ask who a client is', () => {
+    for (const resource of ['leases', 'tokenreviews'])
       assert.equal(judge(...RENEWALS, act({ ago: 13, from: M1, resource })), '');
   });
 });

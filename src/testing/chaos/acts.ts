@@ -47,14 +47,8 @@ const SCHEDULER = 'system:kube-scheduler';
 const SERVICE_ACCOUNTS = 'system:serviceaccount:kube-system:';
 /** Has no leader: each machine's DNS server writes its own EndpointSlice. */
 const DNS = `${SERVICE_ACCOUNTS}coredns`;
-/** Those that do not lead write these, too: to be elected, to log in, to tell. */
-const WITHOUT_LEADING: ReadonlySet<string> = new Set([
-  'leases',
-  'events',
-  'serviceaccounts/token',
-  'tokenreviews',
-  'subjectaccessreviews',
-]);
+/** Those that do not lead write these, too: to be elected, and to ask about clients of their own endpoints. */
+const WITHOUT_LEADING: ReadonlySet<string> = new Set(['leases', 'tokenreviews', 'subjectaccessreviews']);
 /** How far clocks are wrong in a fault: whole hours. */
 const WRONG_BY_MS = 3_600_000;
 
