@@ -20,7 +20,12 @@ export interface ObjectReference {
 
 /** A core/v1 Event. */
 export interface CoreEvent extends KubeObject {
-  metadata: { name: string; namespace: string; resourceVersion?: string };
+  metadata: {
+    name: string;
+    namespace: string;
+    resourceVersion?: string;
+    annotations?: Readonly<Record<string, string>>;
+  };
   involvedObject: ObjectReference;
   reason: string;
   message: string;

@@ -136,7 +136,7 @@ class ApiEventRecorder implements StoppableEventRecorder {
     if (correlated.kind === 'create')
       return this.#api.create(EVENTS, {
         ...event,
-        metadata: { name: event.metadata.name, namespace: event.metadata.namespace },
+        metadata: withoutVersion(event.metadata),
       });
     return this.#api.patch(EVENTS, event.metadata, {
       type: 'strategic',
@@ -150,7 +150,11 @@ class ApiEventRecorder implements StoppableEventRecorder {
     return {
       apiVersion: 'v1',
       kind: 'Event',
-      metadata: { name: this.#eventName(reference.name), namespace: reference.namespace || 'default' },
+      metadata: {
+        name: this.#eventName(reference.name),
+        namespace: reference.namespace || 'default',
+        ...(input.annotations ? { annotations: input.annotations } : {}),
+      },
       involvedObject: { ...reference, ...(input.fieldPath ? { fieldPath: input.fieldPath } : {}) },
       reason: input.reason,
       message: truncated(input.message),
@@ -168,7 +172,7 @@ class ApiEventRecorder implements StoppableEventRecorder {
   #renamed(event: CoreEvent): CoreEvent {
     return {
       ...event,
-      metadata: { name: this.#eventName(event.involvedObject.name), namespace: event.metadata.namespace },
+      metadata: { ...withoutVersion(event.metadata), name: this.#eventName(event.involvedObject.name) },
     };
   }
 
@@ -177,6 +181,13 @@ class ApiEventRecorder implements StoppableEventRecorder {
     this.#sequence = (this.#sequence + 1) % 1_000_000;
     return `${objectName}.${(BigInt(Math.floor(this.#clock.now())) * 1_000_000n + BigInt(this.#sequence)).toString(16)}`;
   }
+}
+
+function withoutVersion({
+  resourceVersion: _version,
+  ...metadata
+}: CoreEvent['metadata']): CoreEvent['metadata'] {
+  return metadata;
 }
 
 function referenceTo(about: KubeObject): ObjectReference {

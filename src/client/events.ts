@@ -11,6 +11,7 @@ export interface EventRecorder {
       readonly message: string;
       readonly action?: string;
       readonly fieldPath?: string;
+      readonly annotations?: Readonly<Record<string, string>>;
     },
   ): void;
 }

@@ -37,6 +37,16 @@ export function isStaticPod(pod: Marked): boolean {
   return pod.metadata?.annotations?.[CONFIG_SOURCE] === FROM_FILE && !isMirrorPod(pod);
 }
 
+/** The least priority of system-cluster-critical and system-node-critical. */
+const CRITICAL_PRIORITY = 2_000_000_000;
+
+/** A pod that the node needs: as upstream, a node under pressure admits it and does not evict it. */
+export function isCriticalPod(
+  pod: Marked & { readonly spec?: Pick<PodSpec, 'priority'> | undefined },
+): boolean {
+  return isStaticPod(pod) || isMirrorPod(pod) || (pod.spec?.priority ?? 0) >= CRITICAL_PRIORITY;
+}
+
 /** The kind of the first API object that a pod refers to, and the field; undefined when there is none. */
 export function readApiReference(spec: PodSpec): string | undefined {
   if (spec.serviceAccountName) return 'serviceaccounts';

@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
 import { tryParseQuantity } from '#machinery/quantity.ts';
+import { DEFAULT_HARD } from '#node/agent/eviction/thresholds.ts';
 import { COMPONENT_FLAGS, TLS_FLAGS } from '../flags/common.ts';
 import { fixed, flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 import type { NodeSettings } from './settings.ts';
@@ -236,6 +237,50 @@ export const RESOURCE_FLAGS = {
     own: true,
     to: (maxAgeMs) => ({ imageGarbage: { maxAgeMs } }),
   }),
+  'eviction-hard': flag.text({
+    placeholder: '<thresholds>',
+    help: 'cri: what must be available, such as memory.available<500Mi,nodefs.available<10%: else pods are evicted at once; empty: nothing',
+    defaultText: amountsOf(DEFAULT_HARD, '<'),
+    to: (text) => ({ eviction: { hard: signalsFrom('eviction-hard', { text, separator: '<' }) } }),
+  }),
+  'eviction-soft': flag.text({
+    placeholder: '<thresholds>',
+    help: 'cri: the same, for pods that are evicted when it has been so for the time of --eviction-soft-grace-period',
+    to: (text) => ({ eviction: { soft: signalsFrom('eviction-soft', { text, separator: '<' }) } }),
+  }),
+  'eviction-soft-grace-period': flag.text({
+    placeholder: '<durations>',
+    help: 'cri: how long, for each signal of --eviction-soft, such as memory.available=1m30s',
+    to: (text) => ({
+      eviction: {
+        softGracePeriod: signalsFrom('eviction-soft-grace-period', { text, separator: '=' }),
+      },
+    }),
+  }),
+  'eviction-max-pod-grace-period': flag.number({
+    max: 86_400,
+    placeholder: '<seconds>',
+    help: "cri: longest grace period of pods that --eviction-soft evicts; at most the pod's own",
+    default: 0,
+    to: (maximumPodGraceSeconds) => ({ eviction: { maximumPodGraceSeconds } }),
+  }),
+  'eviction-minimum-reclaim': flag.text({
+    placeholder: '<amounts>',
+    help: 'cri: how much more than its threshold must be available before evictions end, such as nodefs.available=500Mi',
+    to: (text) => ({
+      eviction: { minimumReclaim: signalsFrom('eviction-minimum-reclaim', { text, separator: '=' }) },
+    }),
+  }),
+  'eviction-pressure-transition-period': flag.duration({
+    help: 'cri: how long the node shows pressure after it was last seen',
+    default: '5m0s',
+    to: (transitionMs) => ({ eviction: { transitionMs } }),
+  }),
+  'merge-default-eviction-settings': flag.boolean({
+    help: 'cri: signals that --eviction-hard does not name have their default thresholds',
+    default: false,
+    own: true,
+  }),
   'serialize-image-pulls': flag.boolean({
     help: 'cri: pull one image at a time',
     default: false,
@@ -352,15 +397,7 @@ const REFUSED_FLAGS = {
     'cgroup-root',
     'cgroup-driver',
   ]),
-  ...refusedFlags('eviction thresholds are not configurable', [
-    'eviction-hard',
-    'eviction-soft',
-    'eviction-soft-grace-period',
-    'eviction-max-pod-grace-period',
-    'eviction-minimum-reclaim',
-    'eviction-pressure-transition-period',
-    'kernel-memcg-notification',
-  ]),
+  'kernel-memcg-notification': fixed('false', 'the node is measured every 10s'),
   ...refusedFlags('it is not supported', [
     'address',
     'authentication-token-webhook-cache-ttl',
@@ -421,6 +458,29 @@ function periodWithin(
 ): number {
   if (ms >= minimumMs && ms <= LONGEST_MS) return ms;
   throw new UserError(`--${name} should be a duration from ${minimumMs / 1000}s to 24 days.`);
+}
+
+function amountsOf(map: Readonly<Record<string, string>>, separator: string): string {
+  return Object.entries(map)
+    .map(([name, amount]) => `${name}${separator}${amount}`)
+    .join(',');
+}
+
+/** 'memory.available<500Mi,nodefs.available<10%' by signal. evictionThresholds() checks both sides. */
+function signalsFrom(
+  name: string,
+  { text, separator }: { readonly text: string; readonly separator: '<' | '=' },
+): Record<string, string> {
+  const parts = text.split(',').filter((part) => part.trim() !== '');
+  return Object.fromEntries(
+    parts.map((part) => {
+      const at = part.indexOf(separator);
+      if (at > 0) return [part.slice(0, at).trim(), part.slice(at + 1).trim()];
+      throw new UserError(
+        `--${name} has "${part}"; it should be a signal, '${separator}' and a value, such as memory.available${separator}${name.endsWith('period') ? '1m30s' : '500Mi'}.`,
+      );
+    }),
+  );
 }
 
 /** Upstream's groups of parameters that a namespace of the pod has. */

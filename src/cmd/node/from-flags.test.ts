@@ -36,6 +36,7 @@ it("has the kubelet's defaults", () => {
       taints: [],
     },
     logRotation: { maximumBytes: 10 * 1024 * 1024, maximumFiles: 5, periodMs: 10_000 },
+    eviction: { maximumPodGraceSeconds: 0, transitionMs: 300_000 },
     imageGarbage: { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, maxAgeMs: 0 },
     tls: {},
     reserved: {},
@@ -72,6 +73,7 @@ it('takes streams, TLS, limits and reservations', () => {
         ],
       },
       logRotation: { maximumBytes: 1024 * 1024, maximumFiles: 2, periodMs: 10_000 },
+      eviction: DEFAULTS.eviction,
       imageGarbage: { highThresholdPercent: 50, lowThresholdPercent: 40, minAgeMs: 3_600_000, maxAgeMs: 0 },
       tls: { minVersion: 'TLSv1.3' },
       reserved: { cpu: '750m', memory: '1Gi', pid: '1k' },
@@ -161,4 +163,35 @@ it('refuses what cannot be', () => {
   refuses({ authorizationMode: 'AlwaysAllow' }, /can only be Webhook/);
   refuses({ readOnlyPort: '10255' }, /can only be 0/);
   refuses({ cgroupDriver: 'systemd' }, /--cgroup-driver is refused: each node runs a containerd of its own/);
+});
+
+it('takes eviction thresholds, in words of flags, and names a wrong one', () => {
+  assert.deepEqual(
+    nodeSettingsFrom({
+      evictionHard: 'memory.available<500Mi,nodefs.available<10%',
+      evictionSoft: 'memory.available<1Gi',
+      evictionSoftGracePeriod: 'memory.available=1m30s',
+      evictionMinimumReclaim: 'nodefs.available=1Gi',
+      evictionMaxPodGracePeriod: 30,
+      evictionPressureTransitionPeriod: '1m',
+    }).eviction,
+    {
+      hard: { 'memory.available': '500Mi', 'nodefs.available': '10%' },
+      soft: { 'memory.available': '1Gi' },
+      softGracePeriod: { 'memory.available': '1m30s' },
+      minimumReclaim: { 'nodefs.available': '1Gi' },
+      maximumPodGraceSeconds: 30,
+      transitionMs: 60_000,
+    },
+  );
+  assert.deepEqual(nodeSettingsFrom({ evictionHard: '' }).eviction?.hard, {});
+  const merged = nodeSettingsFrom({
+    evictionHard: 'memory.available<1Gi',
+    mergeDefaultEvictionSettings: true,
+  });
+  assert.equal(merged.eviction?.hard?.['nodefs.available'], '10%');
+  assert.equal(merged.eviction?.hard?.['memory.available'], '1Gi');
+  refuses({ evictionHard: 'memory.available=1Gi' }, /--eviction-hard has "memory.available=1Gi"/);
+  refuses({ evictionHard: 'memory<1Gi' }, /--eviction-hard has "memory"; it should be a signal/);
+  refuses({ evictionSoft: 'memory.available<1Gi' }, /eviction-soft-grace-period should have it too\./);
 });

@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { Taint } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
+import { DEFAULT_HARD, evictionThresholds } from '#node/agent/eviction/thresholds.ts';
+import { errorMessage } from '#stdx/log.ts';
 import { kernelDefaultProblems } from '#node/agent/node/kernel-defaults.ts';
 import { readFlags, collectSettings } from '../flags/define.ts';
 import { tlsSettingsFrom } from '../tls-flags.ts';
@@ -21,9 +23,22 @@ export function nodeSettingsFrom(flags: NodeFlags): NodeSettings {
   return {
     ...own,
     agent: { ...own.agent, labels: labelsFrom(nodeLabels), taints: taintsFrom(registerWithTaints) },
+    eviction: evictionFrom(own.eviction, flags),
     tls: tlsSettingsFrom(flags),
     reserved: reservedFrom(flags),
   };
+}
+
+/** Checked here, so that a wrong one is named before anything starts. */
+function evictionFrom(given: NodeSettings['eviction'], flags: NodeFlags): NodeSettings['eviction'] {
+  const merges = readFlags(RESOURCE_FLAGS, flags).mergeDefaultEvictionSettings;
+  const settings = merges ? { ...given, hard: { ...DEFAULT_HARD, ...given?.hard } } : given;
+  try {
+    evictionThresholds(settings);
+    return settings;
+  } catch (error) {
+    throw new UserError(`--${errorMessage(error)}.`, error);
+  }
 }
 
 const RESERVABLE = ['cpu', 'memory', 'ephemeral-storage', 'pid'];

@@ -12,6 +12,7 @@ export interface NodeSettings {
   };
   readonly logRotation?: NodeAgentOptions['logRotation'];
   readonly imageGarbage?: NodeAgentOptions['imageGarbage'];
+  readonly eviction?: NodeAgentOptions['eviction'];
   readonly tls?: TlsSettings;
   /** Amounts as text, by resource. */
   readonly reserved?: Readonly<Record<string, string>>;

@@ -113,14 +113,14 @@ test('fields without effect are reported by name', () => {
   const { warnings } = parseConfigDocuments(
     [
       document('ClusterConfiguration', 'imageRepository: example.org\netcd: {local: {imageTag: "3"}}\n'),
-      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\nevictionMaxPodGracePeriod: 5\n',
+      'apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 50\nregistryPullQPS: 7\n',
       'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\n',
     ].join('---\n'),
   );
   assert.deepEqual(warnings, [
     'ClusterConfiguration: etcd.local.imageTag is ignored: etcd is a program of this machine, not an image',
     'ClusterConfiguration: imageRepository is ignored: no image is needed to start a cluster',
-    'KubeletConfiguration: evictionMaxPodGracePeriod is ignored: eviction thresholds are not configurable',
+    'KubeletConfiguration: registryPullQPS is ignored: image pulls are not rate-limited',
     'KubeProxyConfiguration is ignored: no component here takes it',
   ]);
 });

@@ -18,7 +18,6 @@ import {
 
 const OWN_CONTAINERD = 'each node runs a containerd of its own';
 const NO_LIMIT = 'the API server limits requests by priority and fairness, clients do not';
-const EVICTION = 'eviction thresholds are not configurable';
 const NUMA = 'CPUs and memory are not assigned by NUMA node';
 const PERIOD = 'this period is not configurable';
 const NO_SETTING = 'the node agent has no such setting';
@@ -31,8 +30,16 @@ interface ConfiguredTaint {
 }
 
 function amounts(map: Readonly<Record<string, string>>): string {
+  return pairs(map, '=');
+}
+
+function thresholds(map: Readonly<Record<string, string>>): string {
+  return pairs(map, '<');
+}
+
+function pairs(map: Readonly<Record<string, string>>, separator: string): string {
   return Object.entries(map)
-    .map(([name, amount]) => `${name}=${amount}`)
+    .map(([name, amount]) => `${name}${separator}${amount}`)
     .join(',');
 }
 
@@ -131,13 +138,13 @@ export const KUBELET_FIELDS: ConfigFields = {
   kubeAPIBurst: unused(integer, NO_LIMIT),
   serializeImagePulls: sets(flag, 'serialize-image-pulls'),
   maxParallelImagePulls: sets(integer, 'max-parallel-image-pulls', { pointer: true }),
-  evictionHard: unused(mapOf(text), EVICTION),
-  evictionSoft: unused(mapOf(text), EVICTION),
-  evictionSoftGracePeriod: unused(mapOf(text), EVICTION),
-  evictionPressureTransitionPeriod: unused(duration, EVICTION),
-  evictionMaxPodGracePeriod: unused(integer, EVICTION),
-  evictionMinimumReclaim: unused(mapOf(text), EVICTION),
-  mergeDefaultEvictionSettings: unused(flag, EVICTION),
+  evictionHard: sets(mapOf(text), 'eviction-hard', { words: thresholds, pointer: true }),
+  evictionSoft: sets(mapOf(text), 'eviction-soft', { words: thresholds }),
+  evictionSoftGracePeriod: sets(mapOf(text), 'eviction-soft-grace-period', { words: amounts }),
+  evictionPressureTransitionPeriod: sets(duration, 'eviction-pressure-transition-period'),
+  evictionMaxPodGracePeriod: sets(integer, 'eviction-max-pod-grace-period'),
+  evictionMinimumReclaim: sets(mapOf(text), 'eviction-minimum-reclaim', { words: amounts }),
+  mergeDefaultEvictionSettings: sets(flag, 'merge-default-eviction-settings'),
   podsPerCore: sets(integer, 'pods-per-core'),
   enableControllerAttachDetach: only(flag, true, 'the node agent attaches nothing'),
   protectKernelDefaults: sets(flag, 'protect-kernel-defaults'),
@@ -176,7 +183,7 @@ export const KUBELET_FIELDS: ConfigFields = {
   allowedUnsafeSysctls: sets(listOf(text), 'allowed-unsafe-sysctls'),
   volumePluginDir: unused(text, 'there are no volume plugins of that kind'),
   providerID: sets(text, 'provider-id'),
-  kernelMemcgNotification: unused(flag, EVICTION, false),
+  kernelMemcgNotification: unused(flag, 'the node is measured every 10s', false),
   logging: group('LoggingConfiguration', {
     format: sets(text, 'logging-format'),
     verbosity: sets(integer, 'v'),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Container, Node, Pod } from '#api/types.ts';
+import type { Pressure } from './eviction/decide.ts';
 import { rejection, type Rejection } from './admission.ts';
 import { forbiddenSysctl } from './sysctls.ts';
 
@@ -133,4 +134,23 @@ test('a pod with resource claims, also with one for its extended resources, is r
   const extended = pod([{}]);
   extended.status = { extendedResourceClaimStatus: { resourceClaimName: 'c', requestMappings: [] } };
   assert.deepEqual(refused(extended, []), expected);
+});
+
+test('under pressure the node takes few pods', () => {
+  const evicted = (names: string): Rejection => ({
+    reason: 'Evicted',
+    message: `The node had condition: [${names}]. `,
+  });
+  const refusal = (one: Pod, ...pressures: readonly Pressure[]): Rejection | undefined =>
+    rejection({ pod: one, others: [], node: undefined, allocatable, pressures });
+  const modest = pod([{ resources: { requests: { cpu: '100m' } } }]);
+  const tolerant = pod([{}], {
+    tolerations: [{ key: 'node.kubernetes.io/memory-pressure', operator: 'Exists' }],
+  });
+  assert.deepEqual(refusal(pod([{}]), 'MemoryPressure'), evicted('MemoryPressure'));
+  assert.equal(refusal(modest, 'MemoryPressure'), undefined);
+  assert.equal(refusal(tolerant, 'MemoryPressure'), undefined);
+  assert.deepEqual(refusal(modest, 'MemoryPressure', 'DiskPressure'), evicted('MemoryPressure DiskPressure'));
+  assert.deepEqual(refusal(tolerant, 'PIDPressure'), evicted('PIDPressure'));
+  assert.equal(refusal(pod([{}], { priority: 2_000_001_000 }), 'DiskPressure'), undefined);
 });

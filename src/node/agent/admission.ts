@@ -3,6 +3,10 @@ import type { Node, Pod } from '#api/types.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 import { hostPortsConflict, podHostPorts } from '#component-helpers/host-ports.ts';
+import { podQOS } from '#component-helpers/pod-qos.ts';
+import { isCriticalPod } from '#component-helpers/static-pods.ts';
+import { toleratesAny } from '#component-helpers/tolerations.ts';
+import type { Pressure } from './eviction/decide.ts';
 import { podRequests } from '#component-helpers/pod-resources.ts';
 import type { ResizeRefusal } from './pod/resize.ts';
 import { forbiddenSysctl } from './sysctls.ts';
@@ -13,6 +17,8 @@ export interface Rejection {
 }
 
 interface AdmissionOptions {
+  /** Of the node. */
+  readonly pressures?: readonly Pressure[] | undefined;
   readonly pod: Pod;
   /** The other pods that hold resources of this node. */
   readonly others: readonly Pod[];
@@ -30,7 +36,26 @@ const NAMES: Readonly<Record<string, string>> = {
 };
 
 export function rejection(options: AdmissionOptions): Rejection | undefined {
-  return unsupported(options) ?? platformMismatch(options) ?? insufficient(options) ?? portsTaken(options);
+  return (
+    unsupported(options) ??
+    underPressure(options) ??
+    platformMismatch(options) ??
+    insufficient(options) ??
+    portsTaken(options)
+  );
+}
+
+const MEMORY_PRESSURE = { key: 'node.kubernetes.io/memory-pressure', effect: 'NoSchedule' };
+
+/** As upstream: memory pressure alone refuses only pods without requests that do not tolerate it; any other refuses all but critical ones. */
+function underPressure({ pod, pressures = [] }: AdmissionOptions): Rejection | undefined {
+  if (pressures.length === 0 || isCriticalPod(pod)) return undefined;
+  if (
+    pressures.every((one) => one === 'MemoryPressure') &&
+    (podQOS(pod) !== 'BestEffort' || toleratesAny(pod.spec?.tolerations, MEMORY_PRESSURE))
+  )
+    return undefined;
+  return { reason: 'Evicted', message: `The node had condition: [${pressures.join(' ')}]. ` };
 }
 
 /** Checks a resize of a running pod: whether the node has the resources now (else Deferred) or could ever have them (else Infeasible). Upstream's messages. */

@@ -5,6 +5,7 @@ import { Counter, Histogram, label, seriesLine } from '#stdx/instruments.ts';
 import { exponentialBuckets } from '#stdx/metrics-registry.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Cgroups } from './cgroups.ts';
+import type { Signal } from './eviction/thresholds.ts';
 
 const DEFAULT_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const POD_START_SECONDS = [
@@ -72,6 +73,10 @@ export class AgentMetrics {
     bounds: STORAGE_SECONDS,
   });
   readonly #evictions = new Counter('kubelet_evictions', 'Pods that were evicted, by eviction signal.');
+  readonly #evictionStatsAge = this.#seconds(
+    'kubelet_eviction_stats_age_seconds',
+    'Age of the measurements that a pod was evicted by, by eviction signal.',
+  );
   readonly #renewErrors = new Counter(
     'kubelet_certificate_manager_client_expiration_renew_errors',
     'Times that the client certificate could not be renewed.',
@@ -98,7 +103,7 @@ export class AgentMetrics {
       this.#operations.of(label('operation_type', operation));
       this.#operationErrors.of(label('operation_type', operation));
     }
-    for (const signal of SIGNALS) this.#evictions.of(label('eviction_signal', signal));
+    for (const signal of LIMIT_SIGNALS) this.#evictions.of(label('eviction_signal', signal));
   }
 
   #seconds(name: string, help: string): Histogram {
@@ -121,6 +126,7 @@ export class AgentMetrics {
         this.#cgroups,
         this.#storage,
         this.#evictions,
+        this.#evictionStatsAge,
         this.#renewErrors,
         this.#serverRenewErrors,
       ].flatMap((family) => family.render()),
@@ -165,8 +171,13 @@ export class AgentMetrics {
     if (sliMs !== undefined) this.#startSli.observe('', sliMs / 1000);
   }
 
-  evicted(signal: EvictionSignal): void {
+  evicted(signal: LimitSignal | Signal): void {
     this.#evictions.add(label('eviction_signal', signal));
+  }
+
+  /** Of the measurements that pods are ranked by. */
+  evictionStatsAge(signal: Signal, seconds: number): void {
+    this.#evictionStatsAge.observe(label('eviction_signal', signal), seconds);
   }
 
   renewFailed(of: 'client' | 'serving'): void {
@@ -238,8 +249,8 @@ export class AgentMetrics {
 }
 
 /** Upstream's signals of limits that a pod has set itself. */
-const SIGNALS = ['emptydirfs.limit', 'ephemeralpodfs.limit', 'ephemeralcontainerfs.limit'] as const;
-export type EvictionSignal = (typeof SIGNALS)[number];
+const LIMIT_SIGNALS = ['emptydirfs.limit', 'ephemeralpodfs.limit', 'ephemeralcontainerfs.limit'] as const;
+export type LimitSignal = (typeof LIMIT_SIGNALS)[number];
 
 /** Streams have no duration. */
 const UNMEASURED = new Set(['getContainerEvents', 'close']);

@@ -44,6 +44,8 @@ export interface Cgroups {
   usage(path: string): Promise<CgroupUsage | undefined>;
   /** Further counters, for metrics. undefined: the cgroup does not exist. */
   details(path: string): Promise<CgroupDetails | undefined>;
+  /** How many processes are in the cgroup and below it. undefined: the cgroup does not exist, or the machine does not count them. */
+  processes(path: string): Promise<number | undefined>;
   /** A process in the cgroup or below it, if there is one. */
   processOf(path: string): Promise<number | undefined>;
   /** Whether swap can be disabled for containers below this root. */
@@ -237,6 +239,11 @@ export function createCgroups({ log, podPidsLimit }: CgroupsOptions): Cgroups {
         cacheBytes: numberIn(memory, version === 2 ? 'file' : 'total_cache'),
         disks,
       };
+    },
+    async processes(path) {
+      const file = fileOf('pids', { path, name: 'pids.current' });
+      const text = file && (await readFile(file, 'utf8').catch(() => undefined));
+      return text === undefined ? undefined : Number(text);
     },
     async processOf(path) {
       const procs = fileOf('memory', { path, name: 'cgroup.procs' });

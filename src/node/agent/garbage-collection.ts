@@ -5,6 +5,7 @@ import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Cgroups } from './cgroups.ts';
+import { LABELS } from './labels.ts';
 import { ImageGarbageCollector, type ImageGarbageThresholds } from '../images/garbage.ts';
 import { removeDeadLinks } from './pod/container-log-links.ts';
 import { Rounds } from './rounds.ts';
@@ -23,6 +24,8 @@ interface GarbageCollectorOptions {
   readonly containerLogsDir?: string | undefined;
   /** Whether the pod with this UID still exists or is being terminated. */
   readonly keeps: (uid: string) => boolean;
+  /** Whether the pod with this UID exists, and nothing of it runs or will run. */
+  readonly hasEnded: (uid: string) => boolean;
   /** References of images that are in use although no container runs them. */
   readonly imagesUsed: () => readonly string[];
   readonly images?: ImageGarbageThresholds | undefined;
@@ -57,6 +60,25 @@ export class GarbageCollector {
 
   stop(): Promise<void> {
     return this.#rounds.stop();
+  }
+
+  /** Of pods that ended: the API still has them, and their statuses. Rejects with CriError. */
+  async removeEndedContainers(): Promise<void> {
+    const { cri, log, hasEnded } = this.#options;
+    const [{ containers }, { items }] = await Promise.all([cri.listContainers({}), cri.listPodSandbox({})]);
+    const ended = ({ labels }: { readonly labels: Readonly<Record<string, string>> }): boolean =>
+      hasEnded(labels[LABELS.podUID] ?? '');
+    const removed = containers.filter((one) => one.state === 'CONTAINER_EXITED' && ended(one));
+    for (const { id } of removed) await cri.removeContainer({ containerId: id });
+    for (const one of items)
+      if (one.state === 'SANDBOX_NOTREADY' && ended(one))
+        await cri.removePodSandbox({ podSandboxId: one.id });
+    log.info('removed containers of ended pods', { containers: removed.length });
+  }
+
+  /** All that may go. Rejects with CriError. */
+  async removeUnusedImages(): Promise<void> {
+    await this.#images.free(Infinity);
   }
 
   async #round(): Promise<number> {

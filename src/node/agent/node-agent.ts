@@ -5,7 +5,7 @@
  *
  * API ──pods of this node──► one PodWorker each ──decide, act──► runtime          runtime ──PLEG──► workers ──status──► API
  */
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Node, Pod, Taint } from '#api/types.ts';
@@ -38,15 +38,14 @@ import {
   capacity,
   diskUsage,
   memoryBytes,
-  memoryUsage,
   nodeLimits,
-  processUsage,
   systemInfo,
   type Reserved,
 } from './node/machine-facts.ts';
 import { NodeAllocatable } from './node/node-allocatable.ts';
+import { nodeReference } from './node/node-reference.ts';
 import { NodeRegistration } from './node/node-registration.ts';
-import { nodeStatus } from './node/node-status.ts';
+import { conditionEvents, nodeStatus } from './node/node-status.ts';
 import { PodWorker, type PodWorkerDependencies } from './pod/pod-worker.ts';
 import { isFinished, rejectedStatus } from './pod/status.ts';
 import { StatusWriter } from './pod/status-writer.ts';
@@ -56,7 +55,10 @@ import { RuntimeView, type PodDigest } from './runtime-view.ts';
 import { deleteMirror } from './static-pods/mirror-pods.ts';
 import { StaticPods } from './static-pods/static-pods.ts';
 import type { DecodePod } from './static-pods/manifests.ts';
-import { StorageLimits } from './storage-limits.ts';
+import { createEvictions, type EvictionSettings } from './eviction/create.ts';
+import type { EvictionManager } from './eviction/eviction-manager.ts';
+import { StorageLimits } from './eviction/storage-limits.ts';
+import { evictionThresholds, reservedFor, type Threshold } from './eviction/thresholds.ts';
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
 import { CsiVolumes } from '../csi/csi-volumes.ts';
 import { ClaimedVolumes } from './volumes/claimed-volumes.ts';
@@ -126,6 +128,8 @@ export interface NodeAgentOptions {
   readonly podPidsLimit?: number | undefined;
   /** Reserved resources: not allocatable to pods. */
   readonly reserved?: Reserved | undefined;
+  /** Default: upstream's hard thresholds. */
+  readonly eviction?: EvictionSettings | undefined;
   readonly logRotation?: LogRotationLimits | undefined;
   readonly imageGarbage?: ImageGarbageThresholds | undefined;
   /** Of the Node, when it is registered. */
@@ -178,6 +182,8 @@ class Agent implements NodeAgent {
   readonly #logs: LogRotation;
   readonly #nodeAllocatable: NodeAllocatable;
   readonly #storageLimits: StorageLimits;
+  readonly #evictions: EvictionManager;
+  readonly #thresholds: readonly Threshold[];
   readonly #podDependencies: PodWorkerDependencies;
   readonly #objects: ReferencedObjects;
   /** By uid. */
@@ -322,11 +328,17 @@ class Agent implements NodeAgent {
       leaseSeconds: options.leaseSeconds,
       checkMs: options.statusUpdateMs,
       reportMs: options.statusReportMs,
-      measure: (before) => this.#measure(before),
+      measure: async (before) => {
+        const status = await this.#measure(before);
+        this.#recordConditions(conditionEvents(before, status));
+        return status;
+      },
     });
+    this.#thresholds = evictionThresholds(options.eviction);
     this.#staticPods = this.#followStaticPods();
     this.#garbage = new GarbageCollector({
       ...this.#podDependencies,
+      hasEnded: (uid) => this.#workers.get(uid)?.finished ?? false,
       keeps: (uid) => this.#workers.has(uid) || this.#orphans.has(uid),
       images: options.imageGarbage,
       imagesUsed: () => [...this.#workers.values()].flatMap(({ pod }) => imagesOfVolumes(pod)),
@@ -340,8 +352,20 @@ class Agent implements NodeAgent {
       nodeName,
       limits: () => nodeLimits(options.reserved ?? {}),
     });
+    this.#evictions = createEvictions({
+      ...this.#podDependencies,
+      ...options.eviction,
+      dir,
+      imageDir: options.imageDir,
+      thresholds: this.#thresholds,
+      limits: () => nodeLimits(options.reserved ?? {}),
+      garbage: this.#garbage,
+      workers: () => [...this.#workers.values()],
+      onPressure: () => this.#registration.check(),
+    });
     this.#storageLimits = new StorageLimits({
       ...this.#podDependencies,
+      dedicatedImages: () => this.#evictions.dedicatedImages,
       workers: () => [...this.#workers.values()],
     });
     this.#server = new KubeletServer({
@@ -375,7 +399,8 @@ class Agent implements NodeAgent {
   }
 
   async start(): Promise<void> {
-    const { context, cri, nodeName } = this.#options;
+    const { context, cri, dir, nodeName } = this.#options;
+    await mkdir(dir, { recursive: true });
     const version = await cri.version({});
     this.#runtimeVersion = `${version.runtimeName}://${version.runtimeVersion.replace(/^v/, '')}`;
     await this.#server.start();
@@ -423,6 +448,7 @@ class Agent implements NodeAgent {
     this.#logs.start();
     this.#nodeAllocatable.start();
     this.#storageLimits.start();
+    this.#evictions.start();
   }
 
   /** Containers keep running. */
@@ -442,6 +468,7 @@ class Agent implements NodeAgent {
     await this.#logs.stop();
     await this.#nodeAllocatable.stop();
     await this.#storageLimits.stop();
+    await this.#evictions.stop();
     await Promise.all([...this.#workers.values()].map((worker) => worker.stop()));
     await this.#server.stop();
     await this.#registration.stop();
@@ -578,6 +605,7 @@ class Agent implements NodeAgent {
       others: this.#others(pod.metadata?.uid ?? ''),
       node,
       allocatable: this.#allocatable,
+      pressures: this.#evictions.pressures,
       allowedUnsafeSysctls: this.#options.allowedUnsafeSysctls,
     });
   }
@@ -665,14 +693,22 @@ class Agent implements NodeAgent {
       cri,
       nodeName,
       addresses,
-      imageDir,
+      dir,
       kubeletVersion,
       maximumPods = MAXIMUM_PODS,
       context,
     } = this.#options;
-    const [disk, memory, processes] = await Promise.all([diskUsage(imageDir), memoryUsage(), processUsage()]);
+    const disk = await diskUsage(dir);
     const total = capacity(disk, podsOf(maximumPods, this.#options.podsPerCore));
-    this.#allocatable = allocatable(total, { disk, reserved: this.#options.reserved ?? {} });
+    const thresholds = this.#thresholds;
+    this.#allocatable = allocatable(total, {
+      disk,
+      reserved: this.#options.reserved ?? {},
+      eviction: {
+        memoryBytes: reservedFor('memory.available', { thresholds, capacity: memoryBytes() }),
+        storageBytes: reservedFor('nodefs.available', { thresholds, capacity: disk.capacityBytes }),
+      },
+    });
     const images = await cri.listImages({}).then(
       (answer) => answer.images,
       () => this.#images,
@@ -687,15 +723,23 @@ class Agent implements NodeAgent {
       capacity: total,
       allocatable: this.#allocatable,
       images,
-      memory,
-      disk,
-      processes,
+      pressures: this.#evictions.pressures,
       systemInfo: systemInfo({ kubeletVersion, runtimeVersion: this.#runtimeVersion }),
       problem: await this.#problem(),
       volumesInUse: this.#csi.volumesInUse,
       maximumImages: this.#options.statusMaximumImages,
       externalCloudProvider: this.#options.externalCloudProvider,
     });
+  }
+
+  #recordConditions(reasons: readonly string[]): void {
+    const { nodeName } = this.#options;
+    for (const reason of reasons)
+      this.#events.event(nodeReference(nodeName), {
+        type: 'Normal',
+        reason,
+        message: `Node ${nodeName} status is now: ${reason}`,
+      });
   }
 
   /** Why the node is not Ready. */

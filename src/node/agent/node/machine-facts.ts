@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { readFile, statfs } from 'node:fs/promises';
 import { arch, availableParallelism, release, totalmem } from 'node:os';
+import { join } from 'node:path';
 import type { NodeSystemInfo } from '#api/types.ts';
 import { Quantity } from '#machinery/quantity.ts';
 import type { NodeLimits } from '../cgroups.ts';
@@ -12,7 +13,7 @@ export interface DiskUsage {
   readonly inodes: number;
   readonly inodesFree: number;
 }
-export interface MemoryUsage {
+interface MemoryUsage {
   readonly totalBytes: number;
   readonly availableBytes: number;
 }
@@ -39,11 +40,15 @@ export function memoryBytes(): number {
   return totalmem();
 }
 
-export async function memoryUsage(): Promise<MemoryUsage> {
-  const text = await readFile('/proc/meminfo', 'utf8');
+/** As upstream: available is what is not in the working set, which is used memory without file pages that are not active. */
+export async function memoryUsage(proc = '/proc'): Promise<MemoryUsage> {
+  const text = await readFile(join(proc, 'meminfo'), 'utf8');
   const kilobytes = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
-  return { totalBytes: kilobytes('MemTotal') * 1024, availableBytes: kilobytes('MemAvailable') * 1024 };
+  return {
+    totalBytes: kilobytes('MemTotal') * 1024,
+    availableBytes: (kilobytes('MemFree') + kilobytes('Inactive\\(file\\)')) * 1024,
+  };
 }
 
 export async function diskUsage(path: string): Promise<DiskUsage> {
@@ -54,17 +59,17 @@ export async function diskUsage(path: string): Promise<DiskUsage> {
 /** Reservations by resource: 'cpu', 'memory', 'ephemeral-storage', 'pid'. */
 export type Reserved = Readonly<Partial<Record<'cpu' | 'memory' | 'ephemeral-storage' | 'pid', Quantity>>>;
 
-export interface ProcessUsage {
+interface ProcessUsage {
   readonly limit: number;
   readonly running: number;
 }
 
-export async function processUsage(): Promise<ProcessUsage> {
-  const [pids, threads, loadavg] = await Promise.all([
-    readFile('/proc/sys/kernel/pid_max', 'utf8'),
-    readFile('/proc/sys/kernel/threads-max', 'utf8'),
-    readFile('/proc/loadavg', 'utf8'),
-  ]);
+export async function processUsage(proc = '/proc'): Promise<ProcessUsage> {
+  const [pids, threads, loadavg] = await Promise.all(
+    ['sys/kernel/pid_max', 'sys/kernel/threads-max', 'loadavg'].map((name) =>
+      readFile(join(proc, name), 'utf8'),
+    ) as [Promise<string>, Promise<string>, Promise<string>],
+  );
   // The fourth word is '<running>/<existing>'.
   return {
     limit: Math.min(Number(pids), Number(threads)),
@@ -90,19 +95,30 @@ function hugepages(kilobytes: number): string {
   return bytes === 0 ? '0' : `${bytes / 1024 / 1024}Mi`;
 }
 
-/** Capacity minus reservations and upstream's default eviction thresholds (100Mi, 10 %). */
+/** In bytes: what hard eviction thresholds keep from pods. */
+interface EvictionReserve {
+  readonly memoryBytes: number;
+  readonly storageBytes: number;
+}
+
+/** Capacity minus reservations and hard eviction thresholds. */
 export function allocatable(
   total: Readonly<Record<string, string>>,
-  { disk, reserved }: { readonly disk: DiskUsage; readonly reserved: Reserved },
+  {
+    disk,
+    reserved,
+    eviction,
+  }: { readonly disk: DiskUsage; readonly reserved: Reserved; readonly eviction: EvictionReserve },
 ): Record<string, string> {
-  const kibibytes = Number(total['memory']?.replace('Ki', '') ?? 0) - amountOf(reserved, 'memory') / 1024;
+  const kept = amountOf(reserved, 'memory') + eviction.memoryBytes;
+  const kibibytes = Number(total['memory']?.replace('Ki', '') ?? 0) - kept / 1024;
   const milliCpu = availableParallelism() * 1000 - (reserved.cpu?.milliValue() ?? 0);
   return {
     ...total,
     cpu: milliCpu % 1000 === 0 ? String(Math.max(0, milliCpu / 1000)) : `${Math.max(0, milliCpu)}m`,
-    memory: `${Math.max(0, Math.floor(kibibytes) - 100 * 1024)}Ki`,
+    memory: `${Math.max(0, Math.floor(kibibytes))}Ki`,
     'ephemeral-storage': String(
-      Math.max(0, Math.floor(disk.capacityBytes * 0.9) - amountOf(reserved, 'ephemeral-storage')),
+      Math.max(0, disk.capacityBytes - eviction.storageBytes - amountOf(reserved, 'ephemeral-storage')),
     ),
   };
 }

@@ -2,12 +2,12 @@
  * Enforces node allocatable on all pods together (upstream's enforceNodeAllocatable=pods): limits on their parent cgroup. Retried each minute while the
  * kernel refuses, which it does for a memory limit below current usage; both outcomes are events of the Node.
  */
-import type { Node } from '#api/types.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { Cgroups, NodeLimits } from '../cgroups.ts';
 import { Rounds } from '../rounds.ts';
+import { nodeReference } from './node-reference.ts';
 
 interface NodeAllocatableOptions {
   readonly cgroups: Pick<Cgroups, 'enforceNode'>;
@@ -60,7 +60,6 @@ export class NodeAllocatable {
     { reason, message }: { readonly reason: string; readonly message: string },
   ): void {
     const { events, nodeName } = this.#options;
-    const node: Node = { apiVersion: 'v1', kind: 'Node', metadata: { name: nodeName, uid: nodeName } };
-    events.event(node, { type, reason, message });
+    events.event(nodeReference(nodeName), { type, reason, message });
   }
 }

@@ -19,9 +19,7 @@ const FACTS = {
   allocatable: {},
   systemInfo: {} as NonNullable<NodeStatus['nodeInfo']>,
   images: [],
-  memory: { totalBytes: 2 ** 30, availableBytes: 2 ** 30 },
-  disk: { capacityBytes: 100, availableBytes: 100, inodes: 0, inodesFree: 0 },
-  processes: { limit: 100, running: 1 },
+  pressures: [],
   problem: undefined,
   volumesInUse: [],
 };

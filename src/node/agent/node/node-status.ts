@@ -2,7 +2,7 @@
 import type { ContainerImage, NodeCondition, NodeStatus, NodeSystemInfo } from '#api/types.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Image } from '../../cri/types.ts';
-import type { DiskUsage, MemoryUsage, ProcessUsage } from './machine-facts.ts';
+import type { Pressure } from '../eviction/decide.ts';
 
 interface NodeFacts {
   readonly before: NodeStatus | undefined;
@@ -15,9 +15,7 @@ interface NodeFacts {
   readonly allocatable: Readonly<Record<string, string>>;
   readonly systemInfo: NodeSystemInfo;
   readonly images: readonly Image[];
-  readonly memory: MemoryUsage;
-  readonly disk: DiskUsage;
-  readonly processes: ProcessUsage;
+  readonly pressures: readonly Pressure[];
   /** Why the node cannot run pods now; undefined: it can. */
   readonly problem: string | undefined;
   /** Unique names of attachable volumes: they are not detached meanwhile. */
@@ -28,32 +26,12 @@ interface NodeFacts {
   readonly externalCloudProvider?: boolean | undefined;
 }
 
-const MINIMUM_MEMORY_BYTES = 100 * 1024 * 1024;
-const MINIMUM_DISK_SHARE = 0.1;
-const MINIMUM_INODE_SHARE = 0.05;
-const MAXIMUM_PROCESS_SHARE = 0.95;
 /** Upstream's node-status-max-images and names per image. */
 const MAX_IMAGES = 50;
 const MAX_NAMES = 5;
 
 /** Upstream's names of features that pods may need from a node; in order. */
 const DECLARED_FEATURES = ['RestartAllContainersOnContainerExits'];
-
-interface Pressure {
-  readonly memory: boolean;
-  readonly disk: boolean;
-  readonly processes: boolean;
-}
-
-function pressureOf({ memory, disk, processes }: Pick<NodeFacts, 'memory' | 'disk' | 'processes'>): Pressure {
-  return {
-    memory: memory.availableBytes < MINIMUM_MEMORY_BYTES,
-    disk:
-      disk.availableBytes < disk.capacityBytes * MINIMUM_DISK_SHARE ||
-      (disk.inodes > 0 && disk.inodesFree < disk.inodes * MINIMUM_INODE_SHARE),
-    processes: processes.running > processes.limit * MAXIMUM_PROCESS_SHARE,
-  };
-}
 
 export function nodeStatus(facts: NodeFacts): NodeStatus {
   const extended = extendedResources(facts.before);
@@ -103,9 +81,9 @@ export function isExtendedResource(name: string): boolean {
 }
 
 function conditions(facts: NodeFacts): NodeCondition[] {
-  const pressure = pressureOf(facts);
+  const has = (pressure: Pressure): boolean => facts.pressures.includes(pressure);
   const own: readonly Omit<NodeCondition, 'lastHeartbeatTime' | 'lastTransitionTime'>[] = [
-    pressure.memory
+    has('MemoryPressure')
       ? {
           type: 'MemoryPressure',
           status: 'True',
@@ -118,7 +96,7 @@ function conditions(facts: NodeFacts): NodeCondition[] {
           reason: 'KubeletHasSufficientMemory',
           message: 'kubelet has sufficient memory available',
         },
-    pressure.disk
+    has('DiskPressure')
       ? {
           type: 'DiskPressure',
           status: 'True',
@@ -131,7 +109,7 @@ function conditions(facts: NodeFacts): NodeCondition[] {
           reason: 'KubeletHasNoDiskPressure',
           message: 'kubelet has no disk pressure',
         },
-    pressure.processes
+    has('PIDPressure')
       ? {
           type: 'PIDPressure',
           status: 'True',
@@ -162,6 +140,22 @@ function conditions(facts: NodeFacts): NodeCondition[] {
       };
     }),
   ];
+}
+
+const EVENTS: Readonly<Record<string, { readonly on: string; readonly off: string }>> = {
+  MemoryPressure: { on: 'NodeHasInsufficientMemory', off: 'NodeHasSufficientMemory' },
+  DiskPressure: { on: 'NodeHasDiskPressure', off: 'NodeHasNoDiskPressure' },
+  PIDPressure: { on: 'NodeHasInsufficientPID', off: 'NodeHasSufficientPID' },
+  Ready: { on: 'NodeReady', off: 'NodeNotReady' },
+};
+
+/** Upstream's reasons of events of the Node, for each of the agent's conditions that changed. */
+export function conditionEvents(before: NodeStatus | undefined, after: NodeStatus): string[] {
+  return (after.conditions ?? []).flatMap(({ type, status }) => {
+    const reasons = EVENTS[type];
+    const changed = before?.conditions?.find((one) => one.type === type)?.status !== status;
+    return reasons && changed ? [status === 'True' ? reasons.on : reasons.off] : [];
+  });
 }
 
 /** The largest ones. */

@@ -11,6 +11,8 @@ import { isFinished } from './status.ts';
 export interface PodFailure {
   readonly reason: string;
   readonly message: string;
+  /** For the node's sake: the pod has a DisruptionTarget condition. */
+  readonly disrupted?: boolean | undefined;
 }
 
 /** Conditions that this agent writes; others are their owners'. */
@@ -88,13 +90,16 @@ export class PodState {
   /** The pod with the status that was computed last: the API's copy of it lags behind. Conditions of others are the API's. */
   known(): Pod {
     if (!this.status) return this.#pod;
-    const others = (this.#pod.status?.conditions ?? []).filter(({ type }) => !OWN_CONDITIONS.has(type));
+    const own = this.status.conditions ?? [];
+    const others = (this.#pod.status?.conditions ?? []).filter(
+      ({ type }) => !OWN_CONDITIONS.has(type) && !own.some((one) => one.type === type),
+    );
     return {
       ...this.#pod,
       status: {
         ...this.#pod.status,
         ...this.status,
-        conditions: [...(this.status.conditions ?? []), ...others],
+        conditions: [...own, ...others],
       },
     };
   }

@@ -80,7 +80,8 @@ export class PodStatusReporter {
       terminal,
       hostIPs: dependencies.hostIPs,
       nowMs: dependencies.clock.now(),
-      failure: state.failure,
+      // As upstream: a pod that may still run is not terminal.
+      failure: terminal ? state.failure : undefined,
       resize: terminal ? [] : resize.conditions(),
       actualResources: (name) => resize.actual(name),
       isReady: (container) => probes.isReady(container),

@@ -68,15 +68,14 @@ export class PodTermination {
     return this.#stopping;
   }
 
-  /** Of a pod that the node gives up. */
-  limitGrace(graceSeconds: number): void {
-    this.#graceSeconds = Math.min(this.#graceSeconds, graceSeconds);
-  }
-
-  /** The grace period of a deletion. If it is shorter than the current one, stopping starts again with it. */
+  /** The grace period of a deletion. */
   shortenToDeletion(): void {
     const { deletionTimestamp, deletionGracePeriodSeconds = 0 } = this.#options.state.pod.metadata ?? {};
-    const graceSeconds = deletionTimestamp ? deletionGracePeriodSeconds : Infinity;
+    if (deletionTimestamp) this.shorten(deletionGracePeriodSeconds);
+  }
+
+  /** If it is shorter than the current grace period, stopping starts again with it. */
+  shorten(graceSeconds: number): void {
     if (graceSeconds >= this.#graceSeconds) return;
     const underWay = this.#graceSeconds !== Infinity;
     this.#graceSeconds = graceSeconds;
@@ -161,7 +160,8 @@ export class PodTermination {
 
   #grace(): number {
     const { spec, metadata } = this.#options.state.pod;
-    if (metadata?.deletionTimestamp) this.limitGrace(metadata.deletionGracePeriodSeconds ?? 0);
+    if (metadata?.deletionTimestamp)
+      this.#graceSeconds = Math.min(this.#graceSeconds, metadata.deletionGracePeriodSeconds ?? 0);
     return this.#graceSeconds === Infinity ? (spec?.terminationGracePeriodSeconds ?? 30) : this.#graceSeconds;
   }
 

@@ -108,6 +108,11 @@ export class PodWorker {
     return this.#state.isEnding;
   }
 
+  /** The node gave it up. */
+  get failing(): boolean {
+    return this.#state.failure !== undefined;
+  }
+
   wake(): void {
     this.#runner.wake();
   }
@@ -139,7 +144,7 @@ export class PodWorker {
   fail({ graceSeconds, ...failure }: PodFailure & { readonly graceSeconds: number }): void {
     if (this.finished || this.#state.failure) return;
     this.#state.failure = failure;
-    this.#termination.limitGrace(graceSeconds);
+    this.#termination.shorten(graceSeconds);
     this.#interrupt(failure.reason);
     this.wake();
   }

@@ -15,8 +15,10 @@ export interface PodFacts extends StatusFacts {
   readonly nowMs: number;
   /** Conditions of a resize in progress. */
   readonly resize?: readonly PodCondition[];
-  /** The node gave the pod up: 'DeadlineExceeded', 'Evicted', 'OutOfcpu'. */
-  readonly failure?: { readonly reason: string; readonly message: string } | undefined;
+  /** The node gave the pod up, and nothing of it runs any more: 'DeadlineExceeded', 'Evicted', 'OutOfcpu'. */
+  readonly failure?:
+    | { readonly reason: string; readonly message: string; readonly disrupted?: boolean | undefined }
+    | undefined;
 }
 
 export function isFinished(status: PodStatus | undefined): boolean {
@@ -152,7 +154,21 @@ function conditionsOf(facts: PodFacts, lists: Lists & { readonly phase: string }
   const passing = (facts.resize ?? []).map(({ type, reason, message }) =>
     condition(facts, type, { value: true, ...(reason ? { reason } : {}), ...(message ? { message } : {}) }),
   );
-  return [...Object.entries(own).map(([type, verdict]) => condition(facts, type, verdict)), ...passing];
+  const { failure } = facts;
+  const disruption = failure?.disrupted
+    ? [
+        condition(facts, 'DisruptionTarget', {
+          value: true,
+          reason: 'TerminationByKubelet',
+          message: failure.message,
+        }),
+      ]
+    : [];
+  return [
+    ...Object.entries(own).map(([type, verdict]) => condition(facts, type, verdict)),
+    ...passing,
+    ...disruption,
+  ];
 }
 
 function restartingVerdict({ pod, runtime }: PodFacts, phase: string): Verdict {

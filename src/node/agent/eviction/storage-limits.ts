@@ -1,48 +1,55 @@
 /**
  * Evicts pods that exceed their disk limits: an emptyDir its sizeLimit, a container or the whole pod their ephemeral-storage limits (writable layers,
- * logs, emptyDirs). After upstream's localStorageEviction. Pods without such limits cost nothing; disk pressure of the node is handled
- * elsewhere.
+ * logs, emptyDirs). After upstream's localStorageEviction. Pods without such limits cost nothing; pressure on the node is eviction-manager.ts's.
  */
-import type { AgentMetrics, EvictionSignal } from './agent-metrics.ts';
-import { lstat, opendir } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Pod, Volume } from '#api/types.ts';
+import type { AgentMetrics, LimitSignal } from '../agent-metrics.ts';
+import type { Pod } from '#api/types.ts';
+import { isCriticalPod } from '#component-helpers/static-pods.ts';
 import { podLimits } from '#component-helpers/pod-resources.ts';
 import { parseQuantity, Quantity } from '#machinery/quantity.ts';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
-import type { CriClient } from '../cri/client.ts';
-import type { ContainerStats } from '../cri/types.ts';
-import { LABELS } from './labels.ts';
-import { podLogDirectory } from './pod/pod-text.ts';
-import { Rounds } from './rounds.ts';
-import type { PodVolumes } from './volumes/pod-volumes.ts';
+import type { CriClient } from '../../cri/client.ts';
+import type { ContainerStats } from '../../cri/types.ts';
+import { Rounds } from '../rounds.ts';
+import { EVICTED } from './message.ts';
+import { sumOfUses } from './disk-use.ts';
+import { diskVolumes, measureDisk, type PodUseDependencies } from './pod-use.ts';
 
-/** What this file needs of pods' workers. */
-export interface LimitedPod {
+/** What evictions need of pods' workers. */
+export interface EvictablePod {
   readonly pod: Pod;
+  /** Nothing of it runs. */
   readonly finished: boolean;
+  /** It is being deleted. */
   readonly ending: boolean;
-  fail(failure: { readonly reason: string; readonly message: string; readonly graceSeconds: number }): void;
+  /** It was failed already, and may still run. */
+  readonly failing: boolean;
+  fail(failure: {
+    readonly reason: string;
+    readonly message: string;
+    readonly graceSeconds: number;
+    readonly disrupted?: boolean;
+  }): void;
 }
 
-/** In bytes, by name. */
-interface StorageUse {
+/** In bytes; the first two by name. */
+interface PodStorage {
   readonly volumes: ReadonlyMap<string, number>;
   readonly containers: ReadonlyMap<string, number>;
+  readonly total: number;
 }
 
-export interface StorageLimitsOptions {
-  readonly cri: CriClient;
+export interface StorageLimitsOptions extends Pick<PodUseDependencies, 'volumes' | 'logsDir'> {
+  readonly cri: Pick<CriClient, 'listContainerStats'>;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events: EventRecorder;
   readonly metrics: Pick<AgentMetrics, 'evicted'>;
-  readonly volumes: PodVolumes;
-  /** Of pods' logs. */
-  readonly logsDir: string;
-  readonly workers: () => readonly LimitedPod[];
+  readonly workers: () => readonly EvictablePod[];
+  /** Writable layers are on another file system than the pods' volumes and logs: as upstream, they do not count for a container's limit. */
+  readonly dedicatedImages: () => boolean;
 }
 
 const PERIOD_MS = 10_000;
@@ -51,7 +58,6 @@ const REST_PER_WORK = 10;
 /** Grace period of an eviction. As upstream: the data is deleted with the pod anyway. */
 const GRACE_SECONDS = 1;
 const STORAGE = 'ephemeral-storage';
-const BLOCK_BYTES = 512;
 
 export class StorageLimits {
   readonly #options: StorageLimitsOptions;
@@ -82,45 +88,40 @@ export class StorageLimits {
   /** Checks all pods with limits once. */
   async check(): Promise<void> {
     const { cri, log, events, metrics, workers } = this.#options;
-    const limited = workers().filter(({ pod, finished, ending }) => !finished && !ending && hasLimits(pod));
+    const limited = workers().filter(
+      ({ pod, finished, ending, failing }) =>
+        !finished && !ending && !failing && hasLimits(pod) && !isCriticalPod(pod),
+    );
     if (limited.length === 0) return;
     const { stats } = await cri.listContainerStats({});
     for (const worker of limited) {
       if (this.#rounds.stopped) return;
       const message = excess(worker.pod, await this.#use(worker.pod, stats));
-      if (message === undefined || worker.finished || worker.ending) continue;
+      if (message === undefined || worker.finished || worker.ending || worker.failing) continue;
       log.info('pod evicted', {
         pod: `${worker.pod.metadata?.namespace}/${worker.pod.metadata?.name}`,
         message,
       });
-      events.event(worker.pod, { type: 'Warning', reason: 'Evicted', message });
+      events.event(worker.pod, { type: 'Warning', reason: EVICTED, message });
       metrics.evicted(signalOf(message));
-      worker.fail({ reason: 'Evicted', message, graceSeconds: GRACE_SECONDS });
+      worker.fail({ reason: EVICTED, message, graceSeconds: GRACE_SECONDS });
     }
   }
 
-  async #use(pod: Pod, stats: readonly ContainerStats[]): Promise<StorageUse> {
-    const { volumes, logsDir } = this.#options;
-    const { uid = '' } = pod.metadata ?? {};
-    const used = new Map<string, number>(),
-      containers = new Map<string, number>();
-    for (const { name } of diskVolumes(pod))
-      used.set(name, await bytesBelow(volumes.emptyDirPath(uid, name)));
-    for (const { name } of [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])]) {
-      const own = stats.filter(
-        ({ attributes }) =>
-          attributes?.labels[LABELS.podUID] === uid && attributes.labels[LABELS.containerName] === name,
-      );
-      const layers = own.reduce((sum, { writableLayer }) => sum + (writableLayer?.usedBytes?.value ?? 0), 0);
-      containers.set(name, layers + (await bytesBelow(join(podLogDirectory(logsDir, pod), name))));
-    }
-    return { volumes: used, containers };
+  async #use(pod: Pod, stats: readonly ContainerStats[]): Promise<PodStorage> {
+    const { volumes, containers } = await measureDisk(pod, { ...this.#options, stats });
+    const layers = this.#options.dedicatedImages() ? 0 : 1;
+    return {
+      volumes: new Map([...volumes].map(([name, { bytes }]) => [name, bytes])),
+      containers: new Map(
+        [...containers].map(([name, { rootfs, logs }]) => [name, layers * rootfs.bytes + logs.bytes]),
+      ),
+      total: sumOfUses([
+        ...volumes.values(),
+        ...[...containers.values()].flatMap(({ rootfs, logs }) => [rootfs, logs]),
+      ]).bytes,
+    };
   }
-}
-
-/** Those in memory have their limit from the file system. */
-function diskVolumes({ spec }: Pod): Volume[] {
-  return (spec?.volumes ?? []).filter(({ emptyDir }) => emptyDir && emptyDir.medium !== 'Memory');
 }
 
 function hasLimits(pod: Pod): boolean {
@@ -135,14 +136,13 @@ function storageLimit(pod: Pod): Quantity | undefined {
 }
 
 /** The eviction message, in upstream's words. */
-export function excess(pod: Pod, { volumes, containers }: StorageUse): string | undefined {
+export function excess(pod: Pod, { volumes, containers, total }: PodStorage): string | undefined {
   for (const { name, emptyDir } of diskVolumes(pod)) {
     const limit = emptyDir?.sizeLimit === undefined ? undefined : parseQuantity(emptyDir.sizeLimit);
     if (limit && limit.sign > 0 && exceeds(volumes.get(name), limit))
       return `Usage of EmptyDir volume "${name}" exceeds the limit "${limit.toString()}". `;
   }
   const limit = storageLimit(pod);
-  const total = [...volumes.values(), ...containers.values()].reduce((sum, bytes) => sum + bytes, 0);
   if (limit && exceeds(total, limit))
     return `Pod ephemeral local storage usage exceeds the total limit of containers ${limit.toString()}. `;
   for (const { name, resources } of pod.spec?.containers ?? []) {
@@ -155,24 +155,11 @@ export function excess(pod: Pod, { volumes, containers }: StorageUse): string | 
 }
 
 /** message: of excess(). */
-function signalOf(message: string): EvictionSignal {
+function signalOf(message: string): LimitSignal {
   if (message.startsWith('Usage of EmptyDir')) return 'emptydirfs.limit';
   return message.startsWith('Container') ? 'ephemeralcontainerfs.limit' : 'ephemeralpodfs.limit';
 }
 
 function exceeds(bytes: number | undefined, limit: Quantity): boolean {
   return bytes !== undefined && parseQuantity(String(bytes)).compare(limit) > 0;
-}
-
-/** Disk usage of a tree. Files removed meanwhile count nothing; links are not followed. */
-export async function bytesBelow(folder: string): Promise<number> {
-  let bytes = 0;
-  const entries = await opendir(folder).catch(() => undefined);
-  if (!entries) return 0;
-  for await (const entry of entries) {
-    const path = join(folder, entry.name);
-    const facts = await lstat(path).catch(() => undefined);
-    bytes += (facts?.blocks ?? 0) * BLOCK_BYTES + (entry.isDirectory() ? await bytesBelow(path) : 0);
-  }
-  return bytes;
 }

@@ -6,15 +6,10 @@ import { test } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
-import { LABELS } from './labels.ts';
-import {
-  bytesBelow,
-  excess,
-  StorageLimits,
-  type LimitedPod,
-  type StorageLimitsOptions,
-} from './storage-limits.ts';
-import { AgentMetrics } from './agent-metrics.ts';
+import { LABELS } from '../labels.ts';
+import { AgentMetrics } from '../agent-metrics.ts';
+import { diskUseBelow } from './disk-use.ts';
+import { excess, StorageLimits, type EvictablePod, type StorageLimitsOptions } from './storage-limits.ts';
 
 const MIB = 1024 * 1024;
 
@@ -77,6 +72,7 @@ test('which limit is exceeded', () => {
       excess(pod, {
         volumes: new Map(Object.entries(volumes)),
         containers: new Map(Object.entries(containers)),
+        total: [...Object.values(volumes), ...Object.values(containers)].reduce((sum, one) => sum + one, 0),
       }),
       message,
       what,
@@ -89,9 +85,10 @@ test('what a tree takes, without what links lead to', async (t) => {
   await mkdir(join(dir, 'x', 'y'), { recursive: true });
   await writeFile(join(dir, 'x', 'y', 'file'), Buffer.alloc(MIB, 1));
   await symlink('/usr', join(dir, 'link'));
-  const bytes = await bytesBelow(dir);
+  const { bytes, inodes } = await diskUseBelow(dir);
   assert.ok(bytes >= MIB && bytes < 1.1 * MIB, String(bytes));
-  assert.equal(await bytesBelow(join(dir, 'none')), 0);
+  assert.equal(inodes, 4);
+  assert.deepEqual(await diskUseBelow(join(dir, 'none')), { bytes: 0, inodes: 0 });
 });
 
 test('a pod that writes too much is evicted; those without limits are not even asked after', async (t) => {
@@ -99,10 +96,11 @@ test('a pod that writes too much is evicted; those without limits are not even a
   t.after(() => rm(dir, { recursive: true }));
   const failures: object[] = [];
   let asked = 0;
-  const worker = (pod: Pod): LimitedPod => ({
+  const worker = (pod: Pod): EvictablePod => ({
     pod,
     finished: false,
     ending: false,
+    failing: false,
     fail: (failure) => void failures.push(failure),
   });
   const check = (pod: Pod): Promise<void> =>
@@ -126,6 +124,7 @@ test('a pod that writes too much is evicted; those without limits are not even a
         events: { event: () => {} },
         volumes: { emptyDirPath: (_: string, name: string) => join(dir, name) },
         logsDir: dir,
+        dedicatedImages: () => false,
       } as unknown as StorageLimitsOptions),
       metrics: new AgentMetrics(realClock),
       workers: () => [worker(pod)],
