@@ -2,6 +2,7 @@
 import type { Client } from '#client/client.ts';
 import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
+import { loadBalancerController } from '#addons/load-balancer/load-balancer-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
 import { ProportionalScales } from '#addons/proportional-autoscaler/metrics.ts';
 import { proportionalAutoscalerController } from '#addons/proportional-autoscaler/proportional-autoscaler-controller.ts';
@@ -70,6 +71,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     }),
     localPathProvisionerController,
     proportionalAutoscalerController({ scales }),
+    loadBalancerController,
   ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
   const definitions = withFeatures(wanted, settings.features);

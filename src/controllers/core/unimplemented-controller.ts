@@ -2,7 +2,7 @@
  * Emits an event on objects that the API accepts but Capstan does not implement yet. One row per kind; the change that
  * implements the feature removes its row. Writes only events.
  */
-import { ingresses, services } from '#client/refs.ts';
+import { ingresses } from '#client/refs.ts';
 import type { ResourceRef } from '#client/client.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -33,13 +33,6 @@ function row<T extends KubeObject>(
 const FOREIGN_GRACE_MS = 30_000;
 
 const ROWS: readonly Row[] = [
-  row(services, {
-    graceMs: FOREIGN_GRACE_MS,
-    message: ({ spec, status }) =>
-      spec?.type !== 'LoadBalancer' || (status?.loadBalancer?.ingress?.length ?? 0) > 0
-        ? undefined
-        : 'no load balancer is provided by this cluster yet: the Service is reachable by its cluster IP and node ports',
-  }),
   row(ingresses, {
     graceMs: FOREIGN_GRACE_MS,
     message: ({ status }) =>

@@ -56,7 +56,7 @@ export interface TestWorld {
 /** Additional options of the API server. */
 export async function startTestWorld(
   definitions: readonly ControllerDefinition[],
-  more: Pick<TestApiOptions, 'store' | 'settings' | 'serving'> = {},
+  more: Pick<TestApiOptions, 'store' | 'settings' | 'serving' | 'serviceCIDR'> = {},
 ): Promise<TestWorld> {
   const clock = new FakeClock();
   const log = process.env['CAPSTAN_TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger;
