@@ -16,6 +16,7 @@ import type { CriClient } from '#node/cri/client.ts';
 import { createNetworkPolicies } from '#node/network-policy/network-policies.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import { createDetector } from './problem-monitors.ts';
 import type { NodeSettings } from './settings.ts';
 import { followServing, issueServing, kubeletAddresses } from './serving-certificate.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -84,7 +85,7 @@ export async function createRealNode({
     dir,
     containerdDir,
     caPem,
-    settings: { agent: { rootDir, ...agent } = {}, tls, reserved = {}, ...limits } = {},
+    settings: { agent: { rootDir, ...agent } = {}, tls, reserved = {}, problems, ...limits } = {},
   } = data;
   const { clock, log } = context;
   const containerd = createContainerd({
@@ -145,6 +146,8 @@ export async function createRealNode({
       nodeAddress: addresses[0] ?? '',
       wireguardDir: dir,
     });
+  const detector = createDetector({ context, nodeName, dir, cri: containerd.cri, settings: problems });
+  const companions = [routes, firewall, detector].filter((companion) => companion !== undefined);
   const followed =
     'pkiDir' in data.serving
       ? followServing({
@@ -157,16 +160,12 @@ export async function createRealNode({
         })
       : undefined;
   return {
-    component: withFirst(
-      networkPolicies,
-      withCompanion(routes ? withCompanion(component, routes) : component, firewall),
-    ),
+    component: withFirst(networkPolicies, companions.reduce<Component>(withCompanion, component)),
     renewFailed: (of) => component.renewFailed(of),
     replaceTls: (next) => component.replaceTls(next),
     async stopContainers() {
       // Otherwise it would restart what is being stopped.
-      await firewall.stop();
-      await routes?.stop();
+      for (const companion of companions.toReversed()) await companion.stop();
       await component.stop();
       await networkPolicies.stop();
       const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDir]))];

@@ -377,6 +377,33 @@ export const RESOURCE_FLAGS = {
   }),
 };
 
+/** Of the node problem detector; names are upstream's. */
+export const PROBLEM_FLAGS = {
+  'node-problem-detector': flag.boolean({
+    help: 'cri: detect problems of the machine in its logs and by programs, and report them as conditions, events and metrics',
+    default: true,
+    own: true,
+  }),
+  'config.system-log-monitor': flag.list({
+    placeholder: '<files>',
+    help: "cri: configuration of system log monitors, JSON of upstream's node-problem-detector",
+    defaultText: 'monitors of kernel messages',
+    own: true,
+  }),
+  'config.custom-plugin-monitor': flag.list({
+    placeholder: '<files>',
+    help: 'cri: configuration of custom plugin monitors; where one of both is given, only what is given runs',
+    defaultText: 'restarts and health of what the node runs',
+    own: true,
+  }),
+  'prometheus-port': flag.number({
+    max: 65_535,
+    help: 'cri: port of the metrics of the node problem detector on 127.0.0.1; 0 for none',
+    default: 20_257,
+    own: true,
+  }),
+};
+
 const REFUSED_FLAGS = {
   'make-iptables-util-chains': fixed('true', 'the service proxy makes its own tables'),
   'register-node': fixed('true', 'the node agent registers its Node'),
@@ -447,6 +474,7 @@ export const NODE_FLAGS = {
   ...CERTIFICATE_FLAGS,
   ...SERVER_FLAGS,
   ...RESOURCE_FLAGS,
+  ...PROBLEM_FLAGS,
   ...REFUSED_FLAGS,
 };
 

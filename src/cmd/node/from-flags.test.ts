@@ -17,6 +17,8 @@ function refuses(flags: NodeFlags, message: RegExp): void {
   assert.throws(() => nodeSettingsFrom(flags), { name: 'UserError', message });
 }
 
+const PROBLEMS = { enabled: true, logMonitors: [], pluginMonitors: [], metricsPort: 20_257 };
+
 it("has the kubelet's defaults", () => {
   assert.deepEqual(DEFAULTS, {
     agent: {
@@ -40,6 +42,7 @@ it("has the kubelet's defaults", () => {
     imageGarbage: { highThresholdPercent: 85, lowThresholdPercent: 80, minAgeMs: 120_000, maxAgeMs: 0 },
     tls: {},
     reserved: {},
+    problems: PROBLEMS,
   });
 });
 
@@ -77,6 +80,7 @@ it('takes streams, TLS, limits and reservations', () => {
       imageGarbage: { highThresholdPercent: 50, lowThresholdPercent: 40, minAgeMs: 3_600_000, maxAgeMs: 0 },
       tls: { minVersion: 'TLSv1.3' },
       reserved: { cpu: '750m', memory: '1Gi', pid: '1k' },
+      problems: PROBLEMS,
     },
   );
   assert.deepEqual(changes({ podMaxPids: -1 }), DEFAULTS);

@@ -8,8 +8,9 @@ import { errorMessage } from '#stdx/log.ts';
 import { kernelDefaultProblems } from '#node/agent/node/kernel-defaults.ts';
 import { readFlags, collectSettings } from '../flags/define.ts';
 import { tlsSettingsFrom } from '../tls-flags.ts';
-import { NODE_FLAGS, RESOURCE_FLAGS, type NodeFlags } from './flags.ts';
-import type { NodeSettings } from './settings.ts';
+import { NODE_FLAGS, PROBLEM_FLAGS, RESOURCE_FLAGS, type NodeFlags } from './flags.ts';
+import { readMonitors } from './problem-monitors.ts';
+import type { NodeSettings, ProblemSettings } from './settings.ts';
 
 /** Throws a UserError for a wrong flag. */
 export function nodeSettingsFrom(flags: NodeFlags): NodeSettings {
@@ -26,6 +27,7 @@ export function nodeSettingsFrom(flags: NodeFlags): NodeSettings {
     eviction: evictionFrom(own.eviction, flags),
     tls: tlsSettingsFrom(flags),
     reserved: reservedFrom(flags),
+    problems: problemsFrom(flags),
   };
 }
 
@@ -39,6 +41,20 @@ function evictionFrom(given: NodeSettings['eviction'], flags: NodeFlags): NodeSe
   } catch (error) {
     throw new UserError(`--${errorMessage(error)}.`, error);
   }
+}
+
+function problemsFrom(flags: NodeFlags): ProblemSettings {
+  const values = readFlags(PROBLEM_FLAGS, flags);
+  const { nodeProblemDetector: enabled, prometheusPort: port } = values;
+  const settings = {
+    enabled,
+    logMonitors: values['config.systemLogMonitor'] ?? [],
+    pluginMonitors: values['config.customPluginMonitor'] ?? [],
+    metricsPort: port === 0 ? undefined : port,
+  };
+  // Wrong files are found now, not once the containers run.
+  if (enabled) readMonitors(settings);
+  return settings;
 }
 
 const RESERVABLE = ['cpu', 'memory', 'ephemeral-storage', 'pid'];

@@ -2,6 +2,16 @@
 import type { NodeAgentOptions } from '#node/agent/node-agent.ts';
 import type { TlsSettings } from '../tls-flags.ts';
 
+/** Of the node problem detector. */
+export interface ProblemSettings {
+  readonly enabled: boolean;
+  /** Files. Both empty: the default monitors. */
+  readonly logMonitors: readonly string[];
+  readonly pluginMonitors: readonly string[];
+  /** Undefined: no metrics. */
+  readonly metricsPort?: number | undefined;
+}
+
 /** Each group is passed unchanged to the part of the node agent with such options. Structured-cloneable. */
 export interface NodeSettings {
   readonly agent?: Partial<
@@ -16,4 +26,6 @@ export interface NodeSettings {
   readonly tls?: TlsSettings;
   /** Amounts as text, by resource. */
   readonly reserved?: Readonly<Record<string, string>>;
+  /** Default: the detector runs its default monitors, and serves metrics where the others of this program are. */
+  readonly problems?: ProblemSettings;
 }

@@ -2,7 +2,15 @@
 import { assessment, count, verdictOfShare, type ScorecardRow } from '../row.ts';
 
 /** Conditions that a kubelet or a cloud's controller sets: any other one comes from a detector. */
-const OF_KUBELET = new Set(['Ready', 'MemoryPressure', 'DiskPressure', 'PIDPressure', 'NetworkUnavailable']);
+const OF_KUBELET = new Set([
+  'Ready',
+  'MemoryPressure',
+  'DiskPressure',
+  'PIDPressure',
+  'NetworkUnavailable',
+  // Capstan's node agent looks for a firewall.
+  'FirewallBlocksPods',
+]);
 
 export const nodeProblemDetection: ScorecardRow = {
   name: 'node-problem-detection',
@@ -16,7 +24,8 @@ export const nodeProblemDetection: ScorecardRow = {
     const verdict = all.length === 0 ? 'not met' : verdictOfShare(watched.length, all.length);
     return assessment(verdict, {
       evidence: [`${watched.length} of ${count(all.length, 'Node')} have conditions of a detector`],
-      remedy: 'install node-problem-detector as a DaemonSet: github.com/kubernetes/node-problem-detector',
+      remedy:
+        'on Nodes of Capstan leave out --node-problem-detector=false; elsewhere install github.com/kubernetes/node-problem-detector as a DaemonSet',
     });
   },
 };
