@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
-import { runChecks, type Check } from './check.ts';
+import { failure, runChecks, type Check } from './check.ts';
 import { clock, diskSpace, hostName, ipForward, memory, portFree } from './checks.ts';
 import { externalEtcdCheck } from './machine-checks.ts';
 
-const fails = (name: string): Check => ({ name, run: () => ({ errors: [`${name} is wrong`] }) });
+const fails = (name: string): Check => ({ name, run: () => failure(`${name} is wrong`, 'mend it') });
 
 async function outcome(checks: readonly Check[], ignore: readonly string[] = []): Promise<string> {
   const said: string[] = [];
@@ -23,16 +23,16 @@ test('all errors at once, and how to go on all the same', async () => {
   const text = await outcome([fails('Swap'), fails('Port-1')]);
   assert.match(
     text,
-    /\[preflight\] Some fatal errors occurred:\n\t\[ERROR Swap\]: Swap is wrong\n\t\[ERROR Port-1\]/,
+    /\[preflight\] Some fatal errors occurred:\n\t\[ERROR Swap\]: Swap is wrong: mend it\n\t\[ERROR Port-1\]/,
   );
   assert.match(text, /--ignore-preflight-errors=/);
 });
 
 test('ignored ones are warnings', async () => {
-  assert.equal(await outcome([fails('Swap')], ['swap']), '[WARNING Swap]: Swap is wrong');
+  assert.equal(await outcome([fails('Swap')], ['swap']), '[WARNING Swap]: Swap is wrong: mend it');
   assert.equal(
     await outcome([fails('A'), fails('B')], ['all']),
-    '[WARNING A]: A is wrong\n[WARNING B]: B is wrong',
+    '[WARNING A]: A is wrong: mend it\n[WARNING B]: B is wrong: mend it',
   );
   assert.match(await outcome([fails('A'), fails('B')], ['A']), /\[ERROR B\]: B is wrong/);
 });
@@ -96,10 +96,13 @@ test('an external etcd: silent members, and ones that are too old', async () => 
     /ERROR ExternalEtcd\]: the etcd member at https:\/\/e1:2379 does not answer/,
   );
   versions['https://e2:2379'] = '3.5.16';
-  assert.match(await outcome([check]), /^\[WARNING ExternalEtcd\]: .*e1:2379 does not answer: no response$/);
+  assert.match(
+    await outcome([check]),
+    /^\[WARNING ExternalEtcd\]: .*e1:2379 does not answer \(no response\)/,
+  );
   versions['https://e1:2379'] = '3.3.25';
   versions['https://e2:2379'] = '3.3.25';
-  assert.match(await outcome([check]), /e2:2379 is of version 3\.3\.25; it should be 3\.4 or later/);
+  assert.match(await outcome([check]), /e2:2379 is of version 3\.3\.25: it should be 3\.4 or later/);
   const missing = externalEtcdCheck({ endpoints, files: ['/nowhere/ca.crt'], connect });
   assert.match(
     await outcome([missing]),

@@ -7,10 +7,29 @@ export interface Check {
   run(): Promise<Findings | undefined> | Findings | undefined;
 }
 
-/** Sentences. */
-interface Findings {
-  readonly errors?: readonly string[];
-  readonly warnings?: readonly string[];
+/** Two parts of a sentence: what is wrong, and how to mend it. */
+export interface Problem {
+  readonly problem: string;
+  readonly remedy: string;
+}
+
+export interface Findings {
+  readonly errors?: readonly Problem[];
+  readonly warnings?: readonly Problem[];
+  /** What was seen or measured, also where nothing is wrong. */
+  readonly evidence?: string | undefined;
+}
+
+export function warning(problem: string, remedy: string): Findings {
+  return { warnings: [{ problem, remedy }] };
+}
+
+export function failure(problem: string, remedy: string): Findings {
+  return { errors: [{ problem, remedy }] };
+}
+
+function sentence({ problem, remedy }: Problem): string {
+  return `${problem}: ${remedy}`;
 }
 
 interface RunChecks {
@@ -26,10 +45,10 @@ export async function runChecks(checks: readonly Check[], { ignore, warn }: RunC
   // Sequential: results are reported in the order of the list.
   for (const check of checks) {
     const { errors: found = [], warnings = [] } = (await check.run()) ?? {};
-    for (const warning of warnings) warn(`[WARNING ${check.name}]: ${warning}`);
+    for (const one of warnings) warn(`[WARNING ${check.name}]: ${sentence(one)}`);
     const isIgnored = ignored.has('all') || ignored.has(check.name.toLowerCase());
-    if (isIgnored) for (const error of found) warn(`[WARNING ${check.name}]: ${error}`);
-    else errors.push(...found.map((error) => `\t[ERROR ${check.name}]: ${error}`));
+    if (isIgnored) for (const error of found) warn(`[WARNING ${check.name}]: ${sentence(error)}`);
+    else errors.push(...found.map((error) => `\t[ERROR ${check.name}]: ${sentence(error)}`));
   }
   if (errors.length > 0)
     throw new UserError(

@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { missingPrograms } from '../packages/debian.ts';
 import { describePortHolder, howToStopPortHolder } from '../port-holder.ts';
-import type { Check } from './check.ts';
+import { failure, warning, type Check } from './check.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -24,7 +24,7 @@ export function isPrivilegedUser(): Check {
   return {
     name: 'IsPrivilegedUser',
     run: () =>
-      process.getuid?.() === 0 ? undefined : { errors: ['user is not running as root: run this with sudo'] },
+      process.getuid?.() === 0 ? undefined : failure('user is not running as root', 'run this with sudo'),
   };
 }
 
@@ -34,7 +34,7 @@ export function isLinux(): Check {
     run: () =>
       process.platform === 'linux'
         ? undefined
-        : { errors: [`this is ${process.platform}, and a node needs Linux`] },
+        : failure(`this is ${process.platform}, and a node needs Linux`, 'use a machine with Linux'),
   };
 }
 
@@ -43,8 +43,11 @@ export function numCPU(): Check {
     name: 'NumCPU',
     run() {
       const count = availableParallelism();
-      if (count >= MINIMUM_CPUS) return undefined;
-      return { errors: [`the number of available CPUs ${count} is less than the required ${MINIMUM_CPUS}`] };
+      if (count >= MINIMUM_CPUS) return { evidence: `${count} CPUs` };
+      return failure(
+        `the number of available CPUs ${count} is less than the required ${MINIMUM_CPUS}`,
+        'give this machine more CPUs',
+      );
     },
   };
 }
@@ -55,11 +58,10 @@ export function memory(minimumBytes: number): Check {
     run: () =>
       totalmem() >= minimumBytes
         ? undefined
-        : {
-            errors: [
-              `the system RAM (${Math.floor(totalmem() / MIB)} MB) is less than the minimum ${Math.floor(minimumBytes / MIB)} MB`,
-            ],
-          },
+        : failure(
+            `the system RAM (${Math.floor(totalmem() / MIB)} MB) is less than the minimum ${Math.floor(minimumBytes / MIB)} MB`,
+            'give this machine more memory',
+          ),
   };
 }
 
@@ -75,18 +77,19 @@ export function portFree(
       const error = await listenError(port, address);
       if (error === undefined) return undefined;
       if (error.code === 'EADDRINUSE')
-        return {
-          errors: [
-            `port ${port} is in use by ${describePortHolder(port)}: ${howToStopPortHolder(port)}, or clean this machine with capstan reset`,
-          ],
-        };
+        return failure(
+          `port ${port} is in use by ${describePortHolder(port)}`,
+          `${howToStopPortHolder(port)}, or clean this machine with capstan reset`,
+        );
       if (error.code === 'EADDRNOTAVAIL')
-        return {
-          errors: [
-            `${address ?? ''} is not an address of this machine: choose one with --apiserver-advertise-address`,
-          ],
-        };
-      return { errors: [`port ${port} cannot be listened on: ${error.message}`] };
+        return failure(
+          `${address ?? ''} is not an address of this machine`,
+          'choose one with --apiserver-advertise-address',
+        );
+      return failure(
+        `port ${port} cannot be listened on (${error.message})`,
+        'let this program listen there',
+      );
     },
   };
 }
@@ -114,11 +117,10 @@ export function hostName(name: string): Check {
         ]);
         return undefined;
       } catch {
-        return {
-          warnings: [
-            `hostname "${name}" could not be reached: add it to /etc/hosts or to DNS, since people and tools will use it`,
-          ],
-        };
+        return warning(
+          `hostname "${name}" could not be reached`,
+          'add it to /etc/hosts or to DNS, since people and tools will use it',
+        );
       }
     },
   };
@@ -129,12 +131,11 @@ export function swap(): Check {
     name: 'Swap',
     run() {
       const [, ...devices] = read('/proc/swaps').trim().split('\n');
-      if (devices.length === 0) return undefined;
-      return {
-        warnings: [
-          'swap is on: pods may be swapped out, and their memory limits do not bound it; turn it off with swapoff -a, and in /etc/fstab',
-        ],
-      };
+      if (devices.length === 0) return { evidence: 'it is off' };
+      return warning(
+        'swap is on',
+        'pods may be swapped out, and their memory limits do not bound it; turn it off with swapoff -a, and in /etc/fstab',
+      );
     },
   };
 }
@@ -145,11 +146,10 @@ export function cgroup2(): Check {
     run: () =>
       existsSync('/sys/fs/cgroup/cgroup.controllers')
         ? undefined
-        : {
-            errors: [
-              'cgroup v2 is not mounted at /sys/fs/cgroup: start the kernel with systemd.unified_cgroup_hierarchy=1',
-            ],
-          },
+        : failure(
+            'cgroup v2 is not mounted at /sys/fs/cgroup',
+            'start the kernel with systemd.unified_cgroup_hierarchy=1',
+          ),
   };
 }
 
@@ -160,11 +160,10 @@ export function ipForward(path = '/proc/sys/net/ipv4/ip_forward'): Check {
     run: () =>
       read(path).trim() === '1' || isWritable(path)
         ? undefined
-        : {
-            errors: [
-              `${path} is not 1, and cannot be written here: set it with sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d`,
-            ],
-          },
+        : failure(
+            `${path} is not 1, and cannot be written here`,
+            'set it with sysctl -w net.ipv4.ip_forward=1, and in /etc/sysctl.d',
+          ),
   };
 }
 
@@ -176,11 +175,10 @@ export function bridgeNetfilter(): Check {
     run: () =>
       !existsSync(path) || read(path).trim() === '1'
         ? undefined
-        : {
-            warnings: [
-              `${path} is 0: a pod that reaches itself or its neighbour through a Service may get no answer; set it with sysctl -w net.bridge.bridge-nf-call-iptables=1`,
-            ],
-          },
+        : warning(
+            `${path} is 0`,
+            'a pod that reaches itself or its neighbour through a Service may get no answer; set it with sysctl -w net.bridge.bridge-nf-call-iptables=1',
+          ),
   };
 }
 
@@ -192,11 +190,10 @@ export function programs(): Check {
       const missing = missingPrograms();
       if (missing.length === 0) return undefined;
       const packages = [...new Set(missing.map((one) => one.package))].join(' ');
-      return {
-        errors: [
-          `${missing.map(({ program }) => program).join(', ')} not found: apt-get install --no-install-recommends ${packages}`,
-        ],
-      };
+      return failure(
+        `${missing.map(({ program }) => program).join(', ')} not found`,
+        `apt-get install --no-install-recommends ${packages}`,
+      );
     },
   };
 }
@@ -207,11 +204,10 @@ export function clock(nowMs: number): Check {
     run: () =>
       nowMs >= EARLIEST_MS
         ? undefined
-        : {
-            errors: [
-              `this machine's clock says ${new Date(nowMs).getUTCFullYear()}: certificates made now would not be valid; set it, or have it set by systemd-timesyncd or chrony`,
-            ],
-          },
+        : failure(
+            `this machine's clock says ${new Date(nowMs).getUTCFullYear()}`,
+            'certificates made now would not be valid; set it, or have it set by systemd-timesyncd or chrony',
+          ),
   };
 }
 
@@ -222,12 +218,11 @@ export function diskSpace(path: string, { minimumBytes }: { readonly minimumByte
       const there = nearest(path);
       const { bavail, bsize } = await statfs(there);
       const free = bavail * bsize;
-      if (free >= minimumBytes) return undefined;
-      return {
-        errors: [
-          `${there}, which is to hold ${path}, has ${(free / GIB).toFixed(1)} GiB free; it should have ${(minimumBytes / GIB).toFixed(1)}`,
-        ],
-      };
+      if (free >= minimumBytes) return { evidence: `${(free / GIB).toFixed(1)} GiB are free in ${there}` };
+      return failure(
+        `${there}, which is to hold ${path}, has ${(free / GIB).toFixed(1)} GiB free`,
+        `it should have ${(minimumBytes / GIB).toFixed(1)} GiB; remove what is not needed, or mount a larger disk there`,
+      );
     },
   };
 }
@@ -241,12 +236,12 @@ export function mtu(address: string): Check {
           list?.some((one) => one.address === address),
         ) ?? [];
       const bytes = name === undefined ? NaN : Number(read(`/sys/class/net/${name}/mtu`));
-      if (Number.isNaN(bytes) || bytes >= MINIMUM_MTU) return undefined;
-      return {
-        warnings: [
-          `the interface ${name} has an MTU of ${bytes}; below ${MINIMUM_MTU} IPv6 does not work, and the pod network needs 50 bytes of it`,
-        ],
-      };
+      if (Number.isNaN(bytes)) return undefined;
+      if (bytes >= MINIMUM_MTU) return { evidence: `${name} has ${bytes}` };
+      return warning(
+        `the interface ${name} has an MTU of ${bytes}`,
+        `below ${MINIMUM_MTU} IPv6 does not work, and the pod network needs 50 bytes of it`,
+      );
     },
   };
 }
@@ -257,11 +252,10 @@ export function noOtherKubelet(): Check {
     name: 'KubeletRunning',
     run: () =>
       existsSync('/run/systemd/units/invocation:kubelet.service')
-        ? {
-            errors: [
-              'kubelet.service runs on this machine: stop and disable it with systemctl disable --now kubelet',
-            ],
-          }
+        ? failure(
+            'kubelet.service runs on this machine',
+            'stop and disable it with systemctl disable --now kubelet',
+          )
         : undefined,
   };
 }

@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { findEtcd } from '../packages/etcd.ts';
-import type { Check } from './check.ts';
+import { failure, warning, type Check, type Problem } from './check.ts';
+import { cgroupControllers, kernelVersion } from './node-check/kernel.ts';
 import { bridgeNetfilter, cgroup2, ipForward, noOtherKubelet, portFree, programs, swap } from './checks.ts';
 
 export const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
@@ -13,8 +14,10 @@ export const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
 export function realNodeChecks(ours: Parameters<typeof portFree>[1]): readonly Check[] {
   return [
     portFree(10250, ours),
+    kernelVersion(),
     programs(),
     cgroup2(),
+    cgroupControllers(),
     ipForward(),
     bridgeNetfilter(),
     swap(),
@@ -37,7 +40,7 @@ export function externalEtcdCheck({ endpoints, files, connect }: ExternalEtcdOpt
     async run() {
       const missing = files.filter((path) => path !== undefined && !existsSync(path));
       if (missing.length > 0)
-        return { errors: [`${missing.join(', ')} of etcd.external not found: put the files there first`] };
+        return failure(`${missing.join(', ')} of etcd.external not found`, 'put the files there first');
       let membership: EtcdMembership | undefined;
       try {
         const etcd = (membership = connect());
@@ -46,7 +49,10 @@ export function externalEtcdCheck({ endpoints, files, connect }: ExternalEtcdOpt
         // The others have the quorum, or the API server says that there is none.
         return found.length === endpoints.length ? { errors: found } : { warnings: found };
       } catch (error) {
-        return { errors: [`etcd.external cannot be used: ${errorMessage(error)}`] };
+        return failure(
+          `etcd.external cannot be used (${errorMessage(error)})`,
+          'correct its endpoints and files in the configuration',
+        );
       } finally {
         membership?.close();
       }
@@ -54,14 +60,20 @@ export function externalEtcdCheck({ endpoints, files, connect }: ExternalEtcdOpt
   };
 }
 
-async function memberProblem(etcd: EtcdMembership, endpoint: string): Promise<string | undefined> {
+async function memberProblem(etcd: EtcdMembership, endpoint: string): Promise<Problem | undefined> {
   try {
     const { version } = await etcd.status(endpoint);
     const [major = 0, minor = 0] = version.split('.').map(Number);
     if (major === 3 && minor >= 4) return undefined;
-    return `the etcd member at ${endpoint} is of version ${version}; it should be 3.4 or later (3.5 is recommended)`;
+    return {
+      problem: `the etcd member at ${endpoint} is of version ${version}`,
+      remedy: 'it should be 3.4 or later (3.5 is recommended)',
+    };
   } catch (error) {
-    return `the etcd member at ${endpoint} does not answer: ${errorMessage(error)}`;
+    return {
+      problem: `the etcd member at ${endpoint} does not answer (${errorMessage(error)})`,
+      remedy: 'start it, and let this machine reach it',
+    };
   }
 }
 
@@ -81,9 +93,9 @@ export function etcdCheck({ given, kept, mayFetch }: EtcdCheckOptions): Check {
       if (mayFetch) return undefined;
       try {
         const { remark } = await findEtcd({ given, kept, mayFetch: false });
-        return remark === undefined ? undefined : { warnings: [remark] };
+        return remark === undefined ? undefined : warning(remark, 'its members and learners are safer then');
       } catch (error) {
-        return { errors: [errorMessage(error)] };
+        return failure(errorMessage(error).replace(/\.$/, ''), 'install it, or name it with --etcd-binary');
       }
     },
   };

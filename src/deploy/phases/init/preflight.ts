@@ -3,7 +3,7 @@ import type { ExternalEtcd } from '../../config/types.ts';
 import { UserError } from '../../data-dir.ts';
 import { externalEtcdFiles } from '../../machine/external-etcd.ts';
 import { isInRanges } from '../../machine/service-address.ts';
-import { runChecks, type Check } from '../../preflight/check.ts';
+import { failure, runChecks, type Check } from '../../preflight/check.ts';
 import {
   clock as clockCheck,
   diskSpace,
@@ -84,20 +84,18 @@ function addressesCheck({ init, cluster }: InitContext): Check {
     run() {
       const [first = ''] = serviceSubnet.split(',');
       if (advertiseAddress.includes(':') !== first.includes(':'))
-        return {
-          errors: [
-            `the address ${advertiseAddress} of this machine is not of the family of the first serviceSubnet ${first}: give one that is with --apiserver-advertise-address (localAPIEndpoint.advertiseAddress)`,
-          ],
-        };
+        return failure(
+          `the address ${advertiseAddress} of this machine is not of the family of the first serviceSubnet ${first}`,
+          'give one that is with --apiserver-advertise-address (localAPIEndpoint.advertiseAddress)',
+        );
       const clash = Object.entries({ serviceSubnet, podSubnet }).find(([, ranges]) =>
         isInRanges(advertiseAddress, ranges),
       );
       if (!clash) return undefined;
-      return {
-        errors: [
-          `the address ${advertiseAddress} of this machine lies in ${clash[0]} ${clash[1]}: choose another range`,
-        ],
-      };
+      return failure(
+        `the address ${advertiseAddress} of this machine lies in ${clash[0]} ${clash[1]}`,
+        'choose another range',
+      );
     },
   };
 }

@@ -7,7 +7,7 @@ export const nodeValidation: ScorecardRow = {
   topic: 'Worker nodes',
   title: 'Every Node is Ready and without pressure',
   explain:
-    'A machine that lacks something (a kernel setting, disk, memory) shows it by the conditions of its Node. join and init check a machine before it becomes a Node. Met: every Node is Ready and without pressure.',
+    'A machine that lacks something (a kernel setting, disk, memory) shows it by the conditions of its Node. join and init check a machine before it becomes a Node, and capstan node check at any time. Met: every Node is Ready and without pressure.',
   async assess(view) {
     const all = await view.nodes();
     const findings = (await check.run(view)).filter(({ severity }) => severity !== 'info');
