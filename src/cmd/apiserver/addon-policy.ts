@@ -284,6 +284,53 @@ const OBJECTS: readonly PolicyObject[] = [
     },
   },
   {
+    resource: 'roles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'Role',
+      metadata: { name: 'capstan:readiness-status', namespace: 'kube-system', labels },
+      rules: [
+        { apiGroups: [''], resources: ['configmaps'], verbs: ['create'] },
+        {
+          apiGroups: [''],
+          resources: ['configmaps'],
+          resourceNames: ['capstan-readiness-status'],
+          verbs: ['get', 'patch'],
+        },
+        { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },
+      ],
+    },
+  },
+  {
+    resource: 'rolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'RoleBinding',
+      metadata: { name: 'capstan:readiness-status', namespace: 'kube-system', labels },
+      roleRef: { apiGroup: RBAC, kind: 'Role', name: 'capstan:readiness-status' },
+      subjects: [{ kind: 'ServiceAccount', name: 'readiness-controller', namespace: 'kube-system' }],
+    },
+  },
+  {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'capstan:readiness-reader', labels },
+      rules: [{ nonResourceURLs: ['/flagz', '/metrics'], verbs: ['get'] }],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:readiness-reader', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:readiness-reader' },
+      subjects: [{ kind: 'User', apiGroup: RBAC, name: 'system:kube-controller-manager' }],
+    },
+  },
+  {
     resource: 'clusterroles',
     object: {
       apiVersion: `${RBAC}/v1`,

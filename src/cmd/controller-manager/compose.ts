@@ -20,6 +20,8 @@ import {
   type ControllerManagerOptions,
 } from '#runtime/run-controllers.ts';
 
+import { ReadinessMetrics, readinessController, type ReadinessSources } from './readiness-controller.ts';
+
 /** Settings from flags. `controllers` is passed to the controllers' definitions, `leaderElect` to the election. */
 export interface ControllerManagerSettings {
   readonly controllers?: Partial<Parameters<typeof controllers>[0]> | undefined;
@@ -43,6 +45,8 @@ export interface ControllerManagerSetup extends ComponentContext {
   /** What tokens in secrets are signed with, PEM. Absent: none are made. */
   readonly serviceAccountKeyPem?: string | undefined;
   readonly settings?: ControllerManagerSettings;
+  /** What the cluster's own scorecard sees beside the API. */
+  readonly readiness?: ReadinessSources | undefined;
   /**
    * The client of a controller's service account in kube-system; this component closes it. Writes through it are fenced; mayWrite is for those that the client makes
    * by itself.
@@ -59,7 +63,9 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
   const { api, clock, log, identity, clusterCIDR, caPem, signer, apiFor, settings = {} } = setup;
   const claimCreations = new ClaimCreations();
   const scales = new ProportionalScales();
+  const readiness = new ReadinessMetrics();
   setup.metrics?.add(claimCreations.counter, scales);
+  setup.metrics?.collect(() => (manager.isLeader ? readiness.render() : []));
   const known = [
     ...controllers({
       clusterCIDR,
@@ -72,6 +78,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     localPathProvisionerController,
     proportionalAutoscalerController({ scales }),
     loadBalancerController,
+    readinessController({ ...setup.readiness, metrics: readiness }),
   ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;
   const definitions = withFeatures(wanted, settings.features);

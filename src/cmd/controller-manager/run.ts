@@ -2,10 +2,12 @@
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { UserError } from '#deploy/data-dir.ts';
+import { machinePaths } from '#deploy/machine/paths.ts';
 import { nodeIPAMController } from '#controllers/core/node-ipam-controller.ts';
 import { createClient } from '#client/create.ts';
 import type { HttpsOptions } from '#client/https.ts';
 import { verificationKey } from '#stdx/jwt.ts';
+import type { MachineFacts } from '#readiness/check.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { featuresOn } from '../apiserver/flags/feature-gates.ts';
 import { parseGates } from '../apiserver/flags/serving.ts';
@@ -22,6 +24,8 @@ import { listenAt } from '../flags/endpoints.ts';
 import { parseRanges } from '../flags/ranges.ts';
 import { versionsFrom } from '../flags/versions.ts';
 import { runComponent, type RunContext } from '../run-component.ts';
+import { factsOfMachine } from '../doctor/machine-facts.ts';
+import { createOutsideProbe } from '../readiness/outside-probe.ts';
 import { createServiceAccountTransport } from './service-account-transport.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 
@@ -57,12 +61,22 @@ export async function runControllerManager(flags: ControllerManagerFlags): Promi
         apiFor: clientsFor(flags, context),
         settings,
         serviceAccountKeyPem,
+        readiness: {
+          probe: createOutsideProbe(context.connection.options),
+          machine: machineOf(context.connection.file),
+        },
       }).catch((error: unknown) => {
         if (errorMessage(error).endsWith('is not in the list of known controllers'))
           throw new UserError(`--controllers: ${errorMessage(error)}.`, error);
         throw error;
       }),
   });
+}
+
+/** The machine that the kubeconfig was written for, by its place below /etc/kubernetes; elsewhere nothing of it is known. */
+function machineOf(kubeconfig: string): () => MachineFacts | undefined {
+  const [, rootfs] = /^(.*)\/etc\/kubernetes\/[^/]+$/.exec(kubeconfig) ?? [];
+  return () => (rootfs === undefined ? undefined : factsOfMachine(machinePaths({ rootfs: rootfs || '/' })));
 }
 
 function settingsFrom(flags: ControllerManagerFlags): ControllerManagerSettings {
