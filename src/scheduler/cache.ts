@@ -5,7 +5,9 @@
  *                            '--forget (binding failed)--> (unknown)
  */
 import type { Node, Pod } from '#api/types.ts';
+import { NodeAnswers } from './node-answers.ts';
 import { NodeInfo } from './node-info.ts';
+import { NodeSums } from './node-sums.ts';
 import { podInfo, type PodInfo } from './pod-info.ts';
 
 interface Placement {
@@ -21,6 +23,12 @@ export class SchedulerCache {
   readonly #withRequiredAntiAffinity = new Set<NodeInfo>();
   readonly #imageNodes = new Map<string, number>();
   #ordered: readonly NodeInfo[] | undefined;
+  /** Of nodes that are gone. */
+  readonly #freeSlots: number[] = [];
+  #slots = 0;
+  #namespacesVersion = 0;
+  readonly answers = new NodeAnswers();
+  readonly sums = new NodeSums();
 
   setNode(node: Node): void {
     const name = node.metadata?.name ?? '';
@@ -28,6 +36,7 @@ export class SchedulerCache {
     const before = info.node;
     this.#countImages(info, -1);
     info.setNode(node);
+    this.sums.changed(info);
     this.#countImages(info, 1);
     if (!before || zoneOf(before) !== zoneOf(node)) this.#ordered = undefined;
   }
@@ -37,7 +46,8 @@ export class SchedulerCache {
     if (!info) return;
     this.#countImages(info, -1);
     info.setNode(undefined);
-    if (info.pods.size === 0) this.#nodes.delete(name);
+    this.sums.changed(info);
+    if (info.pods.size === 0) this.#drop(info);
     this.#ordered = undefined;
   }
 
@@ -57,8 +67,8 @@ export class SchedulerCache {
     const info = this.#nodes.get(placement.nodeName);
     if (!info) return;
     info.removePod(uid);
-    this.#noteAffinity(info);
-    if (!info.node && info.pods.size === 0) this.#nodes.delete(placement.nodeName);
+    this.#noteChange(info);
+    if (!info.node && info.pods.size === 0) this.#drop(info);
   }
 
   assume(pod: PodInfo, nodeName: string): void {
@@ -78,6 +88,15 @@ export class SchedulerCache {
 
   isPlaced(uid: string): boolean {
     return this.#placements.has(uid);
+  }
+
+  get namespacesVersion(): number {
+    return this.#namespacesVersion;
+  }
+
+  /** The labels of a namespace may be others. */
+  namespaceChanged(): void {
+    this.#namespacesVersion += 1;
   }
 
   node(name: string): NodeInfo | undefined {
@@ -106,11 +125,17 @@ export class SchedulerCache {
   #put(pod: PodInfo, placement: Placement): void {
     const info = this.#info(placement.nodeName);
     info.addPod(pod);
-    this.#noteAffinity(info);
+    this.#noteChange(info);
     this.#placements.set(pod.uid, placement);
   }
 
-  #noteAffinity(info: NodeInfo): void {
+  #drop(info: NodeInfo): void {
+    this.#nodes.delete(info.name);
+    this.#freeSlots.push(info.slot);
+  }
+
+  #noteChange(info: NodeInfo): void {
+    this.sums.changed(info);
     if (info.withAffinity.size > 0) this.#withAffinity.add(info);
     else this.#withAffinity.delete(info);
     if (info.withRequiredAntiAffinity.size > 0) this.#withRequiredAntiAffinity.add(info);
@@ -128,7 +153,7 @@ export class SchedulerCache {
   #info(name: string): NodeInfo {
     let info = this.#nodes.get(name);
     if (!info) {
-      info = new NodeInfo(name);
+      info = new NodeInfo(name, { slot: this.#freeSlots.pop() ?? this.#slots++ });
       this.#nodes.set(name, info);
     }
     return info;

@@ -27,7 +27,7 @@ interface EventHandlerOptions {
 
 /** Returns functions that unsubscribe. */
 export function subscribeHandlers(informers: Informers, options: EventHandlerOptions): (() => void)[] {
-  const { queue, selectors, devices, volumeBinder, claimBinder } = options;
+  const { cache, queue, selectors, devices, volumeBinder, claimBinder } = options;
   const handlers = new PodHandlers(options);
   return [
     informers.pods.subscribe({
@@ -36,6 +36,13 @@ export function subscribeHandlers(informers: Informers, options: EventHandlerOpt
       deleted: (pod) => handlers.delete(pod),
     }),
     informers.nodes.subscribe(nodeHandlers(options)),
+    informers.namespaces.subscribe({
+      added: () => cache.namespaceChanged(),
+      updated: (now, before) => {
+        if (labelsDiffer(now, before)) cache.namespaceChanged();
+      },
+      deleted: () => cache.namespaceChanged(),
+    }),
     informers.services.subscribe({
       added: (service) => selectors.forget(service.metadata?.namespace ?? ''),
       updated: (service) => selectors.forget(service.metadata?.namespace ?? ''),
@@ -114,7 +121,7 @@ class PodHandlers {
   }
 }
 
-function labelsDiffer(a: Pod, b: Pod): boolean {
+function labelsDiffer(a: KubeObject, b: KubeObject): boolean {
   return JSON.stringify(a.metadata?.labels) !== JSON.stringify(b.metadata?.labels);
 }
 

@@ -10,8 +10,15 @@ import { moreImportantFirst, type PodInfo, type PodMatcher } from './pod-info.ts
 /** Maximum number of cached counts per node; when it is reached, all of them are dropped. */
 const MAX_COUNTS = 256;
 
+/** Of the newest change of any node: no two states of nodes have the same. */
+let newestGeneration = 0;
+
 export class NodeInfo {
   readonly name: string;
+  /** Index in tables of nodes; -1: in none, as copies are. */
+  readonly slot: number;
+  /** Changes with everything that filters and scores read. */
+  generation = ++newestGeneration;
   /** Undefined for a node that has pods but is not in the API. */
   node: Node | undefined;
   labels: Readonly<Record<string, string>> = {};
@@ -35,8 +42,9 @@ export class NodeInfo {
   #byImportance: readonly PodInfo[] | undefined;
 
   /** from: to be copied. */
-  constructor(name: string, from?: NodeInfo) {
+  constructor(name: string, { slot = -1, from }: { readonly slot?: number; readonly from?: NodeInfo } = {}) {
     this.name = name;
+    this.slot = slot;
     this.pods = new Map(from?.pods);
     this.requested = emptyAmounts();
     this.scoringRequested = emptyAmounts();
@@ -46,6 +54,7 @@ export class NodeInfo {
   }
 
   setNode(node: Node | undefined): void {
+    this.generation = ++newestGeneration;
     this.node = node;
     this.labels = node?.metadata?.labels ?? {};
     this.taints = node?.spec?.taints ?? [];
@@ -62,6 +71,7 @@ export class NodeInfo {
 
   addPod(pod: PodInfo): void {
     if (this.pods.has(pod.uid)) this.removePod(pod.uid);
+    this.generation = ++newestGeneration;
     this.pods.set(pod.uid, pod);
     this.#counts = undefined;
     this.#byImportance = undefined;
@@ -83,6 +93,7 @@ export class NodeInfo {
   removePod(uid: string): PodInfo | undefined {
     const pod = this.pods.get(uid);
     if (!pod) return undefined;
+    this.generation = ++newestGeneration;
     this.pods.delete(uid);
     this.#counts = undefined;
     this.#byImportance = undefined;
@@ -97,7 +108,7 @@ export class NodeInfo {
 
   /** A copy for simulations. */
   clone(): NodeInfo {
-    const copy = new NodeInfo(this.name, this);
+    const copy = new NodeInfo(this.name, { from: this });
     copy.node = this.node;
     copy.labels = this.labels;
     copy.taints = this.taints;

@@ -70,6 +70,11 @@ export interface SchedulerPlugin {
   /** Prepares cycle.state. A rejection ends the cycle; `nodes` restricts it to these names; 'skip' disables this plugin's filter. */
   preFilter?(cycle: Cycle): Refusal | { readonly nodes: ReadonlySet<string> } | 'skip' | undefined;
   filter?(cycle: Cycle, node: NodeInfo): Refusal | undefined;
+  /**
+   * All that its filter and score read beside the node and the pods on it, as JSON can hold it: for an equal signature an unchanged node gets the same answer,
+   * and is not asked again. Undefined: they read more, such as other nodes or objects. Called after preFilter, or preScore.
+   */
+  sign?(cycle: Cycle): object | string | undefined;
   /** False: the filter is the same whichever pods are on the node, so that preemption does not ask again for each of them. Default true. */
   readonly readsPods?: boolean;
   /**

@@ -46,6 +46,11 @@ function inNumbers(parsed: ResourceAmounts): Amounts {
   return amounts;
 }
 
+/** Equal for equal amounts. */
+export function amountsSignature({ milliCPU, memoryBytes, ephemeralStorageBytes, scalars }: Amounts): object {
+  return [milliCPU, memoryBytes, ephemeralStorageBytes, ...scalars];
+}
+
 /** target += sign × other, in place. */
 export function addAmounts(target: Amounts, other: Amounts, sign: 1 | -1 = 1): void {
   target.milliCPU += sign * other.milliCPU;

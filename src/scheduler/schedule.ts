@@ -3,6 +3,7 @@
  * Follows upstream's schedulePod: filter (a sample of) the nodes, score the feasible ones, take the highest score, break ties at random.
  */
 import type { Random } from '#stdx/random.ts';
+import type { NodeTable } from './node-answers.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
 import { cloneCycle, refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
@@ -198,10 +199,10 @@ export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
       crowded.addPod(other);
       for (const plugin of cycle.filters) plugin.podAdded?.(trial, { pod: other, node: crowded });
     }
-    const refused = firstRefusal(trial, crowded);
+    const refused = firstRefusal(trial, { node: crowded });
     if (refused) return refused;
   }
-  return firstRefusal(cycle, node);
+  return firstRefusal(cycle, { node });
 }
 
 const NO_PODS: readonly PodInfo[] = [];
@@ -215,8 +216,42 @@ export function nominatedBefore({ pod, snapshot }: Cycle, node: NodeInfo): reado
   );
 }
 
-function firstRefusal(cycle: Cycle, node: NodeInfo): Refusal | undefined {
-  for (const plugin of cycle.filters) {
+/** The filters of one cycle. Those at the beginning that sign the pod are not asked again about nodes that have not changed. */
+class CycleFilters {
+  readonly #cycle: Cycle;
+  readonly #signed: readonly SchedulerPlugin[];
+  readonly #others: readonly SchedulerPlugin[];
+  readonly #known: NodeTable<Refusal | undefined>;
+
+  constructor(cycle: Cycle, { plugins }: Profile) {
+    const signatures: unknown[] = [];
+    for (const plugin of cycle.filters) {
+      const signature = plugin.sign?.(cycle);
+      if (signature === undefined) break;
+      signatures.push(plugin.name, signature);
+    }
+    this.#cycle = cycle;
+    this.#signed = cycle.filters.slice(0, signatures.length / 2);
+    this.#others = cycle.filters.slice(this.#signed.length);
+    this.#known = cycle.snapshot.answers.table(plugins, JSON.stringify(signatures));
+  }
+
+  refusalOn(node: NodeInfo): Refusal | undefined {
+    const cycle = this.#cycle;
+    if (nominatedBefore(cycle, node).length > 0) return refusalOn(cycle, node);
+    if (!this.#known.has(node)) this.#known.set(node, firstRefusal(cycle, { node, filters: this.#signed }));
+    return this.#known.get(node) ?? firstRefusal(cycle, { node, filters: this.#others });
+  }
+}
+
+function firstRefusal(
+  cycle: Cycle,
+  {
+    node,
+    filters = cycle.filters,
+  }: { readonly node: NodeInfo; readonly filters?: readonly SchedulerPlugin[] },
+): Refusal | undefined {
+  for (const plugin of filters) {
     const refused = plugin.filter?.(cycle, node);
     if (refused) return refused;
   }
@@ -237,9 +272,10 @@ function findFeasible(
   const feasible: NodeInfo[] = [];
   const refusals = new Refusals();
   const start = nodes.length === 0 ? 0 : (input.startIndex ?? 0) % nodes.length;
+  const filters = new CycleFilters(cycle, input.profile);
   for (let step = 0; step < nodes.length && feasible.length < wanted; step += 1) {
     const node = nodes[(start + step) % nodes.length] as NodeInfo;
-    const refused = refusalOn(cycle, node);
+    const refused = filters.refusalOn(node);
     if (refused) refusals.add(node.name, refused);
     else feasible.push(node);
   }
@@ -267,9 +303,7 @@ function pickBest(
   const totals = new Float64Array(feasible.length);
   for (const plugin of profile.plugins) {
     if (!plugin.score || !plugin.weight || plugin.preScore?.(cycle, feasible) === 'skip') continue;
-    const scores = new Float64Array(feasible.length);
-    for (let index = 0; index < feasible.length; index += 1)
-      scores[index] = plugin.score(cycle, feasible[index] as NodeInfo);
+    const scores = rawScores(cycle, { plugin, nodes: feasible });
     plugin.normalize?.(cycle, scores, feasible);
     for (let index = 0; index < scores.length; index += 1)
       totals[index] = (totals[index] ?? 0) + (scores[index] ?? 0) * plugin.weight;
@@ -278,6 +312,29 @@ function pickBest(
     for (const [index, { name }] of feasible.entries())
       totals[index] = (totals[index] ?? 0) + (extraScores.get(name) ?? 0);
   return feasible[indexOfBest(totals, random)];
+}
+
+function rawScores(
+  cycle: Cycle,
+  { plugin, nodes }: { readonly plugin: SchedulerPlugin; readonly nodes: readonly NodeInfo[] },
+): Float64Array {
+  const scores = new Float64Array(nodes.length);
+  const signature = plugin.sign?.(cycle);
+  const known =
+    signature === undefined
+      ? undefined
+      : cycle.snapshot.answers.table<number>(plugin, JSON.stringify(signature));
+  for (let index = 0; index < nodes.length; index += 1) {
+    const node = nodes[index] as NodeInfo;
+    if (known?.has(node)) {
+      scores[index] = known.get(node);
+      continue;
+    }
+    const score = plugin.score?.(cycle, node) ?? 0;
+    known?.set(node, score);
+    scores[index] = score;
+  }
+  return scores;
 }
 
 /** Selects among equal scores with equal probability. */

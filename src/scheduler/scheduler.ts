@@ -270,6 +270,11 @@ class Scheduler implements Component {
       withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
       imageNodes: cache.imageNodes,
       namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
+      get namespacesVersion() {
+        return cache.namespacesVersion;
+      },
+      answers: cache.answers,
+      sums: cache.sums,
       defaultSelector: (pod) => selectors.of(pod),
       volumes: assumed,
       resourceClaims: devices,

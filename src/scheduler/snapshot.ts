@@ -2,7 +2,9 @@
  * The snapshot of one scheduling cycle: the nodes at this moment. Cycles are synchronous, so the snapshot shares the cache's
  * NodeInfos instead of copying them; preemption and nominated pods are simulated on copies of single nodes.
  */
+import type { NodeAnswers } from './node-answers.ts';
 import type { NodeInfo } from './node-info.ts';
+import type { NodeSums } from './node-sums.ts';
 import type { NamespaceLabels, PodInfo, PodMatcher } from './pod-info.ts';
 import type { ResourceClaims } from './dra/resource-claims.ts';
 import type { StorageObjects } from './storage.ts';
@@ -13,11 +15,16 @@ export interface Snapshot {
   /** Includes nodes that have pods but are not in the API (`node` undefined). */
   readonly byName: ReadonlyMap<string, NodeInfo>;
   /** Nodes with pods that have any pod affinity or anti-affinity, and those with required anti-affinity. */
-  readonly withAffinity: Iterable<NodeInfo>;
-  readonly withRequiredAntiAffinity: Iterable<NodeInfo>;
+  readonly withAffinity: ReadonlySet<NodeInfo>;
+  readonly withRequiredAntiAffinity: ReadonlySet<NodeInfo>;
   /** Number of nodes that have an image, by image name. */
   readonly imageNodes: ReadonlyMap<string, number>;
   readonly namespaceLabels: NamespaceLabels;
+  /** Changes with the labels of any namespace. */
+  readonly namespacesVersion: number;
+  /** What earlier cycles found out about the same nodes. */
+  readonly answers: NodeAnswers;
+  readonly sums: NodeSums;
   /** The default selector for topology spread: the pods of the same Services and the same controller; undefined: there are none. */
   readonly defaultSelector: (pod: PodInfo) => PodMatcher | undefined;
   readonly volumes: StorageObjects;

@@ -26,6 +26,10 @@ export const imageLocality: SchedulerPlugin = {
     cycle.state.set(STATE, { names, shares } satisfies ImageState);
     return undefined;
   },
+  sign({ state }) {
+    const { names, shares } = state.get(STATE) as ImageState;
+    return names.map((name) => [name, shares.get(name)]);
+  },
   score(cycle, node) {
     const { names, shares } = cycle.state.get(STATE) as ImageState;
     const bytes = names.reduce(

@@ -36,6 +36,7 @@ export function nodeAffinity(added: NodeAffinity = {}): SchedulerPlugin {
         return refusal('NodeAffinity', 'pod affinity terms conflict', { resolvable: false });
       return names ? { nodes: names } : undefined;
     },
+    sign: ({ pod }) => [pod.pod.spec?.nodeSelector, pod.pod.spec?.affinity?.nodeAffinity],
     filter({ pod }, node) {
       if (required && !matchesNodeSelectorTerms(required.nodeSelectorTerms, node)) return NOT_ADDED;
       return matchesRequiredNodeAffinity(pod.pod.spec, node) ? undefined : MISMATCH;

@@ -30,6 +30,7 @@ export const nodeDeclaredFeatures: SchedulerPlugin = {
     state.set(NAME, needed);
     return undefined;
   },
+  sign: ({ state }) => state.get(NAME) as readonly string[],
   filter({ state }, { node }) {
     const declared = node?.status?.declaredFeatures ?? [];
     const needed = state.get(NAME) as readonly string[];

@@ -8,6 +8,7 @@ export const nodeName: SchedulerPlugin = {
   // A pod without a name waits for any node: see Scheduler.
   isHelpedBy: ({ spec }, { object }) => !object || !spec?.nodeName || object.metadata?.name === spec.nodeName,
   preFilter: ({ pod }) => (pod.pod.spec?.nodeName ? undefined : 'skip'),
+  sign: ({ pod }) => pod.pod.spec?.nodeName ?? '',
   filter: ({ pod }, node) =>
     pod.pod.spec?.nodeName === node.name
       ? undefined

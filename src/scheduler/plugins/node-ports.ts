@@ -7,6 +7,7 @@ export const nodePorts: SchedulerPlugin = {
   queueingHints: ['pod-deleted', 'node-added'],
   isHelpedBy: helpsNodePorts,
   preFilter: ({ pod }) => (pod.hostPorts.length === 0 ? 'skip' : undefined),
+  sign: ({ pod }) => pod.hostPorts,
   filter: ({ pod }, node) =>
     node.portConflicts(pod.hostPorts)
       ? refusal('NodePorts', "node(s) didn't have free ports for the requested pod ports")

@@ -1,5 +1,6 @@
 /** NodeResourcesBalancedAllocation: prefers nodes whose resources, CPU and memory by default, fill up evenly. */
 import { MAX_NODE_SCORE, type SchedulerPlugin } from '../plugin.ts';
+import { amountsSignature } from '../resources.ts';
 import { CPU_AND_MEMORY, usages, type ResourceWeight } from '../resource-scores.ts';
 
 export function nodeResourcesBalancedAllocation(
@@ -15,6 +16,7 @@ export function nodeResourcesBalancedAllocation(
       resources.every(({ name }) => !pod.requests.scalars.get(name))
         ? 'skip'
         : undefined,
+    sign: ({ pod }) => amountsSignature(pod.requests),
     score({ pod }, node) {
       const shares = usages(pod, node, { resources, isScoring: false }).map(({ requested, capacity }) =>
         Math.min(1, requested / capacity),

@@ -3,7 +3,7 @@ import { refusal, type FilterSimulation, type Refusal, type SchedulerPlugin } fr
 import type { ResourceClaims } from '../dra/resource-claims.ts';
 import type { NodeInfo } from '../node-info.ts';
 import type { PodInfo } from '../pod-info.ts';
-import { emptyAmounts, type Amounts } from '../resources.ts';
+import { amountsSignature, emptyAmounts, type Amounts } from '../resources.ts';
 import { CPU_AND_MEMORY, strategyScore, usages, type ScoringStrategy } from '../resource-scores.ts';
 import { helpsNodeResourcesFit } from '../queueing-hints.ts';
 
@@ -38,6 +38,10 @@ export function nodeResourcesFit(args: NodeResourcesFitArgs = NODE_RESOURCES_FIT
       pod.requests.scalars.size === 0
         ? insufficient(pod, node)
         : insufficient(pod, node, { claims: snapshot.resourceClaims, isIgnored: ignores }),
+    sign: ({ pod }) =>
+      pod.requests.scalars.size === 0
+        ? [amountsSignature(pod.requests), amountsSignature(pod.scoringRequests)]
+        : undefined,
     simulate: ({ pod }) => (pod.requests.scalars.size === 0 ? new FitSimulation(pod) : undefined),
     score: ({ pod }, node) =>
       strategyScore(scoringStrategy, usages(pod, node, { resources, isScoring: true })),

@@ -10,6 +10,7 @@ export const nodeUnschedulable: SchedulerPlugin = {
   readsPods: false,
   queueingHints: ['node-added', 'node-updated'],
   isHelpedBy: helpsNodeUnschedulable,
+  sign: ({ pod }) => pod.pod.spec?.tolerations ?? [],
   filter({ pod }, node) {
     if (!node.node?.spec?.unschedulable) return undefined;
     if (toleratesAny(pod.pod.spec?.tolerations, TAINT)) return undefined;

@@ -7,6 +7,7 @@ import type { PodInfo } from '../pod-info.ts';
 import type { PodMatcher } from '../pod-info.ts';
 import { matchesRequiredNodeAffinity } from '#component-helpers/node-affinity.ts';
 import { findUntoleratedTaint } from '#component-helpers/tolerations.ts';
+import type { NodeSum } from '../node-sums.ts';
 import { helpsPodTopologySpread } from '../queueing-hints.ts';
 
 const NAME = 'PodTopologySpread';
@@ -25,9 +26,14 @@ interface Constraint {
 /** Matching pods per value of the topology key. `lowest` is cached until a count changes. */
 interface Counted {
   readonly constraint: Constraint;
-  readonly domains: Map<string, number>;
+  readonly domains: ReadonlyMap<string, number>;
   readonly selfMatch: 0 | 1;
   lowest: number | undefined;
+}
+
+/** Of a simulation. */
+interface Copied {
+  readonly domains: Map<string, number>;
 }
 
 /** Excludes the hostname topology, for which the node's own pods are counted when it is scored. */
@@ -54,12 +60,15 @@ export function podTopologySpread(defaults?: readonly DefaultConstraint[]): Sche
       if (constraints.length === 0) return 'skip';
       cycle.state.set(
         NAME,
-        constraints.map((constraint): Counted => ({
-          constraint,
-          domains: countDomains(cycle, { constraint, all: constraints }),
-          selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0,
-          lowest: undefined,
-        })),
+        constraints.map((constraint): Counted => {
+          const sum = domainSum(cycle, { constraint, all: constraints });
+          return {
+            constraint,
+            domains: sum.domains,
+            selfMatch: constraint.matcher.matches(cycle.pod.labels) ? 1 : 0,
+            lowest: sum.domains.size < constraint.minDomains ? 0 : sum.lowest,
+          };
+        }),
       );
       return undefined;
     },
@@ -79,7 +88,7 @@ export function podTopologySpread(defaults?: readonly DefaultConstraint[]): Sche
       return undefined;
     },
     cloneState: (state) =>
-      (state as readonly Counted[]).map((one): Counted => ({ ...one, domains: new Map(one.domains) })),
+      (state as readonly Counted[]).map((one) => ({ ...one, domains: new Map(one.domains) })),
     podRemoved: (cycle, { pod, node }) => shift(cycle, { pod, node, step: -1 }),
     podAdded: (cycle, { pod, node }) => shift(cycle, { pod, node, step: 1 }),
     preScore(cycle, nodes) {
@@ -217,43 +226,110 @@ interface Counting {
 }
 
 /** Over the nodes that are eligible for the pod and have every topology key. */
-function countDomains(cycle: Cycle, counting: Counting): Map<string, number> {
-  const { topologyKey, matcher } = counting.constraint;
-  const domains = new Map<string, number>();
-  for (const node of cycle.snapshot.nodes) {
-    const value = node.labels[topologyKey];
-    if (value === undefined || !isCounted(cycle, { ...counting, node })) continue;
-    domains.set(value, (domains.get(value) ?? 0) + node.count(matcher));
+function domainSum(cycle: Cycle, counting: Counting): DomainSum {
+  const { constraint, all } = counting;
+  const { spec } = cycle.pod.pod;
+  const key = JSON.stringify([
+    constraint.topologyKey,
+    constraint.matcher.key,
+    all.map(({ topologyKey }) => topologyKey),
+    constraint.honourAffinity && [spec?.nodeSelector, spec?.affinity?.nodeAffinity],
+    constraint.honourTaints && (spec?.tolerations ?? []),
+  ]);
+  return cycle.snapshot.sums.of(`${NAME}/${key}`, () => {
+    const sum = new DomainSum(cycle.pod, counting);
+    for (const node of cycle.snapshot.nodes) sum.update(node);
+    return sum;
+  });
+}
+
+interface InDomain {
+  readonly value: string;
+  readonly count: number;
+}
+
+/** Matching pods by domain, and the lowest of these counts. */
+class DomainSum implements NodeSum {
+  readonly domains = new Map<string, number>();
+  readonly #pod: PodInfo;
+  readonly #counting: Counting;
+  readonly #added = new Map<NodeInfo, InDomain>();
+  /** Domain → its nodes. */
+  readonly #nodes = new Map<string, number>();
+  /** Count → the number of domains that have it. */
+  readonly #levels = new Map<number, number>();
+
+  constructor(pod: PodInfo, counting: Counting) {
+    this.#pod = pod;
+    this.#counting = counting;
   }
-  return domains;
+
+  /** 0 without domains. */
+  get lowest(): number {
+    let lowest = Infinity;
+    for (const level of this.#levels.keys()) lowest = Math.min(lowest, level);
+    return lowest === Infinity ? 0 : lowest;
+  }
+
+  update(node: NodeInfo): void {
+    const before = this.#added.get(node);
+    const after = this.#domainOf(node);
+    if (before?.value === after?.value && before?.count === after?.count) return;
+    if (before) this.#add(before, -1);
+    if (after) {
+      this.#add(after, 1);
+      this.#added.set(node, after);
+    } else this.#added.delete(node);
+  }
+
+  #domainOf(node: NodeInfo): InDomain | undefined {
+    const { constraint } = this.#counting;
+    const value = node.labels[constraint.topologyKey];
+    if (!node.node || value === undefined || !isCounted(this.#pod, { ...this.#counting, node }))
+      return undefined;
+    return { value, count: node.count(constraint.matcher) };
+  }
+
+  #add({ value, count }: InDomain, step: 1 | -1): void {
+    const nodes = (this.#nodes.get(value) ?? 0) + step;
+    const before = this.domains.get(value);
+    if (before !== undefined) this.#level(before, -1);
+    if (nodes === 0) {
+      this.#nodes.delete(value);
+      this.domains.delete(value);
+      return;
+    }
+    const now = (before ?? 0) + step * count;
+    this.#nodes.set(value, nodes);
+    this.domains.set(value, now);
+    this.#level(now, 1);
+  }
+
+  #level(count: number, step: 1 | -1): void {
+    const domains = (this.#levels.get(count) ?? 0) + step;
+    if (domains === 0) this.#levels.delete(count);
+    else this.#levels.set(count, domains);
+  }
 }
 
 /** Only the domains of nodes to be scored. */
 function scoreDomains(
   cycle: Cycle,
   counting: Counting & { readonly nodes: readonly NodeInfo[]; readonly ignored: ReadonlySet<string> },
-): Map<string, number> {
-  const { topologyKey, matcher } = counting.constraint;
+): ReadonlyMap<string, number> {
+  const { topologyKey } = counting.constraint;
   const domains = new Map<string, number>();
   if (topologyKey === HOSTNAME) return domains;
+  const { domains: counts } = domainSum(cycle, counting);
   for (const node of counting.nodes) {
     const value = node.labels[topologyKey];
-    if (value !== undefined && !counting.ignored.has(node.name)) domains.set(value, 0);
-  }
-  if (domains.size === 0) return domains;
-  for (const node of cycle.snapshot.nodes) {
-    const value = node.labels[topologyKey];
-    const before = value === undefined || node.pods.size === 0 ? undefined : domains.get(value);
-    if (value !== undefined && before !== undefined && isCounted(cycle, { ...counting, node }))
-      domains.set(value, before + node.count(matcher));
+    if (value !== undefined && !domains.has(value) && !counting.ignored.has(node.name))
+      domains.set(value, counts.get(value) ?? 0);
   }
   return domains;
 }
 
-function isCounted(
-  { pod }: Cycle,
-  { node, constraint, all }: Counting & { readonly node: NodeInfo },
-): boolean {
+function isCounted(pod: PodInfo, { node, constraint, all }: Counting & { readonly node: NodeInfo }): boolean {
   for (const { topologyKey } of all) if (node.labels[topologyKey] === undefined) return false;
   return eligible(pod, { node, constraint });
 }
@@ -278,7 +354,7 @@ function shift(
 ): void {
   // Terminating pods were not counted.
   if (pod.namespace !== cycle.pod.namespace || pod.pod.metadata?.deletionTimestamp) return;
-  for (const counted of cycle.state.get(NAME) as readonly Counted[]) {
+  for (const counted of cycle.state.get(NAME) as readonly (Counted & Copied)[]) {
     const { constraint, domains } = counted;
     const value = node.labels[constraint.topologyKey];
     const before = value === undefined ? undefined : domains.get(value);

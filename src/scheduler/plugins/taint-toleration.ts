@@ -11,6 +11,7 @@ export const taintToleration: SchedulerPlugin = {
   weight: 3,
   queueingHints: ['node-added', 'node-updated'],
   isHelpedBy: helpsTaintToleration,
+  sign: ({ pod }) => pod.pod.spec?.tolerations ?? [],
   filter({ pod }, node) {
     if (node.taints.length === 0) return undefined;
     const taint = findUntoleratedTaint(node.taints, {
