@@ -1,5 +1,5 @@
 /**
- * Datagram sockets of kinds that Node.js has no API for: unix datagrams (a service manager's notifications) and netlink (the kernel's tables).
+ * Datagram sockets of kinds that Node.js has no API for: unix datagrams (a service manager's notifications), netlink (the kernel's tables) and packets (frames of a network interface).
  * Uses the C library through koffi, with non-blocking calls only, so that none blocks the event loop. Linux only.
  */
 import { assert } from './assert.ts';
@@ -25,6 +25,7 @@ export class SocketError extends Error {
 
 const AF_UNIX = 1;
 const AF_NETLINK = 16;
+const AF_PACKET = 17;
 const SOCK_DGRAM = 2;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0o2004000;
@@ -32,6 +33,8 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
+const SO_ATTACH_FILTER = 26;
+const FILTER_INSTRUCTION_BYTES = 8;
 /** EAGAIN and EWOULDBLOCK are the same number; after EINTR the next poll reads again. */
 const NOTHING_WAITS: ReadonlySet<string> = new Set(['EAGAIN', 'EWOULDBLOCK', 'EINTR']);
 const SUN_PATH_BYTES = 108;
@@ -52,6 +55,7 @@ interface Libc {
     address: Buffer,
     addressLength: number,
   ): number;
+  attachFilter(fd: number, filter: Buffer): number;
   recv(fd: number, data: Buffer, length: number, flags: number): number;
   close(fd: number): number;
   /** Name of the last call's errno, 'EAGAIN'. */
@@ -105,6 +109,36 @@ export async function openNetlink({
   return socketOf(libc, { fd, address: address(0) });
 }
 
+/** Whole Ethernet frames of one interface and protocol (0x0806), received and sent. filter: a classic BPF program; only frames that it accepts are received. */
+export async function openPackets({
+  interfaceIndex,
+  protocol,
+  filter,
+}: {
+  readonly interfaceIndex: number;
+  readonly protocol: number;
+  readonly filter?: Buffer | undefined;
+}): Promise<DatagramSocket> {
+  const libc = await loadLibc();
+  const address = Buffer.alloc(20);
+  address.writeUInt16LE(AF_PACKET, 0);
+  address.writeUInt16BE(protocol, 2);
+  address.writeInt32LE(interfaceIndex, 4);
+  // Protocol 0 receives nothing: the filter is in place before the first frame.
+  const fd = check(libc, {
+    call: 'socket',
+    result: libc.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0),
+  });
+  try {
+    if (filter) check(libc, { call: 'setsockopt', result: libc.attachFilter(fd, filter) });
+    check(libc, { call: 'bind', result: libc.bind(fd, address, address.length) });
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+  return socketOf(libc, { fd, address });
+}
+
 function socketOf(
   libc: Libc,
   { fd, address }: { readonly fd: number; readonly address: Buffer },
@@ -153,7 +187,23 @@ function loadLibc(): Promise<Libc> {
 function bindLibc(koffi: Koffi): Libc {
   const library = koffi.load(null);
   const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+  const program = koffi.struct({ length: 'uint16_t', filter: 'const uint8_t *' });
+  const setFilter = library.func('setsockopt', 'int', [
+    'int',
+    'int',
+    'int',
+    koffi.pointer(program),
+    'uint32_t',
+  ]);
   return {
+    attachFilter: (fd, filter) =>
+      setFilter(
+        fd,
+        SOL_SOCKET,
+        SO_ATTACH_FILTER,
+        { length: filter.length / FILTER_INSTRUCTION_BYTES, filter },
+        koffi.sizeof(program),
+      ) as number,
     socket: library.func('int socket(int family, int type, int protocol)'),
     bind: library.func('int bind(int fd, const void *address, uint32_t length)'),
     setsockopt: library.func(

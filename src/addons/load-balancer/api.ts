@@ -49,7 +49,7 @@ interface ServiceAllocation {
 }
 
 /** Which nodes announce a pool, where. A pool that none selects is announced by every node. */
-interface L2Advertisement extends KubeObject {
+export interface L2Advertisement extends KubeObject {
   readonly spec: {
     /** Names. Without these and selectors: all pools. */
     readonly ipAddressPools?: readonly string[];
@@ -61,6 +61,17 @@ interface L2Advertisement extends KubeObject {
   };
 }
 
+/** That a node's speaker lives, written by itself; named as the node. A Lease would do, but NodeRestriction lets nodes write none but their own of kube-node-lease, which the agent renews. */
+export interface Speaker extends KubeObject {
+  readonly spec: {
+    readonly renewTime: string;
+    /** Others count the node out after that without a renewal, as far as the API server answers them. */
+    readonly leaseDurationSeconds: number;
+    /** That the node announces. */
+    readonly ipAddressPools: readonly string[];
+  };
+}
+
 const GROUP = { group: 'network.capstan.dev', version: 'v1alpha1', namespaced: false };
 
 export const ipAddressPools: ResourceRef<IPAddressPool> = {
@@ -69,11 +80,13 @@ export const ipAddressPools: ResourceRef<IPAddressPool> = {
   kind: 'IPAddressPool',
 };
 
-const l2Advertisements: ResourceRef<L2Advertisement> = {
+export const l2Advertisements: ResourceRef<L2Advertisement> = {
   ...GROUP,
   plural: 'l2advertisements',
   kind: 'L2Advertisement',
 };
+
+export const speakers: ResourceRef<Speaker> = { ...GROUP, plural: 'speakers', kind: 'Speaker' };
 
 export const LOAD_BALANCER_DEFINITIONS = [
   customResource({
@@ -112,12 +125,23 @@ export const LOAD_BALANCER_DEFINITIONS = [
       interfaces: listOf(text()),
     }),
   }),
+  customResource({
+    ref: speakers,
+    singular: 'speaker',
+    columns: ['Renewed:date:.spec.renewTime', 'IPAddressPools:.spec.ipAddressPools'],
+    spec: record(
+      {
+        renewTime: text({ format: 'date-time' }),
+        leaseDurationSeconds: integer({ minimum: 1 }),
+        ipAddressPools: listOf(text()),
+      },
+      { required: ['renewTime', 'leaseDurationSeconds', 'ipAddressPools'] },
+    ),
+  }),
 ];
 
 /** Of Services without one, too. */
 const LOAD_BALANCER_CLASS = 'network.capstan.dev/load-balancer';
-/** Where speakers keep their Leases: nodes may write there, and nothing else is there. */
-export const LOAD_BALANCER_NAMESPACE = 'capstan-load-balancer';
 /** On an IPAddress: the Services that have the address, JSON of Holders. */
 export const HOLDERS = 'network.capstan.dev/services';
 /** On an IPAddress, as a label: the pool that it is of. */

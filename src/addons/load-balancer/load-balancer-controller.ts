@@ -7,7 +7,6 @@
  */
 import type { IPAddress, Service } from '#api/types.ts';
 import { ipAddresses, namespaces, services } from '#client/refs.ts';
-import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { objectKey, type Stored } from '#machinery/object.ts';
 import { timeMs } from '#machinery/time.ts';
@@ -15,14 +14,7 @@ import { defineController, watch, type ReconcileContext, type ReconcileResult } 
 import { installDefinitions } from '../definitions/custom-resource.ts';
 import { allocate, AllocationError, type Allocation } from './allocate.ts';
 import { holdersOf, holdsAddress, releaseAddress } from './address-holders.ts';
-import {
-  CLEANUP_FINALIZER,
-  ipAddressPools,
-  isBalanced,
-  LOAD_BALANCER_DEFINITIONS,
-  LOAD_BALANCER_NAMESPACE,
-  POOL,
-} from './api.ts';
+import { CLEANUP_FINALIZER, ipAddressPools, isBalanced, LOAD_BALANCER_DEFINITIONS, POOL } from './api.ts';
 import { readPool, type AddressPool } from './pools.ts';
 import { reportPools } from './report-pools.ts';
 
@@ -75,7 +67,7 @@ function isPooled({ metadata }: IPAddress): boolean {
   return metadata?.labels?.[POOL] !== undefined;
 }
 
-/** Definitions, the speakers' namespace, and the informer of pools; once for each leader. False: another key is at it. */
+/** Definitions, and the informer of pools; once for each leader. False: another key is at it. */
 async function isPrepared({ memory, ...context }: ReconcileContext): Promise<boolean> {
   const state = memory.get('prepared');
   if (state === true) return true;
@@ -83,7 +75,6 @@ async function isPrepared({ memory, ...context }: ReconcileContext): Promise<boo
   memory.set('prepared', 'begun');
   try {
     await installDefinitions(context, LOAD_BALANCER_DEFINITIONS);
-    await createNamespace(context);
     await context.shared.informer(ipAddressPools).synced(context.signal);
   } catch (error) {
     memory.delete('prepared');
@@ -96,15 +87,6 @@ async function isPrepared({ memory, ...context }: ReconcileContext): Promise<boo
   context.signal.addEventListener('abort', unsubscribe, { once: true });
   memory.set('prepared', true);
   return true;
-}
-
-async function createNamespace({ api }: Pick<ReconcileContext, 'api'>): Promise<void> {
-  const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
-  await api
-    .create(namespaces, { metadata: { name: LOAD_BALANCER_NAMESPACE, labels } })
-    .catch((error: unknown) => {
-      if (!isStatusError(error, 'AlreadyExists')) throw error;
-    });
 }
 
 function enqueueBalanced({ informer, enqueue }: Pick<ReconcileContext, 'informer' | 'enqueue'>): void {

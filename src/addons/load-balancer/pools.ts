@@ -98,7 +98,7 @@ export function poolTakes(
   );
 }
 
-function matchesAny(
+export function matchesAny(
   selectors: readonly LabelSelectorObject[],
   labels: Readonly<Record<string, string>> = {},
 ): boolean {

@@ -1,6 +1,7 @@
 /** The node thread of all-in-one: a real node with service proxy, or simulated nodes; and the cluster DNS. */
 import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
+import { createLoadBalancerSpeaker } from '#addons/load-balancer/speaker/speaker.ts';
 import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
 import { createClusterDns } from '#dns/cluster-dns.ts';
@@ -98,6 +99,15 @@ end.run(
           nodeName: real.nodeName,
           clusterId,
           podCIDRs: clusterCIDR.split(','),
+        }),
+      ),
+      startComponent(
+        createLoadBalancerSpeaker({
+          ...context,
+          metrics: ofProxy.context.metrics,
+          api: proxyApi,
+          log: log.with({ component: 'load-balancer-speaker' }),
+          nodeName: real.nodeName,
         }),
       ),
       startComponent(

@@ -5,8 +5,6 @@ import type { PolicyObject } from './node-bootstrap-policy.ts';
 const RBAC = 'rbac.authorization.k8s.io';
 const CONTROLLER = 'capstan:controller:load-balancer-controller';
 const SPEAKER = 'capstan:load-balancer-speaker';
-/** Made with the add-on's definitions; nothing but the speakers' Leases is in it. */
-const SPEAKER_NAMESPACE = 'capstan-load-balancer';
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 const EVENTS = {
   apiGroups: ['', 'events.k8s.io'],
@@ -20,7 +18,7 @@ const SPEAKERS = [
 ];
 
 export const LOAD_BALANCER_POLICY: readonly PolicyObject[] = [
-  role('clusterroles', {
+  role({
     name: CONTROLLER,
     rules: [
       { apiGroups: [''], resources: ['services'], verbs: [...READ, 'patch', 'update'] },
@@ -49,11 +47,11 @@ export const LOAD_BALANCER_POLICY: readonly PolicyObject[] = [
       EVENTS,
     ],
   }),
-  binding('clusterrolebindings', {
+  binding({
     name: CONTROLLER,
     subjects: [{ kind: 'ServiceAccount', name: 'load-balancer-controller', namespace: 'kube-system' }],
   }),
-  role('clusterroles', {
+  role({
     name: SPEAKER,
     rules: [
       {
@@ -61,51 +59,47 @@ export const LOAD_BALANCER_POLICY: readonly PolicyObject[] = [
         resources: ['ipaddresspools', 'l2advertisements'],
         verbs: ['list', 'watch'],
       },
-    ],
-  }),
-  binding('clusterrolebindings', { name: SPEAKER, subjects: SPEAKERS }),
-  role('roles', {
-    name: SPEAKER,
-    namespace: SPEAKER_NAMESPACE,
-    rules: [
       {
-        apiGroups: ['coordination.k8s.io'],
-        resources: ['leases'],
+        apiGroups: ['network.capstan.dev'],
+        resources: ['speakers'],
         verbs: [...READ, 'create', 'patch', 'delete'],
       },
     ],
   }),
-  binding('rolebindings', { name: SPEAKER, namespace: SPEAKER_NAMESPACE, subjects: SPEAKERS }),
+  binding({ name: SPEAKER, subjects: SPEAKERS }),
 ];
 
-interface At {
+interface Role {
   readonly name: string;
-  readonly namespace?: string;
+  readonly rules: readonly object[];
 }
 
-function role(
-  resource: 'clusterroles' | 'roles',
-  { rules, ...at }: At & { readonly rules: readonly object[] },
-): PolicyObject {
-  const kind = resource === 'roles' ? 'Role' : 'ClusterRole';
+function role({ name, rules }: Role): PolicyObject {
   return {
-    resource,
-    object: { apiVersion: `${RBAC}/v1`, kind, metadata: { ...at, labels }, rules } as KubeObject,
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name, labels },
+      rules,
+    } as KubeObject,
   };
 }
 
-function binding(
-  resource: 'clusterrolebindings' | 'rolebindings',
-  { subjects, ...at }: At & { readonly subjects: readonly object[] },
-): PolicyObject {
-  const isRole = resource === 'rolebindings';
+function binding({
+  name,
+  subjects,
+}: {
+  readonly name: string;
+  readonly subjects: readonly object[];
+}): PolicyObject {
   return {
-    resource,
+    resource: 'clusterrolebindings',
     object: {
       apiVersion: `${RBAC}/v1`,
-      kind: isRole ? 'RoleBinding' : 'ClusterRoleBinding',
-      metadata: { ...at, labels },
-      roleRef: { apiGroup: RBAC, kind: isRole ? 'Role' : 'ClusterRole', name: at.name },
+      kind: 'ClusterRoleBinding',
+      metadata: { name, labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name },
       subjects,
     } as KubeObject,
   };

@@ -2,10 +2,12 @@
 import { mkdirSync, rmSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
+import { createLoadBalancerSpeaker } from '#addons/load-balancer/speaker/speaker.ts';
 import { formatTime } from '#machinery/time.ts';
 import { describeDiskError, shortHash, UserError } from '#deploy/data-dir.ts';
 import { missingPrograms } from '#deploy/packages/debian.ts';
 import { createServiceProxy, type ProxyHealth, type RunningProxy } from '#proxy/service-proxy.ts';
+import type { Component } from '#runtime/component.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { readFlags } from '../flags/define.ts';
 import { optionalAddress } from '../flags/endpoints.ts';
@@ -60,18 +62,29 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
       create: (context) => {
         const clusterId = flags.clusterId ?? computeProxyId(context.connection.options.server);
         lock = lockRules(clusterId);
-        proxy = createServiceProxy({
-          ...context,
-          nodeName: (hostnameOverride ?? nodeName).toLowerCase(),
-          podCIDRs,
-          clusterId,
-        });
-        return proxy;
+        const name = (hostnameOverride ?? nodeName).toLowerCase();
+        proxy = createServiceProxy({ ...context, nodeName: name, podCIDRs, clusterId });
+        return withSpeaker(proxy, createLoadBalancerSpeaker({ ...context, nodeName: name }));
       },
     });
   } finally {
     lock?.release();
   }
+}
+
+/** An address is announced after the rules for it are there. */
+function withSpeaker(rules: Component, speaker: Component): Component {
+  return {
+    name: rules.name,
+    async start() {
+      await rules.start();
+      await speaker.start();
+    },
+    async stop() {
+      await speaker.stop();
+      await rules.stop();
+    },
+  };
 }
 
 function unhealthyWhy(health: ProxyHealth | undefined): string | undefined {

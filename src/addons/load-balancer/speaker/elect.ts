@@ -1,0 +1,124 @@
+/** Which node announces which address. Every node computes the same from the same objects. Pure. */
+import { createHash } from 'node:crypto';
+import type { EndpointSlice, Node, Service } from '#api/types.ts';
+import type { Stored } from '#machinery/object.ts';
+import type { L2Advertisement } from '../api.ts';
+import { isBalanced } from '../api.ts';
+import { matchesAny, poolHas, type AddressPool } from '../pools.ts';
+
+/** One that this node is to announce. */
+interface Announcement {
+  readonly address: string;
+  /** The first Service that has it, for the event. */
+  readonly service: Stored<Service>;
+  /** Empty: those that fit the address. */
+  readonly interfaces: readonly string[];
+}
+
+interface ElectInput {
+  readonly node: string;
+  readonly services: readonly Stored<Service>[];
+  readonly slicesOf: (service: Service) => readonly EndpointSlice[];
+  readonly pools: readonly AddressPool[];
+  readonly advertisements: readonly Stored<L2Advertisement>[];
+  /** Live nodes that announce the pool. */
+  readonly announcersOf: (pool: string) => readonly string[];
+}
+
+const EXCLUDED = 'node.kubernetes.io/exclude-from-external-load-balancers';
+
+/** Addresses of the cluster that some node should announce, with the pool of each. */
+export function announcedAddresses({
+  services,
+  pools,
+}: Pick<ElectInput, 'services' | 'pools'>): ReadonlyMap<
+  string,
+  { pool: AddressPool; services: Stored<Service>[] }
+> {
+  const found = new Map<string, { pool: AddressPool; services: Stored<Service>[] }>();
+  for (const service of services) {
+    if (!isBalanced(service)) continue;
+    for (const { ip } of service.status?.loadBalancer?.ingress ?? []) {
+      const known = ip === undefined ? undefined : found.get(ip);
+      const pool = known?.pool ?? (ip === undefined ? undefined : pools.find((one) => poolHas(one, ip)));
+      if (ip === undefined || !pool) continue;
+      found.set(ip, { pool, services: [...(known?.services ?? []), service] });
+    }
+  }
+  return found;
+}
+
+export function electAnnouncements(input: ElectInput): Announcement[] {
+  const { node, slicesOf, advertisements, announcersOf } = input;
+  const won: Announcement[] = [];
+  for (const [address, { pool, services }] of announcedAddresses(input)) {
+    const [service] = services;
+    const candidates = announcersOf(pool.name).filter((one) =>
+      services.every((each) => isLocalTo(one, { service: each, slicesOf })),
+    );
+    if (!service || electedNode(candidates, address) !== node) continue;
+    won.push({ address, service, interfaces: interfacesFor(pool, advertisements) });
+  }
+  return won;
+}
+
+/** The highest hash: each address has an order of all nodes of its own, so a node that leaves moves its own addresses alone. */
+function electedNode(candidates: readonly string[], address: string): string | undefined {
+  const ranked = candidates.map((node) => ({
+    node,
+    rank: createHash('sha256').update(`${node}#${address}`).digest('hex'),
+  }));
+  return ranked.toSorted((a, b) => (a.rank < b.rank ? 1 : -1))[0]?.node;
+}
+
+function isLocalTo(
+  node: string,
+  { service, slicesOf }: { readonly service: Service } & Pick<ElectInput, 'slicesOf'>,
+): boolean {
+  return (
+    service.spec?.externalTrafficPolicy !== 'Local' ||
+    slicesOf(service).some(({ endpoints = [] }) =>
+      endpoints.some(
+        ({ nodeName, conditions }) => nodeName === node && (conditions?.serving ?? conditions?.ready ?? true),
+      ),
+    )
+  );
+}
+
+/** The pools that a node announces: those whose advertisements select it, and those that have none. */
+export function poolsOfNode(
+  node: Stored<Node>,
+  { pools, advertisements }: Pick<ElectInput, 'pools' | 'advertisements'>,
+): string[] {
+  const { labels } = node.metadata;
+  if (labels?.[EXCLUDED] !== undefined || node.metadata.deletionTimestamp) return [];
+  return pools
+    .filter((pool) => {
+      const own = advertisements.filter((one) => advertises(one, pool));
+      return (
+        own.length === 0 ||
+        own.some(
+          ({ spec: { nodeSelectors = [] } }) =>
+            nodeSelectors.length === 0 || matchesAny(nodeSelectors, labels),
+        )
+      );
+    })
+    .map(({ name }) => name);
+}
+
+function interfacesFor(
+  pool: AddressPool,
+  advertisements: readonly Stored<L2Advertisement>[],
+): readonly string[] {
+  return [
+    ...new Set(
+      advertisements.filter((one) => advertises(one, pool)).flatMap(({ spec }) => spec.interfaces ?? []),
+    ),
+  ];
+}
+
+function advertises({ spec }: L2Advertisement, { name, source }: AddressPool): boolean {
+  const { ipAddressPools = [], ipAddressPoolSelectors = [] } = spec;
+  if (ipAddressPools.length === 0 && ipAddressPoolSelectors.length === 0) return true;
+  return ipAddressPools.includes(name) || matchesAny(ipAddressPoolSelectors, source.metadata.labels);
+}
