@@ -39,7 +39,7 @@ export function register(program: Command): void {
   config
     .command('plan')
     .description(
-      'what a changed ClusterConfiguration would change of a running cluster. Exit code 0: nothing; 1: something cannot be changed; 2: something would',
+      'what a changed ClusterConfiguration or KubeletConfiguration, or a further ServiceCIDR, would change of a running cluster. Exit code 0: nothing; 1: something cannot be changed; 2: something would',
     )
     .requiredOption('--config <file>', 'the file')
     .option('--kubeconfig <file>', "an administrator's (default: this control plane's)")
@@ -47,14 +47,14 @@ export function register(program: Command): void {
     .addOption(rootfsOption())
     .action(
       action(async (flags: PlanFlags & { readonly config: string }) => {
-        const { runConfigPlan } = await import('#cmd/upgrade/configure.ts');
+        const { runConfigPlan } = await import('#cmd/configure/plan.ts');
         process.exitCode = await runConfigPlan(flags, print);
       }),
     );
   config
     .command('apply')
     .description(
-      'change flags and environments of API servers, controllers and schedulers, a control plane at a time; a gate that stays shut takes it back',
+      'change flags, ranges of addresses and settings of kubelets, a machine at a time; a gate that stays shut takes it back',
     )
     .requiredOption('--config <file>', 'the file')
     .option('--inventory <file>', 'drive the other machines over ssh, as capstan fleet does')
@@ -64,8 +64,8 @@ export function register(program: Command): void {
     .addOption(rootfsOption())
     .action(
       action(async (flags: ChangeFlags & { readonly config: string; readonly here?: boolean }) => {
-        const { configureHere, runConfigApply } = await import('#cmd/upgrade/configure.ts');
-        if (flags.here) return configureHere(flags, print);
+        if (flags.here) return (await import('#cmd/configure/here.ts')).configureHere(flags, print);
+        const { runConfigApply } = await import('#cmd/configure/apply.ts');
         process.exitCode = await runConfigApply(flags, { print, confirm: confirmChange });
       }),
     );

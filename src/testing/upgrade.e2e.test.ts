@@ -5,9 +5,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { buildSecondVersion, type SecondVersion } from './second-version.ts';
-import { until } from './cluster.ts';
+import { until, type CommandResult } from './cluster.ts';
 import { KUBERNETES_VERSION } from '#cmd/version.ts';
 import { UpgradeCluster, upgradeObstacle } from './upgrade/cluster.ts';
+
+const KUBEADM = { apiVersion: 'kubeadm.k8s.io/v1beta4', kind: 'ClusterConfiguration' };
+const RANGE = { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR' };
+const GOAWAY = { name: 'goaway-chance', value: '0.001' };
 
 const POLICY = {
   metadata: { name: 'a' },
@@ -41,6 +45,58 @@ describe('upgrade of one machine', { skip: upgradeObstacle }, () => {
     const node = await cluster.json<{ status: { nodeInfo: { kubeletVersion: string } } }>('/api/v1/nodes/m1');
     return [gitVersion!, emulationMinor!, node.status.nodeInfo.kubeletVersion];
   };
+
+  test('config: flags, a further range for Services and a larger one for pods; killed and run again', async () => {
+    const [machine] = cluster.planes;
+    const config = cluster.file(
+      'changed.yaml',
+      [
+        { ...KUBEADM, networking: { podSubnet: '10.244.0.0/15' }, apiServer: { extraArgs: [GOAWAY] } },
+        { ...RANGE, metadata: { name: 'more' }, spec: { cidrs: ['10.112.0.0/24'] } },
+      ]
+        .map((document) => JSON.stringify(document))
+        .join('\n---\n'),
+    );
+    const plan = (): Promise<CommandResult> =>
+      cluster.capstan(machine!, ['config', 'plan', `--config=${config}`]);
+    const planned = await plan();
+    assert.equal(planned.code, 2, planned.stderr);
+    assert.equal(
+      planned.stdout,
+      [
+        'apiServer.extraArgs.goaway-chance: (none) -> 0.001',
+        'networking.podSubnet: 10.244.0.0/16 -> 10.244.0.0/15',
+        'ServiceCIDR more: (none) -> 10.112.0.0/24',
+        'Machines, one after the other: m1',
+        '',
+      ].join('\n'),
+    );
+    assert.notEqual((await cluster.apply(undefined, { command: 'config', config, killAt: 'store' })).code, 0);
+    assert.equal((await plan()).code, 2);
+    const { code, stdout, stderr } = await cluster.apply(undefined, { command: 'config', config });
+    assert.equal(code, 0, `${stdout}${stderr}${cluster.logs()}`);
+    assert.equal((await plan()).code, 0);
+    assert.deepEqual(
+      cluster.pids(machine!, 'apiserver', '--goaway-chance=0.001').length +
+        cluster.pids(machine!, '--cluster-cidr=10.244.0.0/15').length,
+      2,
+    );
+    const service = {
+      metadata: { name: 'in-more' },
+      spec: { clusterIP: '10.112.0.9', ports: [{ port: 80 }] },
+    };
+    assert.match(
+      await cluster.request('POST', '/api/v1/namespaces/default/services', JSON.stringify(service)),
+      /^201/,
+    );
+    const refused = cluster.file(
+      'refused.yaml',
+      JSON.stringify({ ...KUBEADM, networking: { podSubnet: '10.244.0.0/17' } }),
+    );
+    const { code: no, stderr: why } = await cluster.apply(undefined, { command: 'config', config: refused });
+    assert.equal(no, 1);
+    assert.match(why, /Nothing was changed/);
+  });
 
   test('plan by the new program says what it would do', async () => {
     const { stdout } = await cluster.capstan(cluster.planes[0]!, ['upgrade', 'plan'], next.main);

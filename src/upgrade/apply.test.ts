@@ -4,41 +4,16 @@ import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Client } from '#client/client.ts';
 import { configMaps, nodes, podDisruptionBudgets, pods, serviceAccounts } from '#client/refs.ts';
-import type { Transport, TransportResponse } from '#client/transport.ts';
-import { TransportError } from '#client/transport-error.ts';
 import { skippingClock } from '#stdx/testing/skipping-clock.ts';
-import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { applyUpgrade } from './apply.ts';
-import { Gates } from './gates.ts';
 import { observeMachines } from './observe.ts';
 import { makePlan, renderPlan } from './plan.ts';
 import { rollBackUpgrade, type RollbackJournal, type RollbackOptions } from './rollback.ts';
 import { UpgradeRecord, type UpgradeState } from './state.ts';
+import { FakeCluster, FROM, Killed, TO, type FakeMachine } from './testing/fake-cluster.ts';
 import type { ApplyOptions } from './tools.ts';
 
-const FROM = 'v1.36.0+capstan.0.1.0';
-const TO = 'v1.37.0+capstan.0.2.0';
-
-interface FakeMachine {
-  readonly name: string;
-  readonly role: 'control-plane' | 'worker';
-  git: string;
-  emulated: string;
-  kubelet: string;
-  stopped?: boolean;
-  /** Of /readyz. */
-  ill?: boolean;
-  /** Answers of 500 between two looks at its metrics. */
-  errors?: number;
-  failed?: number;
-}
-
-class Killed extends Error {}
-
-/** Gates that watch. */
-const opened: Gates[] = [];
-
-let server: TestApi;
+let cluster: FakeCluster;
 let api: Client;
 let machines: FakeMachine[];
 let changes: string[];
@@ -47,78 +22,17 @@ let printed: string[];
 let seen: string[];
 
 beforeEach(async () => {
-  server = await startTestApi();
-  api = server.api;
-  machines = [];
+  cluster = await FakeCluster.start(['m1', 'm2', 'm3', 'w1', 'w2']);
+  ({ api, machines } = cluster);
   changes = [];
   printed = [];
   seen = [];
-  for (const name of ['m1', 'm2', 'm3', 'w1', 'w2']) await addMachine(name);
 });
-afterEach(async () => {
-  for (const one of opened.splice(0)) await one.close();
-  await server.stop();
-});
+afterEach(() => cluster.stop());
 
-async function addMachine(name: string): Promise<void> {
-  const role = name.startsWith('m') ? 'control-plane' : 'worker';
-  machines.push({ name, role, git: FROM, emulated: '1.36', kubelet: FROM });
-  const labels = role === 'worker' ? {} : { 'node-role.kubernetes.io/control-plane': '' };
-  await api.create(nodes, { metadata: { name, labels } });
-  await postStatus(name);
-}
-
-async function postStatus(name: string): Promise<void> {
-  const { kubelet } = find(name);
-  const empty = ['bootID', 'containerRuntimeVersion', 'kernelVersion', 'machineID', 'osImage', 'systemUUID'];
-  const nodeInfo = {
-    ...Object.fromEntries(empty.map((field) => [field, ''])),
-    architecture: 'amd64',
-    operatingSystem: 'linux',
-    kubeProxyVersion: '',
-    kubeletVersion: kubelet,
-  };
-  const status = {
-    nodeInfo,
-    addresses: [{ type: 'InternalIP', address: name }],
-    conditions: [{ type: 'Ready', status: 'True' }],
-  };
-  await api.patch(nodes, { name }, { type: 'merge', subresource: 'status', patch: { status } });
-}
-
-function find(name: string): FakeMachine {
-  return machines.find((machine) => machine.name === name)!;
-}
-
-/** The API server of one machine, as far as an upgrade asks it. */
-function at(address: string): Client {
-  const machine = find(address.split(':')[0]!);
-  const answer = (status: number, body: string): TransportResponse => ({
-    status,
-    headers: {},
-    bytes: () => Promise.resolve(Buffer.from(body)),
-    stream: () => {
-      throw new Error('unused');
-    },
-  });
-  const transport: Transport = {
-    async request({ path }) {
-      if (machine.stopped) throw new TransportError('refused', 'connect ECONNREFUSED');
-      if (path === '/metrics') {
-        machine.failed = (machine.failed ?? 0) + (machine.errors ?? 0);
-        return answer(
-          200,
-          `apiserver_request_total{code="200"} 10\napiserver_request_total{code="500"} ${machine.failed}\n`,
-        );
-      }
-      if (path.startsWith('/readyz')) return machine.ill ? answer(500, '[-]etcd failed') : answer(200, 'ok');
-      const [emulationMajor, emulationMinor] = machine.emulated.split('.');
-      return answer(200, JSON.stringify({ gitVersion: machine.git, emulationMajor, emulationMinor }));
-    },
-    close: () => Promise.resolve(),
-  };
-  return { transport } as Client;
-}
+const find = (name: string): FakeMachine => cluster.find(name);
+const at = (server: string): Client => cluster.at(server);
+const postStatus = (name: string): Promise<void> => cluster.postStatus(name);
 
 interface Run {
   readonly killAt?: string;
@@ -130,8 +44,7 @@ async function options({ killAt, extra, drain = true }: Run = {}): Promise<Apply
   const clock = skippingClock();
   const record = new UpgradeRecord(api, Date.now);
   if (!(await record.load())) await record.begin({ from: FROM, to: TO, emulated: '1.36' });
-  const gates = new Gates({ api, at, clock, extra });
-  opened.push(gates);
+  const gates = cluster.gates(clock, extra);
   return {
     api,
     at,

@@ -31,7 +31,9 @@ export function localDriver(
       if (machine.name !== nodeName) return others.change(machine, change);
       const { step, emulated: emulatedVersion, configuration: content = '' } = change;
       if (step === 'configure')
-        return import('./configure.ts').then((loaded) => loaded.configureMachine({ rootfs, content }, print));
+        return import('../configure/here.ts').then((loaded) =>
+          loaded.configureMachine({ rootfs, content }, print),
+        );
       return runUpgradeNode({ rootfs, program, step, emulatedVersion }, print);
     },
   };
@@ -82,7 +84,8 @@ function machineOf({ machines }: Fleet, name: string): FleetMachine {
   return found;
 }
 
-function wordsOf({ step, emulated }: Change): string[] {
+/** Of `capstan` on the machine. */
+export function wordsOf({ step, emulated }: Change): string[] {
   if (step === 'configure') return ['config', 'apply', '--here', '--config=-'];
   return [
     'upgrade',

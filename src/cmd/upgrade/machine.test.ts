@@ -1,6 +1,6 @@
-/** One machine's part of an upgrade and of a changed configuration, on its files alone: no supervisor runs. */
+/** One machine's part of an upgrade, on its files alone: no supervisor runs. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -11,7 +11,6 @@ import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
 import { auditLogsOf } from '../doctor/machine-facts.ts';
 import { superviseCommand } from '../machine/supervise.ts';
-import { configureMachine } from './configure.ts';
 import { PROGRAM_DIR, runUpgradeNode } from './node.ts';
 
 let paths: MachinePaths;
@@ -85,24 +84,4 @@ test('audit logs of the API server: its path and what was rotated', () => {
 test('a machine of no cluster is refused', async () => {
   const rootfs = join(paths.rootfs, 'other');
   await assert.rejects(runUpgradeNode({ rootfs, step: 'node' }, print), /is of no cluster of init or join/);
-});
-
-test('a changed configuration: new flags, the same program and health, also after a rollback', async () => {
-  await step('control-plane');
-  const content = [
-    'apiVersion: kubeadm.k8s.io/v1beta4',
-    'kind: ClusterConfiguration',
-    'apiServer: { extraArgs: [{ name: goaway-chance, value: "0.01" }] }',
-    '',
-  ].join('\n');
-  await configureMachine({ rootfs: paths.rootfs, content }, print);
-  assert.ok(apiServerWords().includes('--goaway-chance=0.01'));
-  assert.equal(record().services[0]!.checkout, PROGRAM_DIR);
-  assert.equal(record().services[0]!.health?.startSeconds, 7);
-  const text = readFileSync(paths.machineFile, 'utf8');
-  await configureMachine({ rootfs: paths.rootfs, content }, print);
-  assert.equal(readFileSync(paths.machineFile, 'utf8'), text);
-  await step('rollback');
-  assert.ok(apiServerWords().includes('--goaway-chance=0.01'));
-  assert.ok(existsSync(paths.machineFile));
 });

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { applyFields } from '#machinery/config/fields.ts';
 import { ConfigError, decodeConfig, MAXIMUM_CONFIG_LENGTH } from '#machinery/config/read.ts';
-import { isJsonObject } from '#machinery/json.ts';
+import { isJsonObject, type JsonObject } from '#machinery/json.ts';
 import { parseYamlDocuments, type ParsedYaml } from '#machinery/yaml.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { readAddons, type Addon } from '../addons/addon-files.ts';
@@ -29,6 +29,8 @@ export interface ConfigDocuments {
   readonly reset?: ResetConfiguration | undefined;
   readonly kubelet?: KubeletConfiguration | undefined;
   readonly addons?: AddonsConfiguration | undefined;
+  /** Documents of further kinds that the caller reads, as they are. */
+  readonly others?: readonly JsonObject[] | undefined;
   /** One sentence each. */
   readonly warnings: readonly string[];
 }
@@ -37,8 +39,13 @@ const KINDS = { init: INIT, cluster: CLUSTER, join: JOIN, reset: RESET, kubelet:
 /** Of upstream's addons, whose settings are not of ours. */
 const PASSED_OVER = ['KubeProxyConfiguration', 'UpgradeConfiguration'];
 
+interface ReadOptions {
+  /** Kinds that the caller reads. Default: none. */
+  readonly others?: readonly string[] | undefined;
+}
+
 /** Throws a UserError that names the file. */
-export function readConfigFile(path: string): ConfigDocuments {
+export function readConfigFile(path: string, options: ReadOptions = {}): ConfigDocuments {
   let content: string;
   try {
     content = readFileSync(path, 'utf8');
@@ -46,7 +53,7 @@ export function readConfigFile(path: string): ConfigDocuments {
     throw new UserError(`--config ${path} cannot be read: ${errorMessage(error)}.`, error);
   }
   try {
-    return parseConfigDocuments(content);
+    return parseConfigDocuments(content, options);
   } catch (error) {
     if (error instanceof ConfigError) throw new UserError(`--config ${path}: ${error.message}.`, error);
     throw error;
@@ -64,13 +71,19 @@ export function readConfigAddons(path: string, { addons }: ConfigDocuments): rea
 }
 
 /** Throws a ConfigError. */
-export function parseConfigDocuments(content: string): ConfigDocuments {
+export function parseConfigDocuments(content: string, { others = [] }: ReadOptions = {}): ConfigDocuments {
   const found: Record<string, object> = {};
+  const ofCaller: JsonObject[] = [];
   const warnings: string[] = [];
   for (const { value, problems } of documentsOf(content)) {
     const kind = isJsonObject(value) ? String(value['kind']) : '';
     if (PASSED_OVER.includes(kind)) {
       warnings.push(`${kind} is ignored: no component here takes it`);
+      continue;
+    }
+    if (isJsonObject(value) && others.includes(kind)) {
+      if (problems.length > 0) throw new ConfigError(`${kind}: ${problems.join(', ')}`);
+      ofCaller.push(value);
       continue;
     }
     const decoded = decodeConfig<{ kind: string }>(value, Object.values(KINDS), problems);
@@ -83,7 +96,7 @@ export function parseConfigDocuments(content: string): ConfigDocuments {
       );
     found[name] = decoded;
   }
-  return { ...found, warnings };
+  return { ...found, ...(ofCaller.length > 0 ? { others: ofCaller } : {}), warnings };
 }
 
 /** Of a ConfigMap's value, which the cluster's own init wrote. Throws a ConfigError. */

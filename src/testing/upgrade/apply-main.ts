@@ -1,8 +1,10 @@
-/** A program for the upgrade tests, run from the new checkout: `capstan upgrade apply` or `rollback` that drives the other machines in their network namespaces, where users have ssh. */
+/** A program for the upgrade tests, run from the new checkout: `capstan upgrade apply` or `rollback`, or `config apply`, that drives the other machines in their network namespaces, where users have ssh. */
 import { execFileSync } from 'node:child_process';
 import { resolve } from 'node:path';
+import { runConfigApply } from '#cmd/configure/apply.ts';
 import { runUpgradeApply, runUpgradeRollback } from '#cmd/upgrade/upgrade.ts';
 import { KUBERNETES_VERSION } from '#cmd/version.ts';
+import { wordsOf } from '#cmd/upgrade/drivers.ts';
 import { connectCluster } from '#cmd/doctor/connect.ts';
 import { observeMachines } from '#upgrade/observe.ts';
 import type { MachineDriver } from '#upgrade/tools.ts';
@@ -12,15 +14,24 @@ const MAIN = resolve(import.meta.dirname, '../../cli/main.ts');
 /** A gate that a test shuts fails soon. */
 const GATE_PATIENCE_MS = 20_000;
 
-const { command, machines, killAt, shutAt, ...flags } = JSON.parse(process.argv[2] ?? '{}') as ApplyWords;
+const {
+  command,
+  machines,
+  killAt,
+  shutAt,
+  config = '',
+  ...flags
+} = JSON.parse(process.argv[2] ?? '{}') as ApplyWords;
 
 const others: MachineDriver = {
-  change({ name }, { step, emulated }) {
+  change({ name }, change) {
     const { namespace, rootfs } = machines[name]!;
-    const words = [MAIN, 'upgrade', 'node', `--step=${step}`, `--rootfs=${rootfs}`];
-    const emulating = emulated === undefined ? [] : [`--emulated-version=${emulated}`];
-    const node = [process.execPath, '--disable-warning=ExperimentalWarning', ...words, ...emulating];
-    execFileSync('ip', ['netns', 'exec', namespace, ...node], { stdio: ['ignore', 'inherit', 'inherit'] });
+    const words = [MAIN, ...wordsOf(change), `--rootfs=${rootfs}`];
+    const node = [process.execPath, '--disable-warning=ExperimentalWarning', ...words];
+    execFileSync('ip', ['netns', 'exec', namespace, ...node], {
+      stdio: ['pipe', 'inherit', 'inherit'],
+      input: change.configuration ?? '',
+    });
     return Promise.resolve();
   },
 };
@@ -47,11 +58,19 @@ const call = {
   ...(shutAt === undefined ? {} : { extraGate: shutGate, gatePatienceMs: GATE_PATIENCE_MS }),
 };
 
+function run(): Promise<number> {
+  switch (command) {
+    case 'apply':
+      return runUpgradeApply({ ...flags, force: true }, call);
+    case 'rollback':
+      return runUpgradeRollback(flags, call);
+    case 'config':
+      return runConfigApply({ ...flags, config }, call);
+  }
+}
+
 try {
-  process.exitCode =
-    command === 'apply'
-      ? await runUpgradeApply({ ...flags, force: true }, call)
-      : await runUpgradeRollback(flags, call);
+  process.exitCode = await run();
 } catch (error) {
   process.stderr.write(`${(error as Error).stack}\n`);
   process.exitCode = 1;

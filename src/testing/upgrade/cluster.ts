@@ -1,14 +1,15 @@
 /** The cluster of the upgrade tests: control planes and workers as network namespaces, with real etcd and simulated nodes, made by init and join of this checkout. */
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { runCommand, until, type CommandResult } from '../cluster.ts';
 import { etcdProgram } from '../etcd-members.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '../lan.ts';
 
-const MAIN = resolve(import.meta.dirname, '../../cli/main.ts');
+const ROOT = resolve(import.meta.dirname, '../../..');
+const MAIN = join(ROOT, 'src/cli/main.ts');
 const LOAD = resolve(import.meta.dirname, 'load.ts');
 const REQUEST = resolve(import.meta.dirname, '../api-request.ts');
 const NODE = [process.execPath, '--disable-warning=ExperimentalWarning'];
@@ -31,13 +32,15 @@ interface UpgradeMachine {
 
 /** For apply-main.ts of the new program. */
 export interface ApplyWords {
-  readonly command: 'apply' | 'rollback';
+  readonly command: 'apply' | 'rollback' | 'config';
   readonly rootfs: string;
   readonly machines: Readonly<Record<string, { readonly namespace: string; readonly rootfs: string }>>;
   readonly drain?: boolean;
   readonly soak?: string;
   readonly backup?: boolean;
   readonly yes?: boolean;
+  /** Of the command config: a file. */
+  readonly config?: string;
   /** The process kills itself there. */
   readonly killAt?: string | undefined;
   /** A gate stays shut while this machine runs the new version. */
@@ -92,8 +95,15 @@ export class UpgradeCluster {
     return runCommand(command, { timeoutMs: TIMEOUT_MS });
   }
 
-  /** `upgrade apply` or `rollback` by the program of a checkout, on the first control plane, which drives the others. */
-  apply(checkout: string, words: Partial<ApplyWords> = {}): Promise<CommandResult> {
+  /** Of the host, for what a machine's command is to read. */
+  file(name: string, content: string): string {
+    const path = join(this.#base, name);
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** `upgrade apply`, `rollback` or `config apply` by the program of a checkout, on the first control plane, which drives the others. */
+  apply(checkout: string | undefined, words: Partial<ApplyWords> = {}): Promise<CommandResult> {
     const [first] = this.planes as [UpgradeMachine];
     const all: ApplyWords = {
       command: 'apply',
@@ -106,7 +116,7 @@ export class UpgradeCluster {
       yes: true,
       ...words,
     };
-    const program = join(checkout, 'src/testing/upgrade/apply-main.ts');
+    const program = join(checkout ?? ROOT, 'src/testing/upgrade/apply-main.ts');
     return runCommand(this.#inside(first, [...NODE, program, JSON.stringify(all)]), {
       timeoutMs: APPLY_TIMEOUT_MS,
     });

@@ -41,6 +41,9 @@ export function unpackedEtcd35(): string | undefined {
     const settings = [
       `Dir::Etc::sourcelist=${list}`,
       'Dir::Etc::sourceparts=/nonexistent',
+      // The machine's pins would keep to the version that it has.
+      'Dir::Etc::preferences=/nonexistent',
+      'Dir::Etc::preferencesparts=/nonexistent',
       `Dir::State::lists=${dir}/lists`,
       `Dir::Cache=${dir}`,
       'APT::Sandbox::User=root',

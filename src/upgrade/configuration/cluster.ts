@@ -1,9 +1,11 @@
 /**
- * Day-2 changes of a ClusterConfiguration: which flags and environments of API server, controller manager and scheduler change, and what cannot be changed
- * this way. Pure. Top-level fields that the new file leaves out, other than those components, stay as they are.
+ * Day-2 changes of a ClusterConfiguration: which flags and environments of API server, controller manager and scheduler change, which ranges of addresses
+ * grow, and what cannot be changed this way. Pure. Top-level fields that the new file leaves out, other than those components, stay as they are.
  */
 import type { DefaultedCluster } from '#deploy/config/defaults.ts';
 import type { Arg, ClusterConfiguration } from '#deploy/config/types.ts';
+import { differences, isSame } from './differences.ts';
+import { refusedNetworking } from './networking.ts';
 
 const COMPONENTS = {
   apiServer: 'apiserver',
@@ -12,7 +14,7 @@ const COMPONENTS = {
 } as const;
 type Section = keyof typeof COMPONENTS;
 
-export interface ConfigurationPlan {
+interface ConfigurationPlan {
   /** 'apiServer.extraArgs.v: (none) -> 4' */
   readonly changes: readonly string[];
   /** What is refused, each with what to do instead. */
@@ -23,8 +25,6 @@ export interface ConfigurationPlan {
 
 /** What to do instead. */
 const OTHERWISE: Readonly<Record<string, string>> = {
-  networking:
-    'a range cannot be exchanged; a further range for Services is an object: kubectl create a ServiceCIDR (networking.k8s.io/v1)',
   etcd: 'members change by capstan join, leave and etcd',
   controlPlaneEndpoint: 'it is in every kubeconfig of the cluster',
   certificatesDir: 'certificates stay where init put them',
@@ -43,8 +43,15 @@ export function planConfiguration(current: DefaultedCluster, given: ClusterConfi
   const sections = Object.keys(COMPONENTS) as Section[];
   return {
     wanted,
-    changes: sections.flatMap((section) => sectionChanges(section, { current, wanted })),
-    refused: [...refusedFields(current, wanted), ...refusedNames(current, wanted)],
+    changes: [
+      ...sections.flatMap((section) => sectionChanges(section, { current, wanted })),
+      ...differences('networking', { before: current.networking, after: wanted.networking }),
+    ],
+    refused: [
+      ...refusedFields(current, wanted),
+      ...refusedNames(current, wanted),
+      ...refusedNetworking({ current: current.networking, wanted: wanted.networking }),
+    ],
   };
 }
 
@@ -80,30 +87,18 @@ function valuesOf(list: readonly Arg[] = []): ReadonlyMap<string, string> {
 function refusedFields(current: DefaultedCluster, wanted: DefaultedCluster): string[] {
   const names = new Set([...Object.keys(current), ...Object.keys(wanted)] as (keyof DefaultedCluster)[]);
   return [...names]
-    .filter((name) => !Object.hasOwn(COMPONENTS, name) && differs(current[name], wanted[name]))
+
+    .filter(
+      (name) =>
+        !Object.hasOwn(COMPONENTS, name) && name !== 'networking' && !isSame(current[name], wanted[name]),
+    )
     .map((name) => `${name} cannot be changed: ${OTHERWISE[name] ?? 'it is of init only'}`);
 }
 
 function refusedNames(current: DefaultedCluster, wanted: DefaultedCluster): string[] {
-  return differs(current.apiServer?.certSANs, wanted.apiServer?.certSANs)
-    ? [
+  return isSame(current.apiServer?.certSANs, wanted.apiServer?.certSANs)
+    ? []
+    : [
         'apiServer.certSANs cannot be changed: renew the certificate with the names: capstan certs renew apiserver',
-      ]
-    : [];
-}
-
-function differs(a: unknown, b: unknown): boolean {
-  return JSON.stringify(sorted(a)) !== JSON.stringify(sorted(b));
-}
-
-/** Keys in order, without those that are absent. */
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, one]) => one !== undefined)
-      .toSorted(([a], [b]) => a.localeCompare(b))
-      .map(([key, one]) => [key, sorted(one)]),
-  );
+      ];
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { defaultCluster } from '#deploy/config/defaults.ts';
 import type { ClusterConfiguration } from '#deploy/config/types.ts';
-import { planConfiguration } from './configuration.ts';
+import { planConfiguration } from './cluster.ts';
 
 const GIVEN: ClusterConfiguration = {
   controlPlaneEndpoint: 'a:6443',
@@ -32,7 +32,7 @@ test('what cannot be changed is refused with what to do instead', () => {
   const cases: readonly (readonly [given: ClusterConfiguration, refusal: RegExp])[] = [
     [
       { ...GIVEN, networking: { serviceSubnet: '10.1.0.0/16' } },
-      /^networking cannot be changed: .*ServiceCIDR/,
+      /^networking\.serviceSubnet cannot be changed from 10\.96\.0\.0\/12 to .*ServiceCIDR/,
     ],
     [{ ...GIVEN, kubernetesVersion: 'v1.37.0' }, /capstan upgrade apply/],
     [{ ...GIVEN, controlPlaneEndpoint: 'b:6443' }, /^controlPlaneEndpoint cannot/],
