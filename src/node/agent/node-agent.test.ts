@@ -23,8 +23,8 @@ import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createContainerd, destroyContainerd, type Containerd } from '../containerd/containerd.ts';
 import { inspectMachine } from '../containerd/machine.ts';
 import { buildBusyboxImage } from '../images/busybox-image.ts';
-import { createNodeAgent, type NodeAgent } from './node-agent.ts';
-import { unmountBelow } from './volumes/mounts.ts';
+import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from './node-agent.ts';
+import { mount, unmountBelow } from './volumes/mounts.ts';
 
 const skip = await inspectMachine().then(
   () => (existsSync('/bin/busybox') ? false : 'no /bin/busybox: apt-get install busybox-static'),
@@ -49,13 +49,13 @@ describe('node agent with real containers', { skip }, () => {
 
   const AS_NODE = { name: `system:node:${NODE}`, groups: ['system:nodes', 'system:authenticated'] };
 
-  async function startAgent(): Promise<NodeAgent> {
-    const made = newAgent(cluster.clientAs(AS_NODE));
+  async function startAgent(more: Partial<NodeAgentOptions> = {}): Promise<NodeAgent> {
+    const made = newAgent(cluster.clientAs(AS_NODE), more);
     await made.start();
     return made;
   }
 
-  function newAgent(api: Client): NodeAgent {
+  function newAgent(api: Client, more: Partial<NodeAgentOptions> = {}): NodeAgent {
     // Any serving certificate of the cluster for 127.0.0.1 will do.
     const serving = cluster.pki.apiServer;
     return createNodeAgent({
@@ -85,6 +85,7 @@ describe('node agent with real containers', { skip }, () => {
         clientCaPem: cluster.pki.ca.certificatePem,
         clients: ['kube-apiserver-kubelet-client'],
       },
+      ...more,
     });
   }
 
@@ -1196,5 +1197,46 @@ describe('node agent with real containers', { skip }, () => {
     );
     assert.notEqual(first(again).containerID, first(before).containerID);
     await remove('adopted');
+  });
+
+  test('a pod that fills the disk of the node is evicted, others stay; then the pressure is over', async () => {
+    await agent.stop();
+    const small = join(dir, 'small');
+    await mkdir(small);
+    await mount(['-t', 'tmpfs', '-o', 'size=48m', 'tmpfs', small]);
+    agent = await startAgent({
+      dir: small,
+      eviction: { hard: { 'nodefs.available': '16Mi' }, transitionMs: 1_000 },
+    });
+    const volumes = { volumes: [{ name: 'v', emptyDir: {} }] };
+    const container = (command: string) => ({
+      command: ['sh', '-c', `${command}; ${RUN_ON}`],
+      volumeMounts: [{ name: 'v', mountPath: '/v' }],
+    });
+    await create('modest', { ...volumes, containers: [container('dd if=/dev/zero of=/v/f bs=1M count=2')] });
+    await create('greedy', { ...volumes, containers: [container('dd if=/dev/zero of=/v/f bs=1M count=40')] });
+    const status = await until('greedy', ({ phase }) => phase === 'Failed');
+    assert.equal(status.reason, 'Evicted');
+    assert.match(
+      status.message ?? '',
+      /^The node was low on resource: ephemeral-storage\. Threshold quantity: 16Mi, available: \S+\. /,
+    );
+    const disruption = status.conditions?.find(({ type }) => type === 'DisruptionTarget');
+    assert.deepEqual(
+      [disruption?.status, disruption?.reason, disruption?.message],
+      ['True', 'TerminationByKubelet', status.message],
+    );
+    assert.notEqual(first(status).state?.terminated, undefined);
+    assert.equal((await get('modest'))?.status?.phase, 'Running');
+    const pressure = async (): Promise<string | undefined> =>
+      (await cluster.api.get(nodes, { name: NODE })).status?.conditions?.find(
+        ({ type }) => type === 'DiskPressure',
+      )?.status;
+    await eventually('the pressure ends', async () => (await pressure()) === 'False');
+    const said = (await cluster.api.list(events, { namespace: 'default' })).items.map(({ reason }) => reason);
+    for (const reason of ['EvictionThresholdMet', 'NodeHasDiskPressure', 'NodeHasNoDiskPressure'])
+      assert.ok(said.includes(reason), reason);
+    await remove('greedy');
+    await remove('modest');
   });
 });
