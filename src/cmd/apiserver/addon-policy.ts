@@ -284,6 +284,30 @@ const OBJECTS: readonly PolicyObject[] = [
     },
   },
   {
+    resource: 'clusterroles',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name: 'capstan:controller:node-remediation', labels },
+      rules: [
+        { apiGroups: [''], resources: ['nodes'], verbs: ['get', 'patch', 'update'] },
+        { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
+        { apiGroups: [''], resources: ['pods/eviction'], verbs: ['create'] },
+        { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },
+      ],
+    },
+  },
+  {
+    resource: 'clusterrolebindings',
+    object: {
+      apiVersion: `${RBAC}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'capstan:controller:node-remediation', labels },
+      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:controller:node-remediation' },
+      subjects: [{ kind: 'ServiceAccount', name: 'node-remediation', namespace: 'kube-system' }],
+    },
+  },
+  {
     resource: 'roles',
     object: {
       apiVersion: `${RBAC}/v1`,

@@ -4,6 +4,7 @@ import type { KeySource } from '#controllers/certificates/certificatesigningrequ
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
 import { loadBalancerController } from '#addons/load-balancer/load-balancer-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
+import { nodeRemediationController } from '#addons/node-remediation/node-remediation-controller.ts';
 import { ProportionalScales } from '#addons/proportional-autoscaler/metrics.ts';
 import { proportionalAutoscalerController } from '#addons/proportional-autoscaler/proportional-autoscaler-controller.ts';
 import { persistentVolumeClaims, persistentVolumes, resourceClaims } from '#client/refs.ts';
@@ -78,6 +79,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     localPathProvisionerController,
     proportionalAutoscalerController({ scales }),
     loadBalancerController,
+    nodeRemediationController,
     readinessController({ ...setup.readiness, metrics: readiness }),
   ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;

@@ -17,6 +17,7 @@ import { createNetworkPolicies } from '#node/network-policy/network-policies.ts'
 import { parseQuantity } from '#machinery/quantity.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createDetector } from './problem-monitors.ts';
+import { createRebootCommand } from './reboot-command.ts';
 import type { NodeSettings } from './settings.ts';
 import { followServing, issueServing, kubeletAddresses } from './serving-certificate.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
@@ -147,7 +148,11 @@ export async function createRealNode({
       wireguardDir: dir,
     });
   const detector = createDetector({ context, nodeName, dir, cri: containerd.cri, settings: problems });
-  const companions = [routes, firewall, detector].filter((companion) => companion !== undefined);
+  const reboots =
+    problems?.rebootCommand === undefined
+      ? undefined
+      : createRebootCommand({ ...context, nodeName, command: problems.rebootCommand });
+  const companions = [routes, firewall, detector, reboots].filter((companion) => companion !== undefined);
   const followed =
     'pkiDir' in data.serving
       ? followServing({

@@ -396,6 +396,12 @@ export const PROBLEM_FLAGS = {
     defaultText: 'restarts and health of what the node runs',
     own: true,
   }),
+  'reboot-command': flag.text({
+    placeholder: '<command>',
+    help: 'cri: command of sh that reboots this machine when the remediation of nodes asks for it, such as "systemctl reboot"',
+    defaultText: 'none: it is not rebooted',
+    own: true,
+  }),
   'prometheus-port': flag.number({
     max: 65_535,
     help: 'cri: port of the metrics of the node problem detector on 127.0.0.1; 0 for none',

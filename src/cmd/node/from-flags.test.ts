@@ -17,7 +17,13 @@ function refuses(flags: NodeFlags, message: RegExp): void {
   assert.throws(() => nodeSettingsFrom(flags), { name: 'UserError', message });
 }
 
-const PROBLEMS = { enabled: true, logMonitors: [], pluginMonitors: [], metricsPort: 20_257 };
+const PROBLEMS = {
+  enabled: true,
+  logMonitors: [],
+  pluginMonitors: [],
+  metricsPort: 20_257,
+  rebootCommand: undefined,
+};
 
 it("has the kubelet's defaults", () => {
   assert.deepEqual(DEFAULTS, {

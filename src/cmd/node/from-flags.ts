@@ -51,6 +51,7 @@ function problemsFrom(flags: NodeFlags): ProblemSettings {
     logMonitors: values['config.systemLogMonitor'] ?? [],
     pluginMonitors: values['config.customPluginMonitor'] ?? [],
     metricsPort: port === 0 ? undefined : port,
+    rebootCommand: values.rebootCommand,
   };
   // Wrong files are found now, not once the containers run.
   if (enabled) readMonitors(settings);

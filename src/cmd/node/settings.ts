@@ -10,6 +10,8 @@ export interface ProblemSettings {
   readonly pluginMonitors: readonly string[];
   /** Undefined: no metrics. */
   readonly metricsPort?: number | undefined;
+  /** A line of sh that reboots the machine. */
+  readonly rebootCommand?: string | undefined;
 }
 
 /** Each group is passed unchanged to the part of the node agent with such options. Structured-cloneable. */
