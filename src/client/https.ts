@@ -408,9 +408,11 @@ function sendHttp2(session: Session, { method, path, headers, body }: Prepared):
     stream.destroy(error);
   };
   const head = new Promise<Sent>((resolve, reject) => {
-    stream.once('response', (received) =>
-      resolve({ status: received[':status'] ?? 0, headers: flat(received), body: pumped(stream, cancel) }),
-    );
+    let isAnswered = false;
+    stream.once('response', (received) => {
+      isAnswered = true;
+      resolve({ status: received[':status'] ?? 0, headers: flat(received), body: pumped(stream, cancel) });
+    });
     stream.on('error', (error) =>
       reject(
         stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
@@ -418,13 +420,15 @@ function sendHttp2(session: Session, { method, path, headers, body }: Prepared):
           : error,
       ),
     );
-    stream.once('close', () =>
+    stream.once('close', () => {
+      // An error costs a stack trace: as much as the rest of a request.
+      if (isAnswered) return;
       reject(
         stream.rstCode === http2.constants.NGHTTP2_REFUSED_STREAM
           ? new Unprocessed(new TransportError('reset', 'the server refused the stream'))
           : new TransportError('reset', 'the connection closed before an answer'),
-      ),
-    );
+      );
+    });
   });
   return { head, cancel };
 }

@@ -8,7 +8,7 @@ import type { Node, Pod } from '#api/types.ts';
 import { NodeAnswers } from './node-answers.ts';
 import { NodeInfo } from './node-info.ts';
 import { NodeSums } from './node-sums.ts';
-import { podInfo, type PodInfo } from './pod-info.ts';
+import { podInfoAfter, type PodInfo } from './pod-info.ts';
 
 interface Placement {
   readonly nodeName: string;
@@ -57,7 +57,8 @@ export class SchedulerCache {
     const nodeName = pod.spec?.nodeName ?? '';
     const before = this.#placements.get(uid);
     if (before && before.nodeName !== nodeName) this.removePod(uid);
-    this.#put(podInfo(pod), { nodeName, assumed: false });
+    const known = before && this.#nodes.get(before.nodeName)?.pods.get(uid);
+    this.#put(podInfoAfter(pod, known), { nodeName, assumed: false });
   }
 
   removePod(uid: string): void {
@@ -124,8 +125,9 @@ export class SchedulerCache {
 
   #put(pod: PodInfo, placement: Placement): void {
     const info = this.#info(placement.nodeName);
+    const { generation } = info;
     info.addPod(pod);
-    this.#noteChange(info);
+    if (info.generation !== generation) this.#noteChange(info);
     this.#placements.set(pod.uid, placement);
   }
 

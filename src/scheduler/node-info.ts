@@ -19,6 +19,8 @@ export class NodeInfo {
   readonly slot: number;
   /** Changes with everything that filters and scores read. */
   generation = ++newestGeneration;
+  /** Whether it has taints of the effect PreferNoSchedule. */
+  isAvoided = false;
   /** Undefined for a node that has pods but is not in the API. */
   node: Node | undefined;
   labels: Readonly<Record<string, string>> = {};
@@ -58,6 +60,7 @@ export class NodeInfo {
     this.node = node;
     this.labels = node?.metadata?.labels ?? {};
     this.taints = node?.spec?.taints ?? [];
+    this.isAvoided = this.taints.some(({ effect }) => effect === 'PreferNoSchedule');
     const allocatable = node?.status?.allocatable ?? node?.status?.capacity ?? {};
     this.allocatable = resourceAmounts(allocatable);
     // A node that has not reported its status yet has no allocatable resources.
@@ -70,7 +73,9 @@ export class NodeInfo {
   }
 
   addPod(pod: PodInfo): void {
-    if (this.pods.has(pod.uid)) this.removePod(pod.uid);
+    const before = this.pods.get(pod.uid);
+    if (before && isSameToNodes(before, pod)) return this.#replacePod(before, pod);
+    if (before) this.removePod(pod.uid);
     this.generation = ++newestGeneration;
     this.pods.set(pod.uid, pod);
     this.#counts = undefined;
@@ -88,6 +93,13 @@ export class NodeInfo {
     )
       this.withAffinity.add(pod);
     if (pod.requiredAntiAffinity.length > 0) this.withRequiredAntiAffinity.add(pod);
+  }
+
+  #replacePod(before: PodInfo, pod: PodInfo): void {
+    this.pods.set(pod.uid, pod);
+    this.#byImportance = undefined;
+    for (const set of [this.withAffinity, this.withRequiredAntiAffinity])
+      if (set.delete(before)) set.add(pod);
   }
 
   removePod(uid: string): PodInfo | undefined {
@@ -112,6 +124,7 @@ export class NodeInfo {
     copy.node = this.node;
     copy.labels = this.labels;
     copy.taints = this.taints;
+    copy.isAvoided = this.isAvoided;
     copy.allocatable = this.allocatable;
     copy.podLimit = this.podLimit;
     copy.images = this.images;
@@ -161,4 +174,13 @@ export class NodeInfo {
   portConflicts(wanted: readonly HostPort[]): boolean {
     return hostPortsConflict(wanted, this.#ports);
   }
+}
+
+/** Its requests, labels and terms are those of an earlier version of the object. */
+function isSameToNodes(before: PodInfo, now: PodInfo): boolean {
+  return (
+    before.requests === now.requests &&
+    (before.pod.metadata?.deletionTimestamp === undefined) ===
+      (now.pod.metadata?.deletionTimestamp === undefined)
+  );
 }

@@ -15,7 +15,8 @@ export class Nominator {
   }
 
   on(node: string): readonly PodInfo[] {
-    return this.#onNode.get(node) ?? NONE;
+    // Asked for each node of each cycle.
+    return this.#onNode.size === 0 ? NONE : (this.#onNode.get(node) ?? NONE);
   }
 
   set(pod: PodInfo, node: string): void {

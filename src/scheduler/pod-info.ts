@@ -60,6 +60,29 @@ export function podInfo(pod: Pod): PodInfo {
   return info;
 }
 
+/** The same for a newer version of the object; what it has in common with the earlier one is not computed again. */
+export function podInfoAfter(pod: Pod, before: PodInfo | undefined): PodInfo {
+  if (known.has(pod) || !before || !hasSameFacts(pod, before.pod)) return podInfo(pod);
+  const info = { ...before, pod, startedMs: startedMsOf(pod) };
+  known.set(pod, info);
+  return info;
+}
+
+/** The spec without its node, and the labels. Once containers run, what they hold may differ from what the spec says. */
+function hasSameFacts(now: Pod, before: Pod): boolean {
+  return (
+    now.status?.containerStatuses === undefined &&
+    before.status?.containerStatuses === undefined &&
+    now.metadata?.generation !== undefined &&
+    now.metadata.generation === before.metadata?.generation &&
+    JSON.stringify(now.metadata.labels) === JSON.stringify(before.metadata.labels)
+  );
+}
+
+function startedMsOf({ status }: Pod): number {
+  return Date.parse(status?.startTime ?? '') || Number.MAX_SAFE_INTEGER;
+}
+
 function compute(pod: Pod): PodInfo {
   const affinity = pod.spec?.affinity;
   const terms = (list: readonly PodAffinityTerm[] | undefined): AffinityTerm[] =>
@@ -73,7 +96,7 @@ function compute(pod: Pod): PodInfo {
     namespace: pod.metadata?.namespace ?? '',
     labels: pod.metadata?.labels ?? {},
     priority: pod.spec?.priority ?? 0,
-    startedMs: Date.parse(pod.status?.startTime ?? '') || Number.MAX_SAFE_INTEGER,
+    startedMs: startedMsOf(pod),
     requests: podRequests(pod),
     scoringRequests: podScoringRequests(pod),
     hostPorts: podHostPorts(pod.spec),

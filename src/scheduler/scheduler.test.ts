@@ -125,14 +125,13 @@ describe('the scheduler', () => {
     await w.node('x');
     const real = w.testApi.clientAs(identities.scheduler);
     let failures = 0;
-    const api = new Proxy(real, {
-      get(target, key) {
-        const value: unknown = Reflect.get(target, key, target);
-        if (key === 'delete' && failures === 0)
-          return () => Promise.reject(new Error(`the network is down (${(failures += 1)})`));
-        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-      },
-    });
+    const api = real.over((transport) => ({
+      request: (request) =>
+        request.method === 'DELETE' && failures === 0
+          ? Promise.reject(new Error(`the network is down (${(failures += 1)})`))
+          : transport.request(request),
+      close: () => transport.close(),
+    }));
     await w.scheduler({ api });
     await w.pod('victim', { cpu: '3' });
     await w.placed('victim');

@@ -22,10 +22,7 @@ export const taintToleration: SchedulerPlugin = {
       ? refusal('TaintToleration', `node(s) had untolerated taint(s)`, { resolvable: false })
       : undefined;
   },
-  preScore: (_cycle, nodes) =>
-    nodes.some((node) => node.taints.some((taint) => taint.effect === 'PreferNoSchedule'))
-      ? undefined
-      : 'skip',
+  preScore: (_cycle, nodes) => (nodes.some((node) => node.isAvoided) ? undefined : 'skip'),
   score({ pod }, node) {
     const tolerations = (pod.pod.spec?.tolerations ?? []).filter(
       (toleration) => !toleration.effect || toleration.effect === 'PreferNoSchedule',
