@@ -98,6 +98,9 @@ async function fetchEtcd(dir: string): Promise<void> {
   const settings = [
     `Dir::Etc::sourcelist=${sources}`,
     'Dir::Etc::sourceparts=/dev/null',
+    // Pins of this machine would choose the version that is installed.
+    'Dir::Etc::preferences=/dev/null',
+    'Dir::Etc::preferencesparts=/dev/null',
     `Dir::State::lists=${join(lists, 'lists')}`,
     `Dir::Cache=${lists}`,
     'APT::Sandbox::User=root',
