@@ -9,8 +9,9 @@ import { StoreError, type Store } from '#storage/store.ts';
 import { BackupError } from './errors.ts';
 import { ROOT, type BackupRecord } from './format.ts';
 
-/** Objects of a page: some 3 KB each. */
+/** A page, of small objects and of large ones: it is in memory a few times, and holds up other requests while it is read. */
 const PAGE = 200;
+const PAGE_BYTES = 512 * 1024;
 /** Keys of running servers, which expire with them: not part of the cluster's state. */
 const PASSING = /^\/registry\/(masterleases\/|peerserverleases\/|capstan\.)/;
 /** Whether it is a key of running servers. */
@@ -36,7 +37,7 @@ export interface Snapshot {
 
 /** store: as the API server sees it. Rejects with StoreError 'compacted' where it takes longer than history is kept: take another one. */
 export async function takeSnapshot(store: Store): Promise<Snapshot> {
-  const first = await store.list(ROOT, { limit: PAGE });
+  const first = await store.list(ROOT, { limit: PAGE, maxBytes: PAGE_BYTES });
   const { revision } = first;
   const cluster = await clusterUID(store, revision);
   return {
@@ -70,6 +71,7 @@ async function* pagesOf(
     await turn();
     page = await store.list(ROOT, {
       limit: PAGE,
+      maxBytes: PAGE_BYTES,
       startKey: `${page.items.at(-1)!.key}\0`,
       revision: first.revision,
     });
@@ -150,6 +152,7 @@ async function* recordsOf(
 ): AsyncGenerator<readonly BackupRecord[], void, void> {
   let objects = 0;
   let batch: BackupRecord[] = [];
+  let bytes = 0;
   for await (const { head, value } of frames) {
     if ('error' in head) throw theirs(head as { error: string; code?: string });
     if ('end' in head) {
@@ -159,9 +162,10 @@ async function* recordsOf(
     }
     objects++;
     batch.push({ ...(head as unknown as Omit<BackupRecord, 'value'>), value });
-    if (batch.length < PAGE) continue;
+    bytes += value.length;
+    if (batch.length < PAGE && bytes < PAGE_BYTES) continue;
     yield batch;
-    batch = [];
+    [batch, bytes] = [[], 0];
   }
   throw cut();
 }

@@ -11,6 +11,7 @@ import { type Clock, realClock, type Timer } from '#stdx/clock.ts';
 import { type Logger, silentLogger } from '#stdx/log.ts';
 import type { Backend, Commit, Expiry, Head, LogEntry, LogHeader } from './backend.ts';
 import { checkKey } from './keys.ts';
+import { ListRoom } from './list-room.ts';
 import {
   type DeleteOptions,
   type GetOptions,
@@ -194,7 +195,7 @@ export class LocalStore implements Store {
   async list(prefix: string, options: ListOptions = {}): Promise<ListResult> {
     this.#assertOpen();
     const at = options.revision ?? this.#revision;
-    const limit = options.limit ?? Infinity;
+    const room = new ListRoom(options);
     const startKey = options.startKey ?? prefix;
     if (!startKey.startsWith(prefix))
       throw new TypeError(
@@ -207,7 +208,7 @@ export class LocalStore implements Store {
       // Checked again after each pause: compaction may have removed the revision of a long list.
       this.#assertOpen();
       this.#checkRevision(at);
-      const slice: ListSlice = this.#listSlice({ prefix, start, at, room: limit - items.length });
+      const slice: ListSlice = this.#listSlice({ prefix, start, at, room });
       for (const item of slice.items) items.push(item);
       more = slice.more;
       start = more ? undefined : slice.next;
@@ -559,7 +560,7 @@ export class LocalStore implements Store {
     prefix: string;
     start: string;
     at: Revision;
-    room: number;
+    room: ListRoom;
   }): ListSlice {
     const items: StoredValue[] = [];
     let seen = 0;
@@ -575,7 +576,7 @@ export class LocalStore implements Store {
         }
         const version = this.#versionAt(key, { head, at });
         if (!version) return true;
-        more = items.length >= room;
+        more = !room.take(version);
         if (!more) items.push(version);
         return !more;
       },

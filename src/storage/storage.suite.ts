@@ -311,6 +311,25 @@ function lists(withStore: WithStore, gaps: StoreGaps): void {
   );
 
   test(
+    'in pages of so many bytes: each ends with the item that reaches them',
+    withStore({}, async (store) => {
+      const sizes = [3, 3, 10, 1, 1, 1, 20, 4, ...Array.from({ length: 40 }, () => 2)];
+      for (const [i, size] of sizes.entries())
+        await store.put(`/p/${String(i).padStart(2, '0')}`, Buffer.alloc(size));
+      const pages: number[][] = [];
+      for (let startKey = '/p/', more = true; more;) {
+        const page = await store.list('/p/', { maxBytes: 6, limit: 25, startKey });
+        pages.push(page.items.map(({ value }) => value.length));
+        startKey = `${page.items.at(-1)!.key}\0`;
+        more = page.more;
+      }
+      assert.deepEqual(pages.slice(0, 4), [[3, 3], [10], [1, 1, 1, 20], [4, 2]]);
+      assert.deepEqual(pages.flat(), sizes);
+      assert.equal((await store.list('/p/', { maxBytes: 6, limit: 1 })).items.length, 1);
+    }),
+  );
+
+  test(
     'a long list is consistent though others write meanwhile',
     withStore({}, async (store) => {
       const count = 3000;

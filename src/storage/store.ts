@@ -48,6 +48,8 @@ export interface GetOptions {
 export interface ListOptions extends GetOptions {
   /** At most this many items; `more` tells whether others follow. */
   readonly limit?: number;
+  /** Ends with the item that brings the values to this many bytes; `more` tells whether others follow. At least one item is returned. */
+  readonly maxBytes?: number;
   /** May return empty values: only keys and revisions are needed. */
   readonly keysOnly?: boolean;
   /** Start at this key, inclusive (must be within the prefix). */

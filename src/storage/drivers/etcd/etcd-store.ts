@@ -8,6 +8,7 @@
 import { realClock, type Clock, type Timer } from '#stdx/clock.ts';
 import { silentLogger, type Logger } from '#stdx/log.ts';
 import { checkKey } from '../../keys.ts';
+import { ListRoom } from '../../list-room.ts';
 import { MAX_VALUE_BYTES } from '../../local-store.ts';
 import {
   type DeleteOptions,
@@ -46,6 +47,8 @@ import { Watcher } from './watcher.ts';
 /** Items of one answer while a list is read; doubled from page to page. */
 const FIRST_PAGE = 500;
 const MAX_PAGE = 10_000;
+/** The same for a list that is bounded by bytes: 24 MB where all are of etcd's own limit. */
+const FIRST_PAGE_OF_BYTES = 16;
 /** For the history of a key to tell what became of a write. */
 const RESOLVE_MS = 5_000;
 /** Between questions to the watch that reads that history. */
@@ -181,7 +184,7 @@ class EtcdStore implements Store {
   /** Page by page, all at the revision of the first. */
   async list(prefix: string, options: ListOptions = {}): Promise<ListResult> {
     this.#assertOpen();
-    const { limit = Infinity, startKey = prefix } = options;
+    const { startKey = prefix } = options;
     if (!startKey.startsWith(prefix))
       throw new TypeError(
         `list: startKey ${JSON.stringify(startKey)} is outside of prefix ${JSON.stringify(prefix)}`,
@@ -189,20 +192,24 @@ class EtcdStore implements Store {
     if (options.revision === 0) return { revision: 0, items: [], more: this.#atZero() !== undefined };
     const { rangeEnd } = this.#keySpace.rangeOf(prefix);
     const items: StoredValue[] = [];
+    const room = new ListRoom(options);
+    const { keysOnly = false } = options;
     let from = this.#keySpace.startOf(startKey);
     let revision = options.revision ?? 0;
-    for (let page = FIRST_PAGE; ; page = Math.min(MAX_PAGE, page * 2)) {
-      const room = Math.min(page, limit - items.length);
+    const first = options.maxBytes === undefined ? FIRST_PAGE : FIRST_PAGE_OF_BYTES;
+    for (let page = first; ; page = Math.min(MAX_PAGE, page * 2)) {
       const answer = await this.#range(
-        { key: from, rangeEnd, revision, limit: room, keysOnly: options.keysOnly ?? false },
+        { key: from, rangeEnd, revision, limit: room.pageOf(page), keysOnly },
         `list ${prefix}`,
       );
       revision ||= int(answer.header.revision);
       for (const kv of answer.kvs) {
         const stored = this.#keySpace.toStored(kv);
-        if (!isMark(stored)) items.push(stored);
+        if (isMark(stored)) continue;
+        if (!room.take(stored)) return { revision, items, more: true };
+        items.push(stored);
       }
-      if (!answer.more || items.length >= limit) return { revision, items, more: answer.more };
+      if (!answer.more || room.isFull) return { revision, items, more: answer.more };
       from = Buffer.concat([answer.kvs.at(-1)!.key, Buffer.alloc(1)]);
     }
   }
