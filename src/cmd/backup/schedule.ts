@@ -17,6 +17,7 @@ import type { BackupTarget } from '#backup/targets/target.ts';
 import { namespaces } from '#api/refs.ts';
 import type { Client } from '#client/client.ts';
 import { createLeaderElector } from '#client/leader-election.ts';
+import { MEMORY_ENV, NODE_FLAGS } from '#deploy/daemon.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -64,7 +65,8 @@ const LATE = 2;
 /** A backup and its drill may take so long. */
 const WORKER_MS = 60 * 60_000;
 const TRIES = 3;
-const WORKER_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8'];
+/** A heap that no backup needs, however large: what is beyond it is a fault, which ends this process instead of the machine's memory. */
+const WORKER_FLAGS = [...NODE_FLAGS, '--max-old-space-size=192'];
 const LEASE = { namespace: 'kube-system', name: 'capstan-backup' };
 
 export function startBackups(schedule: BackupSchedule, context: ScheduleContext): Backups {
@@ -275,6 +277,7 @@ function runWorker(
 ): Promise<WorkerMessage> {
   const child = fork(join(import.meta.dirname, 'worker.ts'), {
     execArgv: WORKER_FLAGS,
+    env: { ...process.env, ...MEMORY_ENV },
     stdio: ['pipe', 'ignore', 'inherit', 'ipc'],
     signal,
     killSignal: 'SIGKILL',

@@ -4,6 +4,7 @@
  *
  *   parent ──WorkerTask──► worker        parent ──frames of a snapshot──► stdin        worker ──made──► ──drilled─► parent   (or failed)
  */
+import { readdirSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { generateKeyPair } from '#backup/envelope.ts';
 import { BackupError } from '#backup/errors.ts';
@@ -57,8 +58,14 @@ async function work({ target: flags, roots, recipients }: WorkerTask): Promise<v
   send({ type: 'drilled', name, note: drilled });
 }
 
+/** Linux has a priority of each thread, and those of V8 run already; what is started later inherits that of its maker. */
+function lowerPriority(): void {
+  for (const thread of readdirSync('/proc/self/task'))
+    setPriority(Number(thread), constants.priority.PRIORITY_LOW);
+}
+
 process.once('message', (task: WorkerTask) => {
-  setPriority(constants.priority.PRIORITY_LOW);
+  lowerPriority();
   work(task)
     .catch((error: unknown) => {
       const code = error instanceof BackupError || error instanceof StoreError ? error.code : undefined;
