@@ -1,8 +1,7 @@
 /**
- * How long backup, verify, drill and restore of many objects take, and how much memory: node bench/backup.ts [--objects 100000] [--bytes 3000] [--dir DIR].
- * Each step runs in a process of its own; the store of the source is the embedded one, off. Then an API server runs on it, and makes a scheduled backup with its drill while
- * clients read and write: their p99 before and meanwhile. Prints JSON lines. Memory is anonymous memory (smaps), at its peak: what the page cache holds of a mapped store may be
- * dropped at any time.
+ * The figures of backups: node bench/backup.ts [--objects 100000] [--bytes 3000] [--dir DIR]. Backup, verify, drill and restore of a cluster with many objects that is off, each in a process
+ * of its own; restore of an empty and of that cluster until kubectl is answered; then an API server runs on it, and makes a scheduled backup with its drill while clients read and
+ * write: their p99 before and meanwhile. Prints JSON lines. Memory is anonymous memory at its peak: what the page cache holds of a mapped store may be dropped at any time.
  */
 import { fork, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,8 +15,9 @@ import { createClient } from '#client/create.ts';
 import { createHttpsTransport } from '#client/https.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
+import { NODE_FLAGS } from '#deploy/daemon.ts';
+import { foreignTools } from '#testing/foreign-tools.ts';
 import { freePort } from './shared.ts';
-import { makeDataDir } from '../src/cmd/backup/testing/data-dir.ts';
 
 const { values } = parseArgs({
   options: {
@@ -29,20 +29,31 @@ const { values } = parseArgs({
 });
 const dir = values.dir ?? mkdtempSync(join(tmpdir(), 'capstan-bench-backup-'));
 const dataDir = join(dir, 'cluster');
-const STEPS = ['create', 'verify', 'drill', 'restore'] as const;
-const quiet = (): void => {};
+const backups = join(dataDir, 'backups');
+const PROGRAM = join(import.meta.dirname, '../capstan');
+
+/** A cluster as `up` makes it, which has been stopped. */
+async function makeCluster(): Promise<void> {
+  const port = String(await freePort());
+  await capstan([
+    'up',
+    '--detach',
+    '--no-install',
+    '--runtime',
+    'simulated',
+    '--nodes',
+    '0',
+    '--https-port',
+    port,
+  ]);
+  await capstan(['down']);
+}
 
 async function fill(): Promise<void> {
-  makeDataDir(dataDir);
   const store = await openStore({ driver: 'lmdb', dir: join(dataDir, 'store'), log: silentLogger });
   const put = (key: string, object: object): Promise<unknown> =>
     store.put(key, Buffer.from(JSON.stringify(object)));
   const uid = '11111111-2222-4333-8444-555555555555';
-  await put('/registry/namespaces/kube-system', {
-    kind: 'Namespace',
-    apiVersion: 'v1',
-    metadata: { name: 'kube-system', uid },
-  });
   for (let at = 0; at < Number(values.objects); at += 500)
     await Promise.all(
       Array.from({ length: 500 }, (_, i) => {
@@ -68,33 +79,24 @@ function wordsOf(seed: number, bytes: number): string {
   return text.slice(0, bytes);
 }
 
-async function run(step: (typeof STEPS)[number]): Promise<void> {
-  if (step === 'create') {
-    const { createBackup } = await import('#cmd/backup/create.ts');
-    await createBackup({ dataDir, drill: false }, quiet);
-  } else if (step === 'verify') {
-    const { verifyBackup } = await import('#cmd/backup/inspect.ts');
-    await verifyBackup({ dataDir, name: 'latest' }, quiet);
-  } else if (step === 'drill') {
-    const [{ runDrill }, { DirectoryTarget }, { identitiesFor }] = await Promise.all([
-      import('#cmd/backup/drill.ts'),
-      import('#backup/targets/directory.ts'),
-      import('#cmd/backup/keys.ts'),
-    ]);
-    const name = readdirSync(join(dataDir, 'backups')).find((file) => file.endsWith('.age'))!;
-    const target = new DirectoryTarget(join(dataDir, 'backups'));
-    const result = await runDrill({ target, name, identities: identitiesFor({}, join(dataDir, 'pki')) });
-    if (!result.passed) throw new Error(result.problem);
-  } else {
-    const { restoreCluster } = await import('#cmd/backup/restore-cluster.ts');
-    const flags = {
-      dataDir: join(dir, 'restored'),
-      name: 'latest',
-      location: join(dataDir, 'backups'),
-      identityFile: join(dataDir, 'pki/backup-identity.txt'),
-    };
-    await restoreCluster(flags, { say: quiet });
-  }
+/** In this process, which is made for it. */
+async function drill(): Promise<void> {
+  const [{ runDrill }, { DirectoryTarget }, { identitiesFor }] = await Promise.all([
+    import('#cmd/backup/drill.ts'),
+    import('#backup/targets/directory.ts'),
+    import('#cmd/backup/keys.ts'),
+  ]);
+  const target = new DirectoryTarget(backups);
+  const result = await runDrill({
+    target,
+    name: newest(),
+    identities: identitiesFor({}, join(dataDir, 'pki')),
+  });
+  if (!result.passed) throw new Error(result.problem);
+}
+
+function newest(): string {
+  return readdirSync(backups).findLast((file) => file.endsWith('.age'))!;
 }
 
 const SAMPLE_MS = 20;
@@ -102,12 +104,12 @@ const IDLE_MS = 15_000;
 /** Requests a second, of which one in ten writes. */
 const RATE = 200;
 
-/** Of processes that may have ended. */
+/** Of processes that may have ended. Not from smaps, whose every reading walks all pages of the store. */
 function anonymousMiB(pids: readonly number[]): number {
   let kiB = 0;
   for (const pid of pids)
     try {
-      kiB += Number(/^Anonymous: +(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+      kiB += Number(/^RssAnon:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
     } catch {
       // It has ended.
     }
@@ -131,14 +133,58 @@ async function peakDuring(read: () => number, run: Promise<unknown>): Promise<nu
   return peak;
 }
 
-async function measureStep(step: string): Promise<void> {
-  const child = spawn(process.execPath, [import.meta.filename, '--dir', dir, '--step', step], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let text = '';
-  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  const peakMiB = await peakDuring(() => anonymousMiB([child.pid!]), once(child, 'close'));
-  print({ ...(JSON.parse(text) as object), peakMiB });
+/** Runs a command of the cluster; resolves to its peak memory in MiB. */
+async function capstan(words: readonly string[], directory = dataDir): Promise<number> {
+  return peakOf(
+    spawn(PROGRAM, [...words, '--data-dir', directory], { stdio: ['ignore', 'ignore', 'inherit'] }),
+  );
+}
+
+async function peakOf(child: ChildProcess): Promise<number> {
+  const ended = once(child, 'close') as Promise<[number]>;
+  const peakMiB = await peakDuring(() => anonymousMiB([child.pid!]), ended);
+  const [code] = await ended;
+  if (code !== 0) throw new Error(`${child.spawnargs.join(' ')} ended with ${code}`);
+  return peakMiB;
+}
+
+async function measure(step: string, run: () => Promise<number>): Promise<void> {
+  const startedMs = performance.now();
+  const peakMiB = await run();
+  print({ step, seconds: Math.round((performance.now() - startedMs) / 100) / 10, peakMiB });
+}
+
+/** Into a new directory, until kubectl has its answer. */
+async function restore(name: string): Promise<number> {
+  const restored = join(dir, name);
+  const key = join(dataDir, 'pki/backup-identity.txt');
+  const words = ['backup', 'restore', 'latest', '--location', backups, '--identity-file', key, '--start'];
+  const peakMiB = await capstan(words, restored);
+  const tools = foreignTools(35);
+  if ('missing' in tools) throw new Error(tools.missing);
+  const config = join(restored, 'admin.kubeconfig');
+  await peakOf(
+    spawn(tools.kubectl, ['--kubeconfig', config, 'get', 'namespace', 'kube-system'], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+    }),
+  );
+  return peakMiB;
+}
+
+async function measureOff(): Promise<void> {
+  await makeCluster();
+  await capstan(['backup', 'create', '--no-drill']);
+  await measure('restore of an empty cluster, to kubectl get', () => restore('small'));
+  await capstan(['down'], join(dir, 'small'));
+  await fill();
+  await measure('create', () => capstan(['backup', 'create', '--no-drill']));
+  await measure('verify', () => capstan(['backup', 'verify', newest()]));
+  const step = [...NODE_FLAGS, import.meta.filename, '--dir', dir, '--step', 'drill'];
+  await measure('drill', () =>
+    peakOf(spawn(process.execPath, step, { stdio: ['ignore', 'ignore', 'inherit'] })),
+  );
+  await measure('restore, to kubectl get', () => restore('restored'));
+  await capstan(['down'], join(dir, 'restored'));
 }
 
 function print(line: object): void {
@@ -178,6 +224,7 @@ function p99(sorted: readonly number[]): number {
 async function measureServed(): Promise<void> {
   const port = await freePort();
   const server: ChildProcess = fork(join(import.meta.dirname, 'backup-server.ts'), {
+    execArgv: [...NODE_FLAGS],
     env: { ...process.env, BENCH_DIR: dir, BENCH_PORT: String(port) },
   });
   const [ready] = (await once(server, 'message')) as [{ cert: string; key: string; ca: string }];
@@ -215,22 +262,15 @@ async function measureServed(): Promise<void> {
   server.disconnect();
 }
 
-if (values.step !== undefined) {
-  const startedMs = performance.now();
-  await run(values.step as (typeof STEPS)[number]);
-  const seconds = Math.round((performance.now() - startedMs) / 100) / 10;
-  print({ step: values.step, seconds });
-} else {
-  await fill();
-  for (const step of STEPS) await measureStep(step);
+if (values.step === 'drill') await drill();
+else {
+  await measureOff();
   await measureServed();
-  const backups = join(dataDir, 'backups');
-  const [name = ''] = readdirSync(backups).filter((file) => file.endsWith('.age'));
   const MiB = (path: string): number => Math.round(statSync(path).size / 1024 ** 2);
   print({
     objects: Number(values.objects),
     storeMiB: MiB(join(dataDir, 'store/store.mdb')),
-    backupMiB: MiB(join(backups, name)),
+    backupMiB: MiB(join(backups, newest())),
   });
   if (values.dir === undefined) rmSync(dir, { recursive: true, force: true });
 }
