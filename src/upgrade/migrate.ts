@@ -69,7 +69,7 @@ async function rewrite(
 }
 
 /** By name and group; of several versions the first one that is served, which is preferred. */
-async function storedKinds(api: Client): Promise<ReadonlyMap<string, StoredKind>> {
+export async function storedKinds(api: Client): Promise<ReadonlyMap<string, StoredKind>> {
   const found = new Map<string, StoredKind>();
   const { groups = [] } = await getJson<{ groups?: { name: string; versions: { version: string }[] }[] }>(
     api,

@@ -66,7 +66,11 @@ export function update({ clock, record }: UpgradeTools, change: Partial<UpgradeS
   return retrying(clock, () => record.update(change));
 }
 
-export function observed({ api, at, clock }: UpgradeTools): Promise<readonly ObservedMachine[]> {
+export function observed({
+  api,
+  at,
+  clock,
+}: Pick<UpgradeTools, 'api' | 'at' | 'clock'>): Promise<readonly ObservedMachine[]> {
   return retrying(clock, () => observeMachines(api, at));
 }
 

@@ -3,7 +3,9 @@
  * what every machine has; a killed run is run again with the same file.
  */
 import { UserError } from '#deploy/data-dir.ts';
+import { argument, ENCRYPTION_FLAG } from '#deploy/machine/encryption-file.ts';
 import { changeMachines } from '#upgrade/configuration/change.ts';
+import { beginEncryptionChange, changeEncryption } from '#upgrade/configuration/encryption-change.ts';
 import { createServiceCIDR } from '#upgrade/configuration/service-cidrs.ts';
 import { retrying } from '#upgrade/retry.ts';
 import type { UpgradeTools } from '#upgrade/tools.ts';
@@ -50,10 +52,21 @@ async function changeCluster(plan: ChangePlan, { tools, call }: Changing): Promi
     await createServiceCIDR(api, { object, clock });
     print(`[configure] ServiceCIDR ${name} is ready`);
   }
+  const around = { ...tools, before: call.before };
+  const keys = plan.encryption && {
+    plan: plan.encryption,
+    current: plan.encryption.current,
+    configuration: (encryption: string) => renderShared({ cluster: wanted.cluster, encryption }),
+  };
+  if (keys) await beginEncryptionChange(keys, around);
+  // API servers that are not told of a file yet may have none: they get it with the flags that name it.
+  const isNamed = argument(before.cluster.apiServer?.extraArgs, ENCRYPTION_FLAG) !== undefined;
+  const encryption = keys && !isNamed ? (keys.current ?? keys.plan.read) : undefined;
   // A kubelet starts again where its machine is given its settings: only where they change.
   const from = renderShared({ ...before, kubelet: wanted.kubelet && before.kubelet });
-  const to = renderShared(wanted);
-  if (!(await changeMachines({ machines, from, to }, { ...tools, before: call.before }))) return false;
+  const to = renderShared({ ...wanted, encryption });
+  if (!(await changeMachines({ machines, from, to }, around))) return false;
+  if (keys && !(await changeEncryption(keys, around))) return false;
   call.before?.('store');
   await retrying(clock, () => storeConfiguration(api, wanted));
   print('The cluster is as the file says.');

@@ -1,6 +1,7 @@
 /** One machine's part of a changed configuration: the flags of its services, and its kubelet's file. The supervisor follows; containers run on. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { text as textOf } from 'node:stream/consumers';
 import type { DefaultedCluster } from '#deploy/config/defaults.ts';
 import { parseConfigDocuments } from '#deploy/config/read.ts';
@@ -11,6 +12,7 @@ import {
   controllerManagerService,
   schedulerService,
 } from '#deploy/machine/component-services.ts';
+import { argument, ENCRYPTION_FLAG, encryptionPath } from '#deploy/machine/encryption-file.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
@@ -28,7 +30,12 @@ export async function configureHere(
   { rootfs, config }: { readonly rootfs?: string | undefined; readonly config: string },
   print: Print,
 ): Promise<void> {
-  const content = config === '-' ? await textOf(process.stdin) : readFileSync(config, 'utf8');
+  const isFile = config !== '-';
+  const content = isFile ? readFileSync(config, 'utf8') : await textOf(process.stdin);
+  if (isFile && parseShared(content).encryption !== undefined)
+    throw new UserError(
+      'An EncryptionConfiguration cannot be changed on one machine alone: the others could not read what it writes. Run capstan config apply on a control plane, with --inventory.',
+    );
   await configureMachine({ rootfs, content }, print);
 }
 
@@ -41,7 +48,8 @@ export async function configureMachine(
   const lock = lockMachine(paths);
   try {
     const record = machineFile(paths).read();
-    const isWritten = shared.kubelet !== undefined && writeKubelet(paths, shared.kubelet);
+    const isKubelet = shared.kubelet !== undefined && writeKubelet(paths, shared.kubelet);
+    const isWritten = writeEncryption(paths, shared, print) || isKubelet;
     const made = servicesFor(record, { paths, shared });
     const services = replaced(record.services, made);
     const upgrade = readUpgrade(paths);
@@ -63,6 +71,23 @@ function changedNames(before: readonly ServiceSpec[], after: readonly ServiceSpe
   return after
     .filter((service, index) => JSON.stringify(service) !== JSON.stringify(before[index]))
     .map(({ name }) => name);
+}
+
+/** Of a control plane; its API server follows the file. False: the file is so already. */
+function writeEncryption(
+  paths: MachinePaths,
+  { cluster, encryption }: SharedConfiguration,
+  print: Print,
+): boolean {
+  const { apiServer, certificatesDir } = cluster;
+  const named = argument(apiServer?.extraArgs, ENCRYPTION_FLAG);
+  if (encryption === undefined || named === undefined) return false;
+  const path = encryptionPath(paths, { path: named, certificatesDir });
+  if (existsSync(path) && readFileSync(path, 'utf8') === encryption) return false;
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  writeFileAtomic(path, encryption);
+  print(`[configure] ${path} is written`);
+  return true;
 }
 
 /** False: the file is so already. */

@@ -1,11 +1,13 @@
 /** `capstan config plan`: what a changed configuration would change of a running cluster, and what it cannot. */
 import { serviceCIDRs } from '#client/refs.ts';
-import type { KubeletConfiguration } from '#deploy/config/types.ts';
+import type { DefaultedCluster } from '#deploy/config/defaults.ts';
+import type { ClusterConfiguration, KubeletConfiguration } from '#deploy/config/types.ts';
 import { requireValid } from '#deploy/config/validate.ts';
 import type { ServiceCIDR } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { cidrContains, parseCIDR, parseIP } from '#machinery/ip.ts';
 import { planConfiguration } from '#upgrade/configuration/cluster.ts';
+import { withoutFile } from '#upgrade/configuration/encryption-change.ts';
 import { planKubelet } from '#upgrade/configuration/kubelet.ts';
 import { rangesOverlap } from '#upgrade/configuration/networking.ts';
 import { planServiceCIDRs } from '#upgrade/configuration/service-cidrs.ts';
@@ -14,7 +16,19 @@ import { observeMachines } from '#upgrade/observe.ts';
 import { componentCommand } from '../components.ts';
 import { connectCluster, type ClusterConnection, type ConnectFlags } from '../doctor/connect.ts';
 import { parseWords } from '../flags/words.ts';
-import { defaultedKubelet, readGiven, storedConfiguration, type SharedConfiguration } from './documents.ts';
+import {
+  defaultedKubelet,
+  readGiven,
+  storedConfiguration,
+  type GivenConfiguration,
+  type SharedConfiguration,
+} from './documents.ts';
+import {
+  plannedEncryption,
+  refusedEncryptionFlags,
+  withEncryptionFlags,
+  type PlannedEncryption,
+} from './encryption.ts';
 
 type Print = (line: string) => void;
 
@@ -26,6 +40,8 @@ export interface ChangePlan {
   readonly before: SharedConfiguration;
   /** Without what stays. */
   readonly wanted: SharedConfiguration;
+  /** Undefined: the keys of encryption stay. */
+  readonly encryption?: PlannedEncryption | undefined;
   /** Those that are to be created. */
   readonly serviceCIDRs: readonly ServiceCIDR[];
   /** In the order in which they are changed. */
@@ -61,16 +77,17 @@ export function renderChanges({ changes, refused, warnings, machines }: ChangePl
 }
 
 export async function planOf(
-  { api, at }: Pick<ClusterConnection, 'api' | 'at'>,
+  { api, at, paths }: Pick<ClusterConnection, 'api' | 'at' | 'paths'>,
   file: string,
 ): Promise<ChangePlan> {
   const given = readGiven(file);
   const before = await storedConfiguration(api);
+  const encryption = plannedEncryption(given, { cluster: before.cluster, paths });
   const {
     changes,
     refused,
     wanted: cluster,
-  } = planConfiguration(before.cluster, given.cluster ?? before.cluster);
+  } = planConfiguration(before.cluster, clusterOf(given, before.cluster));
   requireValid({ cluster, warnings: [] });
   const kubelet = given.kubelet && defaultedKubelet(given.kubelet, before);
   const ofKubelet = kubelet ? planKubelet(storedKubelet(before), kubelet) : NOTHING;
@@ -82,23 +99,42 @@ export async function planOf(
   const wanted = { cluster, kubelet: ofKubelet.changes.length > 0 ? kubelet : undefined };
   await requireFlags(wanted);
   const machines = await observeMachines(api, at);
+  const behind = encryption ? await withoutFile(machines, { file: encryption.target, at }) : [];
   return {
-    changes: [...changes, ...ofKubelet.changes, ...ranges.changes],
+    changes: [...changes, ...ofKubelet.changes, ...ranges.changes, ...keyChanges(encryption, behind)],
     refused: [
       ...refused,
       ...ofKubelet.refused,
       ...ranges.refused,
+      ...(encryption?.refused ?? []),
+      ...refusedEncryptionFlags(before.cluster, cluster),
       ...refusedByOthers({ before, wanted, existing, machines }),
     ],
     warnings: given.warnings,
     before,
     wanted,
+    encryption,
     serviceCIDRs: ranges.created,
     machines: inOrder(machines, {
       planes: changes.length > 0,
       nodes: ofKubelet.changes.length > 0 || podsOf(before) !== podsOf(wanted),
     }),
   };
+}
+
+/** With the flags that a change of keys needs. */
+function clusterOf(
+  { cluster, encryption }: GivenConfiguration,
+  before: DefaultedCluster,
+): ClusterConfiguration {
+  const given = cluster ?? before;
+  return encryption ? withEncryptionFlags(given, before) : given;
+}
+
+/** A run that was killed may have left some behind. */
+function keyChanges(encryption: PlannedEncryption | undefined, behind: readonly string[]): readonly string[] {
+  if (!encryption || encryption.changes.length > 0) return encryption?.changes ?? [];
+  return behind.map((name) => `encryption: the API server of ${name} has not followed to it`);
 }
 
 const NOTHING = { changes: [], refused: [] } as const;

@@ -5,6 +5,7 @@ import { hostPort } from '../config/endpoint.ts';
 import type { DefaultedCluster } from '../config/defaults.ts';
 import type { APIEndpoint, Arg, KubeletConfiguration } from '../config/types.ts';
 import { clientURL, withExtra } from './etcd-service.ts';
+import { ENCRYPTION_FLAG, encryptionPath } from './encryption-file.ts';
 import { externalEtcdFiles } from './external-etcd.ts';
 import type { MachinePaths } from './paths.ts';
 import { serviceAddress } from './service-address.ts';
@@ -78,10 +79,22 @@ export function apiServerService({
   };
   return {
     name: 'apiserver',
-    run: { capstan: ['apiserver', ...withExtra(flags, cluster.apiServer?.extraArgs)] },
+    run: { capstan: ['apiserver', ...withExtra(flags, onThisMachine(paths, cluster))] },
     health: { url: `https://127.0.0.1:${local.bindPort}/livez`, startSeconds },
     env: environment(cluster.apiServer?.extraEnvs),
   };
+}
+
+/** The extraArgs of the API server; the managed file of encryption lies where the machine has its certificates. */
+function onThisMachine(
+  paths: MachinePaths,
+  { apiServer, certificatesDir }: DefaultedCluster,
+): readonly Arg[] | undefined {
+  return apiServer?.extraArgs?.map((arg) =>
+    arg.name === ENCRYPTION_FLAG && arg.value !== undefined
+      ? { ...arg, value: encryptionPath(paths, { path: arg.value, certificatesDir }) }
+      : arg,
+  );
 }
 
 /** Whether API servers pass on what only another one serves: unless the gate is off, with which the flag is refused. */

@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { UserError } from '../data-dir.ts';
+import { ENCRYPTION_FILE } from '../machine/encryption-file.ts';
 
 export const CERTS_SECRET = { name: 'kubeadm-certs', namespace: 'kube-system' };
 const KEY_BYTES = 32;
@@ -50,7 +51,7 @@ export function sharedFiles(
         { name: 'etcd-ca.crt', path: join(etcdPki, 'ca.crt') },
         { name: 'etcd-ca.key', path: join(etcdPki, 'ca.key') },
       ];
-  return [...authorities, ...etcd, ...backupKeys(pki)];
+  return [...authorities, ...etcd, ...backupKeys(pki), encryptionFile(pki)];
 }
 
 /** So that the backups of all control planes open with the same key. */
@@ -59,6 +60,11 @@ function backupKeys(pki: string): SharedFile[] {
     { name: 'backup-identity.key', path: join(pki, 'backup-identity.txt'), optional: true },
     { name: 'backup-recipients.pub', path: join(pki, 'backup-recipients.txt'), optional: true },
   ];
+}
+
+/** What `capstan config apply` gave the API servers, without which one cannot read what others wrote. */
+function encryptionFile(pki: string): SharedFile {
+  return { name: 'encryption-config.key', path: join(pki, ENCRYPTION_FILE), optional: true };
 }
 
 /** 64 hexadecimal digits. */

@@ -142,6 +142,19 @@ export class UpgradeCluster {
     return JSON.parse(text.slice(text.indexOf(' ') + 1)) as T;
   }
 
+  /** What etcd has below a prefix, by key, as bytes in Latin-1: by etcdctl, which knows nothing of Capstan. */
+  stored(prefix: string): ReadonlyMap<string, string> {
+    const [{ rootfs, lan }] = this.planes as [UpgradeMachine];
+    const pki = (name: string): string => join(rootfs, 'etc/kubernetes/pki/etcd', name);
+    const tls = [`--cacert=${pki('ca.crt')}`, `--cert=${pki('server.crt')}`, `--key=${pki('server.key')}`];
+    const words = ['--endpoints=https://127.0.0.1:2379', ...tls, 'get', prefix, '--prefix', '-w=json'];
+    const { kvs = [] } = JSON.parse(lan.run('env', 'ETCDCTL_API=3', 'etcdctl', ...words)) as {
+      readonly kvs?: readonly { readonly key: string; readonly value: string }[];
+    };
+    const decode = (text: string): string => Buffer.from(text, 'base64').toString('latin1');
+    return new Map(kvs.map(({ key, value }) => [decode(key), decode(value)]));
+  }
+
   /** load.ts on a machine; it writes what it found to standard output when it is asked to end. */
   startLoad(machine: UpgradeMachine, name: string): ChildProcess {
     return machine.lan.start([...NODE, LOAD, this.#admin, BALANCER, name]);

@@ -11,7 +11,7 @@ import type { ObservedMachine } from '../observe.ts';
 import { retrying } from '../retry.ts';
 import { SETTLE_MS, type UpgradeTools } from '../tools.ts';
 
-interface ChangingTools extends Pick<UpgradeTools, 'api' | 'clock' | 'gates' | 'driver' | 'print'> {
+export interface ChangingTools extends Pick<UpgradeTools, 'api' | 'clock' | 'gates' | 'driver' | 'print'> {
   /** Called before each machine; tests end the process there. */
   readonly before?: ((step: string) => void) | undefined;
 }
