@@ -77,6 +77,14 @@ export class AgentMetrics {
     'kubelet_eviction_stats_age_seconds',
     'Age of the measurements that a pod was evicted by, by eviction signal.',
   );
+  readonly #deviceRegistrations = new Counter(
+    'kubelet_device_plugin_registration_total',
+    'Registrations of device plugins, by resource.',
+  );
+  readonly #deviceAllocations = this.#seconds(
+    'kubelet_device_plugin_alloc_duration_seconds',
+    'Time that a device plugin took to allocate, by resource.',
+  );
   readonly #renewErrors = new Counter(
     'kubelet_certificate_manager_client_expiration_renew_errors',
     'Times that the client certificate could not be renewed.',
@@ -127,6 +135,8 @@ export class AgentMetrics {
         this.#storage,
         this.#evictions,
         this.#evictionStatsAge,
+        this.#deviceRegistrations,
+        this.#deviceAllocations,
         this.#renewErrors,
         this.#serverRenewErrors,
       ].flatMap((family) => family.render()),
@@ -178,6 +188,14 @@ export class AgentMetrics {
   /** Of the measurements that pods are ranked by. */
   evictionStatsAge(signal: Signal, seconds: number): void {
     this.#evictionStatsAge.observe(label('eviction_signal', signal), seconds);
+  }
+
+  devicePluginRegistered(resource: string): void {
+    this.#deviceRegistrations.add(label('resource_name', resource));
+  }
+
+  devicesAllocated(resource: string, seconds: number): void {
+    this.#deviceAllocations.observe(label('resource_name', resource), seconds);
   }
 
   renewFailed(of: 'client' | 'serving'): void {

@@ -26,7 +26,7 @@ import { rejection, resizeRefusal, type Rejection } from './admission.ts';
 import { createCgroups } from './cgroups.ts';
 import { imagesOfVolumes } from './volumes/image-volumes.ts';
 import { parseResolvConf, type DnsOptions } from './config/dns.ts';
-import { fromApi, isMirrorPod, MIRROR_POD } from '#component-helpers/static-pods.ts';
+import { fromApi, isMirrorPod, isStaticPod, MIRROR_POD } from '#component-helpers/static-pods.ts';
 import { podQOS } from '#component-helpers/pod-qos.ts';
 import { podRequests } from '#component-helpers/pod-resources.ts';
 import type { ImageGarbageThresholds } from '../images/garbage.ts';
@@ -60,6 +60,8 @@ import type { EvictionManager } from './eviction/eviction-manager.ts';
 import { StorageLimits } from './eviction/storage-limits.ts';
 import { evictionThresholds, reservedFor, type Threshold } from './eviction/thresholds.ts';
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
+import { DeviceManager } from '../devices/device-manager.ts';
+import { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { CsiVolumes } from '../csi/csi-volumes.ts';
 import { ClaimedVolumes } from './volumes/claimed-volumes.ts';
 import { LocalPathVolumes } from './volumes/local-path-volumes.ts';
@@ -178,6 +180,10 @@ class Agent implements NodeAgent {
   readonly #server: KubeletServer;
   readonly #garbage: GarbageCollector;
   readonly #localPaths: LocalPathVolumes;
+  readonly #plugins: PluginRegistry;
+  readonly #devices: DeviceManager;
+  /** Pods that are being given devices, by uid. */
+  readonly #equipping = new Map<string, Pod>();
   readonly #csi: CsiVolumes;
   readonly #logs: LogRotation;
   readonly #nodeAllocatable: NodeAllocatable;
@@ -237,6 +243,16 @@ class Agent implements NodeAgent {
       dir: join(resolve(dir), 'local-path'),
       isUsed: (name) => claimed.isUsed(name),
     });
+    this.#plugins = new PluginRegistry({ dir: join(resolve(dir), 'plugins_registry'), clock, log });
+    this.#devices = new DeviceManager({
+      dir: join(resolve(dir), 'device-plugins'),
+      clock,
+      log,
+      metrics: this.#metrics,
+      isActive: (uid) => this.#isActive(uid),
+      onChange: () => this.#registration.check(),
+    });
+    this.#plugins.handle('DevicePlugin', this.#devices);
     this.#csi = new CsiVolumes({
       api,
       clock,
@@ -247,7 +263,7 @@ class Agent implements NodeAgent {
       node: () => this.#nodes?.get(nodeName),
       podsDir: join(resolve(dir), 'pods'),
       pluginsDir: join(resolve(dir), 'plugins'),
-      registryDir: join(resolve(dir), 'plugins_registry'),
+      plugins: this.#plugins,
       onUseChanged: () => this.#registration.check(),
     });
     const images = new ImagePuller({
@@ -299,6 +315,7 @@ class Agent implements NodeAgent {
       seccompDefault: options.seccompDefault ?? false,
       maximumBackoffMs: options.maximumBackoffMs,
       seccompDir: join(dir, 'seccomp'),
+      prepareDevices: (pod, container) => this.#devices.prepareContainer(pod, container),
       dns: () => this.#dns(),
       services: () => api.informer(services).list(),
       allocatable: () => this.#allocatable,
@@ -405,6 +422,7 @@ class Agent implements NodeAgent {
     this.#runtimeVersion = `${version.runtimeName}://${version.runtimeVersion.replace(/^v/, '')}`;
     await this.#server.start();
     await this.#csi.load();
+    await this.#devices.start();
     await this.#startWithoutApi();
     await this.#registration.start();
     const { api } = context;
@@ -430,6 +448,7 @@ class Agent implements NodeAgent {
     this.#garbage.start();
     this.#localPaths.start();
     this.#csi.start();
+    this.#plugins.start();
     this.#log.info('node agent started', {
       node: nodeName,
       port: this.port,
@@ -464,6 +483,8 @@ class Agent implements NodeAgent {
     await this.#pleg.stop();
     await this.#garbage.stop();
     await this.#localPaths.stop();
+    await this.#plugins.stop();
+    this.#devices.stop();
     await this.#csi.stop();
     await this.#logs.stop();
     await this.#nodeAllocatable.stop();
@@ -567,7 +588,6 @@ class Agent implements NodeAgent {
   }
 
   #settle(pod: Pod, refused: Rejection | undefined): void {
-    const uid = pod.metadata?.uid ?? '';
     if (refused) {
       this.#events.event(pod, { type: 'Warning', reason: refused.reason, message: refused.message });
       this.#podDependencies.statuses.set(
@@ -576,6 +596,34 @@ class Agent implements NodeAgent {
       );
       return;
     }
+    if (!isAdmitted(pod) && this.#devices.needsDevices(pod)) return void this.#equip(pod);
+    this.#startWorker(pod);
+  }
+
+  /** Devices are given at the admission, as upstream: a pod that cannot have them is rejected. */
+  async #equip(pod: Pod): Promise<void> {
+    const uid = pod.metadata?.uid ?? '';
+    if (this.#equipping.has(uid)) return;
+    this.#equipping.set(uid, pod);
+    const problem = await this.#devices.allocate(pod).then(
+      () => undefined,
+      (error: unknown) => `Allocate failed due to ${errorMessage(error)}, which is unexpected`,
+    );
+    this.#equipping.delete(uid);
+    const current = isStaticPod(pod) ? pod : this.#pods?.get(objectKey(pod));
+    if (this.#stopped || this.#workers.has(uid) || current?.metadata?.uid !== uid) return;
+    if (problem === undefined) this.#startWorker(current);
+    else this.#settle(current, { reason: 'UnexpectedAdmissionError', message: problem });
+  }
+
+  /** Before the API is known, every pod may run. */
+  #isActive(uid: string): boolean {
+    const worker = this.#workers.get(uid);
+    return !this.#synced || this.#equipping.has(uid) || this.#orphans.has(uid) || worker?.finished === false;
+  }
+
+  #startWorker(pod: Pod): void {
+    const uid = pod.metadata?.uid ?? '';
     const made = new PodWorker({
       dependencies: this.#podDependencies,
       pod,
@@ -599,12 +647,12 @@ class Agent implements NodeAgent {
 
   #refusal(pod: Pod, node: Node | undefined): Rejection | undefined {
     // It was admitted earlier, or is already terminal.
-    if (pod.status?.startTime || pod.metadata?.deletionTimestamp || isFinished(pod.status)) return undefined;
+    if (isAdmitted(pod)) return undefined;
     return rejection({
       pod,
       others: this.#others(pod.metadata?.uid ?? ''),
       node,
-      allocatable: this.#allocatable,
+      allocatable: { ...this.#allocatable, ...this.#devices.nodeDevices().allocatable },
       pressures: this.#evictions.pressures,
       allowedUnsafeSysctls: this.#options.allowedUnsafeSysctls,
     });
@@ -615,9 +663,12 @@ class Agent implements NodeAgent {
    * killed, and a pod scheduled in their place must not be rejected.
    */
   #others(uid: string): Pod[] {
-    return [...this.#workers.values()]
-      .filter((worker) => !worker.finished && !worker.isGone && worker.uid !== uid)
-      .map((worker) => worker.pod);
+    return [
+      ...[...this.#workers.values()]
+        .filter((worker) => !worker.finished && !worker.isGone && worker.uid !== uid)
+        .map((worker) => worker.pod),
+      ...[...this.#equipping.values()].filter(({ metadata }) => metadata?.uid !== uid),
+    ];
   }
 
   #gone(pod: Pod): void {
@@ -699,7 +750,11 @@ class Agent implements NodeAgent {
       context,
     } = this.#options;
     const disk = await diskUsage(dir);
-    const total = capacity(disk, podsOf(maximumPods, this.#options.podsPerCore));
+    const devices = this.#devices.nodeDevices();
+    const total = {
+      ...capacity(disk, podsOf(maximumPods, this.#options.podsPerCore)),
+      ...devices.capacity,
+    };
     const thresholds = this.#thresholds;
     this.#allocatable = allocatable(total, {
       disk,
@@ -709,6 +764,7 @@ class Agent implements NodeAgent {
         storageBytes: reservedFor('nodefs.available', { thresholds, capacity: disk.capacityBytes }),
       },
     });
+    this.#allocatable = { ...this.#allocatable, ...devices.allocatable };
     const images = await cri.listImages({}).then(
       (answer) => answer.images,
       () => this.#images,
@@ -765,6 +821,11 @@ class Agent implements NodeAgent {
       ? `PLEG is not healthy: pleg was last seen active ${Math.round(silentMs / 1000)}s ago`
       : undefined;
   }
+}
+
+/** By this agent or an earlier one, or nothing of it will run. */
+function isAdmitted({ metadata, status }: Pod): boolean {
+  return status?.startTime !== undefined || metadata?.deletionTimestamp !== undefined || isFinished(status);
 }
 
 function podsOf(maximum: number, perCore = 0): number {

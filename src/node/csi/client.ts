@@ -1,16 +1,14 @@
-/** Typed clients of one CSI driver and of one plugin's registration, over gRPC on unix sockets. Every failure is a CsiError; callers retry. */
+/** A typed client of one CSI driver, over gRPC on a unix socket. Every failure is a CsiError; callers retry. */
 import type { Client } from '@grpc/grpc-js';
 import { assert } from '#stdx/assert.ts';
 import type { MethodCodec } from '../grpc/codec.ts';
-import { describeFailure, type GrpcCode } from '../grpc/status.ts';
+import { describeFailure, describeRpcError, type GrpcCode } from '../grpc/status.ts';
 import { callUnary, connectUnixSocket } from '../grpc/unary.ts';
 import {
   csiMethods,
-  registrationMethods,
   type ExpandRequest,
   type NodeCapability,
   type NodeInfo,
-  type PluginInfo,
   type PublishRequest,
   type StageRequest,
   type VolumeStats,
@@ -42,14 +40,7 @@ export interface CsiNodeClient {
   close(): void;
 }
 
-export interface RegistrationClient {
-  getInfo(): Promise<PluginInfo>;
-  notify(status: { readonly pluginRegistered: boolean; readonly error: string }): Promise<void>;
-  close(): void;
-}
-
 const DEADLINE_MS = 120_000;
-const REGISTRATION_DEADLINE_MS = 10_000;
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 
 export function createCsiNodeClient(socketPath: string): CsiNodeClient {
@@ -73,16 +64,6 @@ export function createCsiNodeClient(socketPath: string): CsiNodeClient {
   };
 }
 
-export function createRegistrationClient(socketPath: string): RegistrationClient {
-  const connection = connectUnixSocket(socketPath, { maxMessageBytes: MAX_MESSAGE_BYTES });
-  const call = caller(connection, { methods: registrationMethods, deadlineMs: REGISTRATION_DEADLINE_MS });
-  return {
-    getInfo: () => call('GetInfo', {}),
-    notify: (status) => call('NotifyRegistrationStatus', status),
-    close: () => connection.close(),
-  };
-}
-
 function caller(
   connection: Client,
   {
@@ -96,16 +77,7 @@ function caller(
     try {
       return await callUnary<Response>(connection, { codec, request, options: { deadlineMs } });
     } catch (error) {
-      const { code, details } = describeFailure(error);
-      throw new CsiError(`rpc error: code = ${upstreamCode(code)} desc = ${details}`, { code, cause: error });
+      throw new CsiError(describeRpcError(error), { code: describeFailure(error).code, cause: error });
     }
   };
-}
-
-/** As gRPC for Go prints it, which people search for: 'FailedPrecondition'. */
-function upstreamCode(code: GrpcCode): string {
-  return code
-    .split('-')
-    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
-    .join('');
 }

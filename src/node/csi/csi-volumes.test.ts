@@ -25,6 +25,7 @@ import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { ServiceAccountTokens } from '../agent/volumes/service-account-tokens.ts';
+import { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { CsiVolumes } from './csi-volumes.ts';
 import { DirectoryDriver, isMounted } from './testing/directory-driver.ts';
 import { inlineCsiVolume, persistentCsiVolume } from './volume-request.ts';
@@ -48,9 +49,11 @@ describe('volumes of CSI drivers', { skip: isRoot ? false : 'needs root' }, () =
   let test: TestApi;
   let api: Client;
   let driver: DirectoryDriver;
+  let plugins: PluginRegistry;
   let volumes: CsiVolumes;
 
   function agent(): CsiVolumes {
+    plugins = new PluginRegistry({ dir: registryDir, clock: realClock, log: silentLogger });
     const made: CsiVolumes = new CsiVolumes({
       api,
       clock: realClock,
@@ -66,7 +69,7 @@ describe('volumes of CSI drivers', { skip: isRoot ? false : 'needs root' }, () =
       node: () => informer.get(NODE),
       podsDir: join(dir, 'pods'),
       pluginsDir: join(dir, 'plugins'),
-      registryDir,
+      plugins,
       onUseChanged: () => void writeInUse(made),
     });
     return made;
@@ -100,9 +103,11 @@ describe('volumes of CSI drivers', { skip: isRoot ? false : 'needs root' }, () =
     volumes = agent();
     await volumes.load();
     volumes.start();
+    plugins.start();
     await until('driver registered', () => driver.registrations.length > 0);
   });
   after(async () => {
+    await plugins.stop();
     await volumes.stop();
     driver.stop();
     execFileSync('sh', [
@@ -294,11 +299,13 @@ describe('volumes of CSI drivers', { skip: isRoot ? false : 'needs root' }, () =
         new RegExp('rpc error: code = Internal desc = as if killed here'),
       );
       driver.failures.clear();
+      await plugins.stop();
       await volumes.stop();
       volumes = agent();
       await volumes.load();
       assert.deepEqual(volumes.volumesInUse, ['kubernetes.io/csi/dir.test^handle-crash']);
       volumes.start();
+      plugins.start();
       const registered = driver.registrations.length;
       await until('driver registered again', () => driver.registrations.length > registered);
     }

@@ -20,9 +20,10 @@ import { Rounds } from '../agent/rounds.ts';
 import { setOwnership } from '../agent/volumes/ownership.ts';
 import type { ServiceAccountTokens } from '../agent/volumes/service-account-tokens.ts';
 import { mountsBelow } from '../containerd/teardown.ts';
+import type { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { Attachments } from './attachments.ts';
 import { CsiNodeRecord } from './csi-node-record.ts';
-import { Plugins, type CsiDriver } from './plugins.ts';
+import { CsiDrivers, type CsiDriver } from './csi-drivers.ts';
 import type { Texts, VolumeStats } from './protocol.ts';
 import { readSecretTexts } from './secret-texts.ts';
 import { VolumeExpansion } from './volume-expansion.ts';
@@ -50,10 +51,11 @@ interface CsiVolumesOptions {
   readonly nodeName: string;
   /** The own Node as the API has it. */
   readonly node: () => Node | undefined;
-  /** '…/pods', '…/plugins' and '…/plugins_registry'. */
+  /** '…/pods' and '…/plugins'. */
   readonly podsDir: string;
   readonly pluginsDir: string;
-  readonly registryDir: string;
+  /** Where drivers register. */
+  readonly plugins: Pick<PluginRegistry, 'handle'>;
   /** The volumes in use have changed: write the node's status. */
   readonly onUseChanged: () => void;
 }
@@ -88,7 +90,7 @@ const SWEEP_MS = 30_000;
 
 export class CsiVolumes {
   readonly #options: CsiVolumesOptions;
-  readonly #plugins: Plugins;
+  readonly #registered: CsiDrivers;
   readonly #records: VolumeRecords;
   readonly #attachments: Attachments;
   readonly #expansion: VolumeExpansion;
@@ -103,16 +105,12 @@ export class CsiVolumes {
 
   constructor(options: CsiVolumesOptions) {
     this.#options = options;
-    const { api, clock, log, nodeName, node, podsDir, pluginsDir, registryDir } = options;
+    const { api, clock, nodeName, node, podsDir, pluginsDir } = options;
     this.#records = new VolumeRecords({ podsDir, pluginsDir });
     this.#attachments = new Attachments({ api, clock, nodeName, node });
     this.#expansion = new VolumeExpansion(options);
-    this.#plugins = new Plugins({
-      dir: registryDir,
-      clock,
-      log,
-      record: new CsiNodeRecord({ api, nodeName }),
-    });
+    this.#registered = new CsiDrivers(new CsiNodeRecord({ api, nodeName }));
+    options.plugins.handle('CSIPlugin', this.#registered);
     this.#rounds = new Rounds(clock);
   }
 
@@ -129,7 +127,6 @@ export class CsiVolumes {
   }
 
   start(): void {
-    this.#plugins.start();
     this.#rounds.start(
       async () => {
         await this.#sweep().catch((error: unknown) =>
@@ -145,7 +142,6 @@ export class CsiVolumes {
 
   async stop(): Promise<void> {
     await this.#rounds.stop();
-    await this.#plugins.stop();
   }
 
   /** The path for containers: a directory, or a device in block mode. Idempotent. Throws Error, CsiError, StatusError. */
@@ -168,7 +164,7 @@ export class CsiVolumes {
   async stats(uid: string, volumeName: string): Promise<VolumeStats | undefined> {
     for (const published of await this.#records.publishedOf(uid)) {
       const { driverName, volumeHandle } = published;
-      const driver = this.#plugins.driver(driverName);
+      const driver = this.#registered.get(driverName);
       if (published.specVolID !== volumeName || !driver?.capabilities.has('GET_VOLUME_STATS')) continue;
       return driver.client.getStats({
         volumeId: volumeHandle,
@@ -332,7 +328,7 @@ export class CsiVolumes {
 
   async #sweep(): Promise<void> {
     for (const staged of await this.#records.allStaged())
-      if (this.#plugins.driver(staged.driverName))
+      if (this.#registered.get(staged.driverName))
         await this.#locks.run(uniqueName(staged), () => this.#unstageIfLast(staged));
   }
 
@@ -343,7 +339,7 @@ export class CsiVolumes {
   }
 
   #driver(name: string): CsiDriver {
-    const driver = this.#plugins.driver(name);
+    const driver = this.#registered.get(name);
     if (!driver) throw new Error(`driver name ${name} not found in the list of registered CSI drivers`);
     return driver;
   }

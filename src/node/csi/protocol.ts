@@ -1,14 +1,8 @@
 /**
- * The part of two gRPC protocols that the node agent speaks, as data: the container storage interface (csi.v1, version 1.13, services Identity and Node)
- * and the kubelet's registration of plugins. Fields are [name, number, type, label]. Not a client: client.ts calls these methods.
+ * The part of the container storage interface that the node agent speaks, as data: csi.v1, version 1.13, services Identity and Node. Not a client:
+ * client.ts calls these methods.
  */
-import { serviceCodecs, type MethodCodec } from '../grpc/codec.ts';
-
-type Field = readonly [name: string, id: number, type: string, label?: 'repeated'];
-type Messages = Readonly<Record<string, readonly Field[]>>;
-type Methods = Readonly<Record<string, readonly [request: string, response: string]>>;
-
-const TEXTS = 'map<string,string>';
+import { describeProtocol, TEXTS, type Messages, type Services } from '../grpc/describe.ts';
 
 const CSI_MESSAGES: Messages = {
   Empty: [],
@@ -119,7 +113,7 @@ const CSI_ENUMS = {
   UsageUnit: ['UNKNOWN', 'BYTES', 'INODES'],
 } as const;
 
-const CSI_SERVICES: Readonly<Record<string, Methods>> = {
+const CSI_SERVICES: Services = {
   Identity: { GetPluginInfo: ['Empty', 'GetPluginInfoResponse'] },
   Node: {
     NodeGetInfo: ['Empty', 'NodeGetInfoResponse'],
@@ -133,39 +127,9 @@ const CSI_SERVICES: Readonly<Record<string, Methods>> = {
   },
 };
 
-const REGISTRATION_MESSAGES: Messages = {
-  Empty: [],
-  PluginInfo: [
-    ['type', 1, 'string'],
-    ['name', 2, 'string'],
-    ['endpoint', 3, 'string'],
-    ['supportedVersions', 4, 'string', 'repeated'],
-  ],
-  RegistrationStatus: [
-    ['pluginRegistered', 1, 'bool'],
-    ['error', 2, 'string'],
-  ],
-};
-
-const REGISTRATION_SERVICES: Readonly<Record<string, Methods>> = {
-  Registration: {
-    GetInfo: ['Empty', 'PluginInfo'],
-    NotifyRegistrationStatus: ['RegistrationStatus', 'Empty'],
-  },
-};
-
 export type NodeCapability = (typeof CSI_ENUMS.NodeCapability)[number];
 export type AccessMode = (typeof CSI_ENUMS.AccessMode)[number];
 export type Texts = Readonly<Record<string, string>>;
-
-export interface PluginInfo {
-  /** 'CSIPlugin', 'DevicePlugin' or 'DRAPlugin'. */
-  readonly type: string;
-  readonly name: string;
-  /** The socket of the plugin itself; '': the one that registers it. */
-  readonly endpoint: string;
-  readonly supportedVersions: readonly string[];
-}
 
 export interface NodeInfo {
   readonly nodeId: string;
@@ -215,48 +179,8 @@ export interface VolumeStats {
   readonly volumeCondition?: { readonly abnormal: boolean; readonly message: string };
 }
 
-export const csiMethods = codecsByName('csi.v1', {
+export const csiMethods = describeProtocol('csi.v1', {
   messages: CSI_MESSAGES,
   enums: CSI_ENUMS,
   services: CSI_SERVICES,
-});
-
-export const registrationMethods = codecsByName('pluginregistration', {
-  messages: REGISTRATION_MESSAGES,
-  enums: {},
-  services: REGISTRATION_SERVICES,
-});
-
-function codecsByName(
-  packageName: string,
-  of: {
-    readonly messages: Messages;
-    readonly enums: Readonly<Record<string, readonly string[]>>;
-    readonly services: Readonly<Record<string, Methods>>;
-  },
-): ReadonlyMap<string, MethodCodec> {
-  const nested: Record<string, object> = {};
-  for (const [name, fields] of Object.entries(of.messages))
-    nested[name] = { fields: Object.fromEntries(fields.map(describeField)) };
-  for (const [name, values] of Object.entries(of.enums))
-    nested[name] = { values: Object.fromEntries(values.map((value, number) => [value, number])) };
-  for (const [name, methods] of Object.entries(of.services))
-    nested[name] = {
-      methods: Object.fromEntries(
-        Object.entries(methods).map(([method, [requestType, responseType]]) => [
-          method,
-          { requestType, responseType },
-        ]),
-      ),
-    };
-  const descriptor = packageName
-    .split('.')
-    .reduceRight<object>((inner, segment) => ({ nested: { [segment]: inner } }), { nested });
-  const codecs = serviceCodecs(descriptor, { packageName, services: Object.keys(of.services) });
-  return new Map(codecs.map((codec) => [codec.name, codec]));
-}
-
-function describeField([name, id, type, label]: Field): [string, object] {
-  if (type === TEXTS) return [name, { keyType: 'string', type: 'string', id }];
-  return [name, label === 'repeated' ? { rule: 'repeated', type, id } : { type, id }];
-}
+}).methods;

@@ -7,7 +7,7 @@ import { storageCapacity } from '#component-helpers/persistent-volumes.ts';
 import { compareQuantities, parseQuantity } from '#machinery/quantity.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
-import type { CsiDriver } from './plugins.ts';
+import type { CsiDriver } from './csi-drivers.ts';
 import { readSecretTexts } from './secret-texts.ts';
 import type { PublishedVolume, StagedVolume } from './volume-records.ts';
 import { volumeCapability, type CsiVolume } from './volume-request.ts';

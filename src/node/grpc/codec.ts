@@ -14,6 +14,17 @@ export interface MethodCodec {
   encodeResponse(response: object): Buffer;
 }
 
+export interface MessageCodec {
+  encode(message: object): Buffer;
+  decode(bytes: Buffer): object;
+}
+
+/** path: 'v1beta1.ContainerAllocateResponse' */
+export function messageCodec(descriptor: protobuf.INamespace, path: string): MessageCodec {
+  const type = protobuf.Root.fromJSON(descriptor).lookupType(path);
+  return { encode: (message) => encode(type, message), decode: (bytes) => decode(type, bytes) };
+}
+
 /** packageName: 'runtime.v1'. Of all methods of these services. */
 export function serviceCodecs(
   descriptor: protobuf.INamespace,

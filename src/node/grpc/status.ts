@@ -46,3 +46,13 @@ export function describeFailure(error: unknown): { readonly code: GrpcCode; read
   if (typeof code === 'number') return { code: CODES[code] ?? 'unknown', details: details ?? String(error) };
   return { code: 'unknown', details: error instanceof Error ? error.message : String(error) };
 }
+
+/** As gRPC for Go prints it, which people search for: 'rpc error: code = FailedPrecondition desc = …'. */
+export function describeRpcError(error: unknown): string {
+  const { code, details } = describeFailure(error);
+  const name = code
+    .split('-')
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('');
+  return `rpc error: code = ${name} desc = ${details}`;
+}

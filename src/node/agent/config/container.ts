@@ -8,6 +8,7 @@ import type {
   Mount,
   Signal,
 } from '../../cri/types.ts';
+import type { ContainerAllocation } from '../../devices/protocol.ts';
 import { ANNOTATIONS, LABELS } from '../labels.ts';
 import { containerHash } from '../pod/restart-policy.ts';
 import { expand } from './expand.ts';
@@ -26,6 +27,8 @@ interface ContainerOptions {
   readonly mounts: readonly CriInput<Mount>[];
   /** Of volumes of mode Block. */
   readonly devices?: readonly CriInput<Device>[] | undefined;
+  /** What plugins of the node add. */
+  readonly plugged?: Pick<ContainerAllocation, 'annotations' | 'cdiDevices'> | undefined;
   readonly resources: CriInput<LinuxContainerResources>;
   readonly seccompDir: string;
   readonly seccompDefault?: boolean | undefined;
@@ -54,6 +57,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
     envs: environment.map(({ name: key, value }) => ({ key, value: Buffer.from(value) })),
     mounts: options.mounts,
     ...(options.devices?.length ? { devices: options.devices } : {}),
+    ...(options.plugged?.cdiDevices.length ? { cdiDevices: options.plugged.cdiDevices } : {}),
     labels: {
       [LABELS.containerName]: container.name,
       [LABELS.podName]: name,
@@ -61,6 +65,7 @@ export function containerConfig(options: ContainerOptions): CriInput<ContainerCo
       [LABELS.podUID]: uid,
     },
     annotations: {
+      ...options.plugged?.annotations,
       [ANNOTATIONS.hash]: containerHash(container),
       [ANNOTATIONS.restartCount]: String(restartCount),
       ...(options.round ? { [ANNOTATIONS.round]: String(options.round) } : {}),

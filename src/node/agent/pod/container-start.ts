@@ -8,6 +8,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../../cri/client.ts';
 import { isCriError } from '../../cri/errors.ts';
 import type { CriInput, Device, Image, Mount, PodSandboxConfig } from '../../cri/types.ts';
+import type { ContainerAllocation } from '../../devices/protocol.ts';
 import { containerConfig } from '../config/container.ts';
 import type { Cgroups } from '../cgroups.ts';
 import { hostNetworkHostsFile, hostsFile, podHostname, type DnsOptions } from '../config/dns.ts';
@@ -66,6 +67,8 @@ export interface ContainerStartDependencies {
   readonly seccompDefault: boolean;
   /** Absent: no links are made. */
   readonly containerLogsDir?: string | undefined;
+  /** Devices of a container, and what plugins add with them. Rejects when a plugin refuses. */
+  prepareDevices(pod: Pod, container: Container): Promise<ContainerAllocation | undefined>;
   dns(): Promise<DnsOptions>;
   services(): readonly Service[];
   allocatable(): Readonly<Record<string, string>>;
@@ -259,7 +262,9 @@ async function prepareConfig(
     recursive: true,
     mode: 0o755,
   });
+  const plugged = await dependencies.prepareDevices(pod, container as Container);
   const mounts = [
+    ...(plugged?.mounts ?? []).map(pluggedMount),
     ...(await volumeMounts(dependencies, request, { container, environment })),
     ...(await hostsMount(dependencies, request, container)),
     await terminationLogMount(dependencies, request, { container, restartCount }),
@@ -274,9 +279,13 @@ async function prepareConfig(
     restartCount,
     round: readRound(pod, runtime),
     imageRef: image.id || container.image || '',
-    environment: environment.variables,
+    environment: [
+      ...Object.entries(plugged?.envs ?? {}).map(([key, value]) => ({ name: key, value })),
+      ...environment.variables,
+    ],
     mounts,
-    devices: volumeDevices(request, container),
+    devices: [...(plugged?.devices ?? []), ...volumeDevices(request, container)],
+    plugged,
     seccompDir: dependencies.seccompDir,
     seccompDefault: dependencies.seccompDefault,
     targetId: target?.id,
@@ -289,6 +298,14 @@ async function prepareConfig(
       controlsSwap: dependencies.cgroups.controlsSwap(dependencies.cgroupRoot),
     }),
   });
+}
+
+function pluggedMount({
+  containerPath,
+  hostPath,
+  readOnly,
+}: ContainerAllocation['mounts'][number]): CriInput<Mount> {
+  return { containerPath, hostPath, readonly: readOnly, propagation: 'PROPAGATION_PRIVATE' };
 }
 
 function sayInvalidKeys(

@@ -4,12 +4,12 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from '@grpc/grpc-js';
+import { join } from 'node:path';
 import type { MethodCodec } from '../../grpc/codec.ts';
+import { GrpcError, serveUnixSocket, type UnixServer } from '../../grpc/server.ts';
+import { registrationMethods } from '../../plugins/registration.ts';
 import {
   csiMethods,
-  registrationMethods,
   type NodeCapability,
   type NodeInfo,
   type PublishRequest,
@@ -37,7 +37,7 @@ export class DirectoryDriver {
   readonly registrations: { readonly pluginRegistered: boolean; readonly error: string }[] = [];
   /** Method → text: it fails with INTERNAL while it is here. */
   readonly failures = new Map<string, string>();
-  #servers: Server[] = [];
+  #servers: UnixServer[] = [];
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -71,10 +71,7 @@ export class DirectoryDriver {
 
   /** Its sockets go with it. */
   stop(): void {
-    for (const server of this.#servers.splice(0)) server.forceShutdown();
-    const { dir, registryDir, name } = this.#options;
-    rmSync(join(registryDir, `${name}-reg.sock`), { force: true });
-    rmSync(join(dir, 'csi.sock'), { force: true });
+    for (const server of this.#servers.splice(0)) server.close();
   }
 
   #nodeAnswers(): Record<string, (request: object) => object> {
@@ -121,53 +118,24 @@ export class DirectoryDriver {
   }
 
   async #listen(
-    socket: string,
+    socketPath: string,
     of: {
       readonly methods: ReadonlyMap<string, MethodCodec>;
       readonly answers: Record<string, (request: object) => object>;
     },
   ): Promise<void> {
-    const server = new Server();
-    this.#servers.push(server);
-    const definitions = Object.fromEntries(
-      [...of.methods].map(([name, codec]) => [name, this.#definition(codec, of.answers[name])]),
+    const answers = Object.fromEntries(
+      Object.entries(of.answers).map(([method, answer]) => [
+        method,
+        (request: object): object => {
+          this.calls.push({ method, request: request as Record<string, unknown> });
+          const failure = this.failures.get(method);
+          if (failure !== undefined) throw new GrpcError('INTERNAL', failure);
+          return answer(request);
+        },
+      ]),
     );
-    server.addService(
-      Object.fromEntries(Object.entries(definitions).map(([name, { definition }]) => [name, definition])),
-      Object.fromEntries(Object.entries(definitions).map(([name, { handle }]) => [name, handle])),
-    );
-    mkdirSync(dirname(socket), { recursive: true });
-    rmSync(socket, { force: true });
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    server.bindAsync(`unix://${socket}`, ServerCredentials.createInsecure(), (error) =>
-      error ? reject(error) : resolve(),
-    );
-    await promise;
-  }
-
-  #definition(codec: MethodCodec, answer: ((request: object) => object) | undefined) {
-    const definition = {
-      path: codec.path,
-      requestStream: false,
-      responseStream: false,
-      requestSerialize: (message: object) => codec.encode(message),
-      requestDeserialize: (bytes: Buffer) => codec.decodeRequest(bytes),
-      responseSerialize: (message: object) => codec.encodeResponse(message),
-      responseDeserialize: (bytes: Buffer) => codec.decode(bytes),
-    };
-    const handle = (call: ServerUnaryCall<object, object>, done: sendUnaryData<object>): void => {
-      const { name } = codec;
-      this.calls.push({ method: name, request: call.request as Record<string, unknown> });
-      const failure = this.failures.get(name);
-      try {
-        if (failure !== undefined) throw new Error(failure);
-        if (!answer) throw new Error(`no answer for ${name}`);
-        done(null, answer(call.request));
-      } catch (error) {
-        done({ code: status.INTERNAL, details: (error as Error).message });
-      }
-    };
-    return { definition, handle };
+    this.#servers.push(await serveUnixSocket({ socketPath, methods: of.methods, answers }));
   }
 }
 
