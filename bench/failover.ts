@@ -1,10 +1,10 @@
 /**
  * How long clients get no answer after the loss of a control plane, of three on real etcd: its machine is killed, stopped (SIGSTOP of every process), cut off from
- * the network or shut down in order, the one with etcd's leader and one without. Readers and writers go through the local balancer of a worker, others ask every server in turn, with
+ * the network or shut down in order, or its etcd alone is stopped (etcd), the one with etcd's leader and one without. Readers and writers go through the local balancer of a worker, others ask every server in turn, with
  * requests of one second. An outage is the longest time between two answers of one of three readers, or writers. Machines are network namespaces on this computer.
  * Needs root and etcd. bound: the exit code is 1 where an outage through the balancer was longer.
  *
- *   node bench/failover.ts [--rounds N] [--cases kill,stop,cut,shutdown] [--victims leader,follower] [--heartbeat MS --election MS] [--bound MS] [--logs DIR]
+ *   node bench/failover.ts [--rounds N] [--cases kill,stop,cut,shutdown,etcd] [--victims leader,follower] [--heartbeat MS --election MS] [--bound MS] [--logs DIR]
  */
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -27,7 +27,7 @@ const COMMON = ['--runtime=simulated', '--ignore-preflight-errors=all'];
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
-    cases: { type: 'string', default: 'kill,stop,cut,shutdown' },
+    cases: { type: 'string', default: 'kill,stop,cut,shutdown,etcd' },
     victims: { type: 'string', default: 'leader,follower' },
     heartbeat: { type: 'string' },
     election: { type: 'string' },
@@ -36,7 +36,7 @@ const { values } = parseArgs({
   },
 });
 
-type Case = 'kill' | 'stop' | 'cut' | 'shutdown';
+type Case = 'kill' | 'stop' | 'cut' | 'shutdown' | 'etcd';
 const WAYS = ['balancer', 'every server'] as const;
 const KINDS = ['read', 'write'] as const;
 
@@ -188,13 +188,14 @@ class Cluster {
   strike(victim: Machine, how: Case): void {
     if (how === 'cut') return void this.#machines.lan.outside.run('ip', 'link', 'set', victim.name, 'down');
     if (how === 'stop') return signal(victim, 'SIGSTOP');
+    if (how === 'etcd') return signal(victim, 'SIGSTOP', '--initial-cluster=');
     if (how === 'shutdown') return signal(victim, 'SIGTERM', 'supervise');
     while (victim.lan.pids().length > 0) signal(victim, 'SIGKILL');
   }
 
   async heal(victim: Machine, how: Case): Promise<void> {
     if (how === 'cut') return void this.#machines.lan.outside.run('ip', 'link', 'set', victim.name, 'up');
-    if (how === 'stop') return signal(victim, 'SIGCONT');
+    if (how === 'stop' || how === 'etcd') return signal(victim, 'SIGCONT');
     await until(
       'the machine to be down',
       () => Promise.resolve(victim.lan.pids().length === 0),

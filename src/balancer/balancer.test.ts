@@ -146,6 +146,24 @@ test('a server that takes connections but does not answer is ejected by the time
   assert.equal(await ask(balancer), 'b');
 });
 
+test('a server that leaves its clients waiting is checked again soon after it was suspected and found ready', async () => {
+  const [stalled, other] = (await servers('stalled', 'other')) as [FakeServer, FakeServer];
+  // Regular checks come only once.
+  const after: typeof realClock.after = (ms, callback) =>
+    ms === 1_000 ? { cancel: () => {} } : realClock.after(ms, callback);
+  const balancer = await balance([stalled.address, other.address], { clock: { ...realClock, after } });
+  await eventually('both are ready', isReady(balancer, stalled, other));
+  const client = await hold(balancer);
+  const before = stalled.checks;
+  client.write('GET / HTTP/1.1\r\n');
+  await eventually('it is suspected, and ready', () => stalled.checks > before);
+  stalled.readyz = 500;
+  await eventually('it is ejected', () => {
+    client.write('x: a header that has no end\r\n');
+    return balancer.servers.some(({ health, problem }) => health === 'ejected' && problem.includes('500'));
+  });
+});
+
 test('when none is ready all are tried, and no connection is cut', async () => {
   const [a] = (await servers('a')) as [FakeServer];
   const balancer = await balance([a.address]);

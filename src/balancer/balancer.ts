@@ -51,6 +51,11 @@ export interface BalancerOptions {
 /** Further ones are closed at once and counted. */
 const MAX_CONNECTIONS = 4_096;
 const BACKLOG = 1_024;
+/**
+ * After a server was suspected: what its clients wait for may be its etcd, which it notices a moment later than we that something is wrong. Then /readyz fails, and
+ * it must not take a whole period of checks to be heard of.
+ */
+const FOLLOW_UP_MS = [350, 700];
 /** Servers asked for comparison when one is suspected to be silent. */
 const COMPARED_SERVERS = 2;
 
@@ -241,7 +246,9 @@ class LocalBalancer implements Balancer {
   }
 
   #probe(key: string): void {
-    this.#watched.get(key)?.checker.probe();
+    const checker = this.#watched.get(key)?.checker;
+    checker?.probe();
+    for (const ms of FOLLOW_UP_MS) this.#options.clock.after(ms, () => checker?.now());
     for (const { checker } of this.#others(key).slice(0, COMPARED_SERVERS)) checker.now();
   }
 

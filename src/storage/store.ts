@@ -110,6 +110,8 @@ export interface StoreStats {
   readonly sizeBytes: number;
   /** The store's name in metrics, for remote ones. Default: 'embedded'. */
   readonly cluster?: string;
+  /** Why it answers nothing at the moment, where it knows; it may come back by itself. */
+  readonly problem?: string | undefined;
 }
 
 export interface Store {

@@ -23,7 +23,11 @@ export function addServerChecks(
   });
   health.addReadiness({
     name: 'etcd-readiness',
-    check: () => store.writeProblem && `the store is not writable: ${store.writeProblem}`,
+    check() {
+      const { problem } = store.stats();
+      if (problem !== undefined) return `the store does not answer: ${problem}`;
+      return store.writeProblem && `the store is not writable: ${store.writeProblem}`;
+    },
   });
   health.addReadiness({
     name: 'informer-sync',

@@ -11,6 +11,8 @@ export interface FakeServer {
   readonly address: Address;
   /** Status of /readyz; 0: no response. */
   readyz: number;
+  /** Answers that /readyz gave. */
+  readonly checks: number;
   readonly connections: number;
   /** Connections that were ever made. */
   readonly accepted: number;
@@ -23,9 +25,12 @@ export async function startFakeServer(name: string, { port = 0 } = {}): Promise<
   const sockets = new Set<Socket>();
   let readyz = 200;
   let accepted = 0;
+  let checks = 0;
   const server = https.createServer({ cert: identity.cert, key: identity.key }, (request, response) => {
     if (request.url === '/readyz') {
-      if (readyz !== 0) response.writeHead(readyz).end('checked');
+      if (readyz === 0) return;
+      checks += 1;
+      response.writeHead(readyz).end('checked');
     } else response.end(name);
   });
   server.on('connection', (socket: Socket) => {
@@ -44,6 +49,9 @@ export async function startFakeServer(name: string, { port = 0 } = {}): Promise<
     },
     set readyz(status) {
       readyz = status;
+    },
+    get checks() {
+      return checks;
     },
     get connections() {
       return sockets.size;

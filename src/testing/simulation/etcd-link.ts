@@ -26,6 +26,7 @@ interface EtcdLinkOptions {
 export class EtcdLink implements EtcdMember {
   readonly endpoint: string;
   avoided = false;
+  readonly silent = false;
   readonly #options: EtcdLinkOptions;
   /** Of the life in which it was made. */
   readonly #clock: Clock;

@@ -130,6 +130,12 @@ export class EtcdConnection {
     };
   }
 
+  /** The member that is used does not answer at all, which it may do again. */
+  get silent(): string | undefined {
+    const member = this.#connected();
+    return member?.silent ? `etcd ${member.endpoint} does not answer` : undefined;
+  }
+
   /** Asks every member. */
   statuses(): Promise<MemberStatus[]> {
     return Promise.all(

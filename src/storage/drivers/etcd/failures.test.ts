@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServiceError } from '@grpc/grpc-js';
 import { createLogger } from '#stdx/log.ts';
 import { StoreError, type Store } from '../../store.ts';
@@ -129,6 +130,27 @@ describe('etcd that does not let us in', { skip: program ? false : 'no etcd can 
       }
     },
   );
+
+  test('a member that stands still: the store tells it soon, and when it is over', async () => {
+    const one = await startEtcd(program!);
+    const store = await openEtcdStore({ ...one.options, keyPrefix: '/silent' });
+    try {
+      await store.put('/a', Buffer.from('1'));
+      assert.equal(store.stats().problem, undefined);
+      await one.pause();
+      const read = store.get('/a').catch(() => undefined);
+      while (store.stats().problem === undefined) await sleep(20);
+      assert.match(store.stats().problem!, /^etcd https:\/\/127\.0\.0\.1:\d+ does not answer$/);
+      one.goOn();
+      await read;
+      assert.equal(String((await store.get('/a'))?.value), '1');
+      while (store.stats().problem !== undefined) await sleep(20);
+    } finally {
+      one.goOn();
+      await store.close();
+      await one.close();
+    }
+  });
 
   test(
     'a write that crosses the quota is applied and refused by etcd: it succeeds',

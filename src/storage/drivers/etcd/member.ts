@@ -3,6 +3,8 @@
  * vanished without a word (its machine lost, its cable cut, its process stopped) would hold calls and watches until keepalive notices, after 40 s:
  * who waits too long suspects it, and it must send something within SUSPECT_MS or loses everything that is under way on it.
  *
+ * It is called silent much sooner, by the same question: whoever relies on this process had better go elsewhere, but nothing that is under way is given up.
+ *
  * Calls and streams in both directions go over grpc-connection.ts while its connection stands, else over grpc-js.
  *
  *   used ──a call failed, or it is suspected and silent──▶ avoided ──answers Status, asked every PROBE_MS──▶ used
@@ -22,6 +24,10 @@ const MAX_BACKOFF_MS = 1_000;
 /** Calls make the member suspected each time they have waited so long. */
 const PATIENCE_MS = 1_500;
 const SUSPECT_MS = 1_500;
+/** Once a call has waited so long, it is asked whether it answers at all: an election holds calls up for longer, and that question not. */
+const LISTEN_MS = 250;
+const SILENT_MS = 300;
+const LISTEN_TIMEOUT_MS = 10_000;
 const GRACE_MS = 200;
 const PROBE_MS = 1_000;
 /** etcd's own bound on requests is 1.5 MiB by default; answers have none that a client could rely on. */
@@ -74,6 +80,8 @@ export interface EtcdMember {
   readonly endpoint: string;
   /** It failed lately, and has not answered since. */
   readonly avoided: boolean;
+  /** A call waits, and it does not answer what needs no leader and no disk either. */
+  readonly silent: boolean;
   /** Begins to connect where it is not. */
   readonly connected: boolean;
   /** Rejects where it is not connected in time. */
@@ -107,6 +115,7 @@ class OwnStream extends EventEmitter implements EtcdStream {
 export class Member implements EtcdMember {
   readonly endpoint: string;
   avoided = false;
+  silent = false;
   readonly #tls: EtcdTls;
   readonly #underWay = new Set<UnderWay>();
   #client: Client;
@@ -116,8 +125,9 @@ export class Member implements EtcdMember {
   #isSuspected = false;
   /** When each connection last brought anything but an error. */
   readonly #heardMs: Record<Transport, number> = { grpc: 0, own: 0 };
-  readonly #waiting = new Set<{ suspectsMs: number }>();
+  readonly #waiting = new Set<{ readonly sinceMs: number; suspectsMs: number }>();
   #patience: NodeJS.Timeout | undefined;
+  #listening: NodeJS.Timeout | undefined;
   #probe: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -140,14 +150,47 @@ export class Member implements EtcdMember {
 
   async send<Response>(sent: Sent, options: CallOptions): Promise<Response> {
     if (options.withoutLeader) return this.#send<Response>(sent, options);
-    const waiting = { suspectsMs: performance.now() + PATIENCE_MS };
+    const sinceMs = performance.now();
+    const waiting = { sinceMs, suspectsMs: sinceMs + PATIENCE_MS };
     this.#waiting.add(waiting);
+    if (!this.#listening) this.#listenIn(LISTEN_MS);
     if (!this.#patience) this.#beImpatientIn(PATIENCE_MS);
     try {
       return await this.#send<Response>(sent, options);
     } finally {
       this.#waiting.delete(waiting);
     }
+  }
+
+  /** One timer for all calls. Insertion order is order of time: the first one waits longest. */
+  #listenIn(delayMs: number): void {
+    this.#listening = setTimeout(() => {
+      this.#listening = undefined;
+      const [oldest] = this.#waiting;
+      if (!oldest || this.#closed) return;
+      const waitedMs = performance.now() - oldest.sinceMs;
+      if (waitedMs < LISTEN_MS) this.#listenIn(LISTEN_MS - waitedMs);
+      else void this.#listen();
+    }, delayMs);
+    this.#listening.unref();
+  }
+
+  async #listen(): Promise<void> {
+    const askedMs = performance.now();
+    let isOver = false;
+    const judge = (): void => {
+      this.silent = !isOver && Math.max(this.#heardMs.grpc, this.#heardMs.own) < askedMs;
+    };
+    // Where this process itself stood still, answers wait in the socket: they are read before the check.
+    this.#listening = setTimeout(() => setImmediate(judge), SILENT_MS);
+    this.#listening.unref();
+    const options = { doing: 'read the status', timeoutMs: LISTEN_TIMEOUT_MS, withoutLeader: true };
+    await this.#send(STATUS, options).catch(() => {});
+    isOver = true;
+    clearTimeout(this.#listening);
+    this.#listening = undefined;
+    this.silent = false;
+    if (this.#waiting.size > 0 && !this.#closed) this.#listenIn(LISTEN_MS);
   }
 
   /** One timer for all calls, at the earliest that is to suspect the member. */
@@ -339,6 +382,7 @@ export class Member implements EtcdMember {
     this.#closed = true;
     clearTimeout(this.#probe);
     clearTimeout(this.#patience);
+    clearTimeout(this.#listening);
     this.#client.close();
     this.#own.close();
   }
