@@ -3,9 +3,10 @@
  * of its own; nodes are objects without an agent. For each kind of pods: how fast they are created and bound, from the first create to the last binding, and
  * the processor time that each process takes for one pod.
  *
- *   node bench/scheduler-api.ts [--nodes=5000] [--pods=5000] [--init=1000] [--only=NAME,…] [--against=GIT-REF] [--rounds=1] [--cpu-prof=DIR] [--backlog]
+ *   node bench/scheduler-api.ts [--nodes=5000] [--pods=5000] [--init=1000] [--only=NAME,…] [--against=GIT-REF] [--rounds=1] [--upstream=DIR] [--cpu-prof=DIR] [--backlog]
  *
- * --against: the API server and the scheduler of another version of this repository too, in turn with ours. --backlog: the scheduler starts once all pods are
+ * --against: the API server and the scheduler of another version of this repository too, in turn with ours. --upstream: the kube-scheduler of that directory
+ * too, on our API server. --backlog: the scheduler starts once all pods are
  * there, so that creates take nothing from it; its figure begins with the first binding. --init: pods that are bound before, and not counted.
  */
 import { execFileSync, fork, spawn, type ChildProcess } from 'node:child_process';
@@ -40,6 +41,7 @@ const { values } = parseArgs({
     init: { type: 'string', default: '1000' },
     only: { type: 'string' },
     against: { type: 'string' },
+    upstream: { type: 'string' },
     rounds: { type: 'string', default: '1' },
     'cpu-prof': { type: 'string' },
     backlog: { type: 'boolean', default: false },
@@ -77,10 +79,19 @@ async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
 }
 
+interface Version {
+  readonly name: string;
+  /** Of the repository. */
+  readonly root: string;
+  /** Of upstream, instead of ours. */
+  readonly scheduler?: string;
+}
+
 /** An API server and a scheduler of one version. */
 class Cluster {
   readonly #dir: string;
   readonly #root: string;
+  readonly #upstream: string | undefined;
   readonly #profile: readonly string[];
   readonly #kubeconfig: string;
   #apiServer: ChildProcess | undefined;
@@ -88,10 +99,11 @@ class Cluster {
   #close: (() => Promise<void>) | undefined;
 
   constructor(
-    root: string,
+    { root, scheduler }: Version,
     { dir, profile }: { readonly dir: string; readonly profile: string | undefined },
   ) {
     this.#root = root;
+    this.#upstream = scheduler;
     this.#dir = dir;
     this.#kubeconfig = join(dir, 'kubeconfig');
     this.#profile = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
@@ -143,6 +155,18 @@ class Cluster {
   }
 
   startScheduler(): void {
+    if (this.#upstream !== undefined) {
+      const flags = [
+        `--kubeconfig=${this.#kubeconfig}`,
+        '--leader-elect=false',
+        '--bind-address=127.0.0.1',
+        '--secure-port=0',
+        '--kube-api-qps=5000',
+        '--kube-api-burst=5000',
+      ];
+      this.#scheduler = spawn(this.#upstream, flags, { stdio: 'ignore' });
+      return;
+    }
     this.#scheduler = spawn(
       process.execPath,
       [
@@ -325,18 +349,20 @@ function checkout(ref: string): string {
 
 const wanted = values.only?.split(',');
 const kinds = KINDS.filter(({ name, preempts }) => !preempts && (wanted?.includes(name) ?? true));
-const versions = [{ name: 'this', root: ROOT }];
+const versions: Version[] = [{ name: 'this', root: ROOT }];
 let round = 0;
 try {
   if (values.against !== undefined) versions.push({ name: values.against, root: checkout(values.against) });
+  if (values.upstream !== undefined)
+    versions.push({ name: 'upstream', root: ROOT, scheduler: join(values.upstream, 'kube-scheduler') });
   const rows: Row[] = [];
   for (const kind of kinds)
     for (let time = 0; time < Number(values.rounds); time += 1)
-      for (const { name, root } of time % 2 === 0 ? versions : versions.toReversed()) {
+      for (const version of time % 2 === 0 ? versions : versions.toReversed()) {
         const dir = join(work, String(round++));
-        const cluster = new Cluster(root, { dir, profile: values['cpu-prof'] });
+        const cluster = new Cluster(version, { dir, profile: values['cpu-prof'] });
         try {
-          const row = { pods: kind.name, version: name, ...(await measure(kind, cluster)) };
+          const row = { pods: kind.name, version: version.name, ...(await measure(kind, cluster)) };
           console.log(JSON.stringify(row));
           rows.push(row);
         } finally {
@@ -346,7 +372,7 @@ try {
       }
   console.table(rows);
 } finally {
-  if (versions.length > 1)
+  if (values.against !== undefined)
     execFileSync('git', ['worktree', 'remove', '--force', join(work, 'against')], { cwd: ROOT });
   rmSync(work, { recursive: true, force: true });
 }
