@@ -11,6 +11,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { SchedulerCache } from './cache.ts';
 import { ClaimBindingError, type ClaimBinder, type PlannedClaims } from './dra/claim-binder.ts';
 import type { Extenders } from './extenders/extenders.ts';
+import type { SchedulerMetrics } from './metrics.ts';
 import type { Nominator } from './nominator.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { PodReporter } from './pod-reporter.ts';
@@ -26,6 +27,7 @@ interface BindingCycleOptions {
   readonly mayWrite: () => boolean;
   readonly log: Logger;
   readonly cache: SchedulerCache;
+  readonly metrics: SchedulerMetrics;
   readonly queue: SchedulingQueue;
   readonly nominator: Nominator;
   readonly extenders: Extenders | undefined;
@@ -100,7 +102,8 @@ export class BindingCycle {
     info: PodInfo,
     { profile, bound, claims, error }: PodBinding & { readonly error: unknown },
   ): Promise<void> {
-    const { cache, queue, reporter } = this.#options;
+    const { cache, queue, metrics, reporter } = this.#options;
+    metrics.volumesFailed();
     bound(false);
     cache.forget(info.uid);
     queue.event('pod-deleted');
@@ -140,14 +143,22 @@ export class BindingCycle {
   }
 
   async #bindPod(info: PodInfo, binding: PodBinding): Promise<void> {
-    const { extenders, queue, reporter, mayWrite } = this.#options;
+    const { extenders, queue, metrics, reporter, mayWrite } = this.#options;
     const { node, profile, bound } = binding;
+    const startMs = performance.now();
+    const took = (status: string): void =>
+      metrics.point('Bind', {
+        profile: profile.schedulerName,
+        status,
+        seconds: (performance.now() - startMs) / 1000,
+      });
     try {
       const extender = extenders?.binderOf(info.pod);
       if (extender) {
         if (!mayWrite()) throw new Error('this scheduler does not lead');
         await extender.bind(info.pod, node);
       } else await this.#writeBinding(info, node);
+      took('Success');
       bound(true);
       queue.done(info.uid);
       reporter.event(info.pod, {
@@ -158,6 +169,7 @@ export class BindingCycle {
         message: `Successfully assigned ${info.key} to ${node}`,
       });
     } catch (error) {
+      took('Error');
       await this.#bindingFailed(info, { ...binding, error });
     }
   }

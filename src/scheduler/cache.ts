@@ -41,6 +41,12 @@ export class SchedulerCache {
     if (!before || zoneOf(before) !== zoneOf(node)) this.#ordered = undefined;
   }
 
+  /** A newer version of the object, in which only what scheduling does not read is different. */
+  refreshNode(node: Node): void {
+    const info = this.#nodes.get(node.metadata?.name ?? '');
+    if (info?.node) info.node = node;
+  }
+
   removeNode(name: string): void {
     const info = this.#nodes.get(name);
     if (!info) return;

@@ -7,14 +7,16 @@ import type { DefaultSelectors } from './default-selectors.ts';
 import type { ClaimBinder } from './dra/claim-binder.ts';
 import type { DeviceState } from './dra/device-state.ts';
 import type { Informers } from './informers.ts';
+import type { SchedulerMetrics } from './metrics.ts';
 import type { Nominator } from './nominator.ts';
 import { podInfo } from './pod-info.ts';
-import type { SchedulingQueue } from './queue.ts';
+import { EVENTS, type SchedulingQueue } from './queue.ts';
 import { subscribeStorage } from './storage.ts';
 import type { VolumeBinder } from './volume-binder.ts';
 
 interface EventHandlerOptions {
   readonly cache: SchedulerCache;
+  readonly metrics: SchedulerMetrics;
   readonly queue: SchedulingQueue;
   readonly nominator: Nominator;
   readonly selectors: DefaultSelectors;
@@ -27,13 +29,16 @@ interface EventHandlerOptions {
 
 /** Returns functions that unsubscribe. */
 export function subscribeHandlers(informers: Informers, options: EventHandlerOptions): (() => void)[] {
-  const { cache, queue, selectors, devices, volumeBinder, claimBinder } = options;
+  const { cache, queue, metrics, selectors, devices, volumeBinder, claimBinder } = options;
   const handlers = new PodHandlers(options);
   return [
     informers.pods.subscribe({
-      added: (pod) => handlers.set(pod, undefined),
-      updated: (pod, before) => handlers.set(pod, before),
-      deleted: (pod) => handlers.delete(pod),
+      added: (pod) => metrics.handle(podEvent(pod, 'Add'), () => handlers.set(pod, undefined)),
+      updated: (pod, before) =>
+        metrics.handle(podEvent(pod, before.spec?.nodeName ? 'Update' : 'Add'), () =>
+          handlers.set(pod, before),
+        ),
+      deleted: (pod) => metrics.handle(podEvent(pod, 'Delete'), () => handlers.delete(pod)),
     }),
     informers.nodes.subscribe(nodeHandlers(options)),
     informers.namespaces.subscribe({
@@ -49,11 +54,13 @@ export function subscribeHandlers(informers: Informers, options: EventHandlerOpt
       deleted: (service) => selectors.forget(service.metadata?.namespace ?? ''),
     }),
     ...subscribeStorage(informers, (event, object) => {
-      queue.event(event, object);
+      metrics.handle(EVENTS[event], () => queue.event(event, object));
       volumeBinder.changed();
     }),
     ...devices.subscribe((event, { object, before }) => {
-      queue.event(event, object as KubeObject, before as KubeObject | undefined);
+      metrics.handle(EVENTS[event], () =>
+        queue.event(event, object as KubeObject, before as KubeObject | undefined),
+      );
       if (event === 'resource-claim-updated') claimBinder.changed();
     }),
   ];
@@ -62,22 +69,30 @@ export function subscribeHandlers(informers: Informers, options: EventHandlerOpt
 function nodeHandlers({
   cache,
   queue,
+  metrics,
   devices,
 }: EventHandlerOptions): Parameters<Informers['nodes']['subscribe']>[0] {
   return {
-    added: (node) => {
-      cache.setNode(node);
-      queue.event('node-added', node);
-    },
-    updated: (node, before) => {
-      cache.setNode(node);
-      if (nodeChanged(node, before)) queue.event('node-updated', node, before);
-    },
-    deleted: (node) => {
-      cache.removeNode(node.metadata?.name ?? '');
-      devices.forgetNode(node.metadata?.name ?? '');
-      queue.event('node-deleted', node);
-    },
+    added: (node) =>
+      metrics.handle(EVENTS['node-added'], () => {
+        cache.setNode(node);
+        queue.event('node-added', node);
+      }),
+    updated: (node, before) =>
+      metrics.handle(EVENTS['node-updated'], () => {
+        // Heartbeats must not make the node look changed to what is known about it.
+        if (nodeChanged(node, before)) {
+          cache.setNode(node);
+          queue.event('node-updated', node, before);
+        } else if (imagesDiffer(node, before)) cache.setNode(node);
+        else cache.refreshNode(node);
+      }),
+    deleted: (node) =>
+      metrics.handle(EVENTS['node-deleted'], () => {
+        cache.removeNode(node.metadata?.name ?? '');
+        devices.forgetNode(node.metadata?.name ?? '');
+        queue.event('node-deleted', node);
+      }),
   };
 }
 
@@ -125,6 +140,15 @@ function labelsDiffer(a: KubeObject, b: KubeObject): boolean {
   return JSON.stringify(a.metadata?.labels) !== JSON.stringify(b.metadata?.labels);
 }
 
+function podEvent({ spec }: Pod, change: 'Add' | 'Update' | 'Delete'): string {
+  return `${spec?.nodeName ? 'AssignedPod' : 'UnschedulablePod'}${change}`;
+}
+
+/** They count for scores alone. */
+function imagesDiffer(node: Node, before: Node): boolean {
+  return JSON.stringify(node.status?.images) !== JSON.stringify(before.status?.images);
+}
+
 /** Heartbeats do not affect scheduling. */
 function nodeChanged(node: Node, before: Node): boolean {
   const seen = (of: Node): string =>
@@ -133,6 +157,7 @@ function nodeChanged(node: Node, before: Node): boolean {
       of.spec?.taints,
       of.spec?.unschedulable,
       of.status?.allocatable,
+      of.status?.capacity,
       of.status?.declaredFeatures,
     ]);
   return seen(node) !== seen(before);

@@ -8,6 +8,8 @@ test('attempts, queue sizes and rejections have the names and labels of upstream
   const sizes = {
     queues: { active: 1, backoff: 2, unschedulable: 3, gated: 4 },
     cache: { nodes: 5, pods: 6, assumed_pods: 7 },
+    inFlight: { PodPopped: 1 },
+    writes: 8,
     refusals: [{ plugin: 'NodeResourcesFit', profile: 'default-scheduler' }],
   };
   const metrics = new SchedulerMetrics(registry, () => sizes);
@@ -15,9 +17,19 @@ test('attempts, queue sizes and rejections have the names and labels of upstream
   const has = (line: string): void => assert.ok(registry.render().split('\n').includes(line), line);
   has('scheduler_schedule_attempts_total{profile="default-scheduler",result="scheduled"} 0');
   metrics.attempted({ profile: 'default-scheduler', result: 'scheduled', seconds: 0.5 });
-  metrics.scheduled({ attempts: 2, seconds: 3 });
-  metrics.scheduled({ attempts: 20, seconds: 30 });
+  metrics.scheduled({ attempts: 2, seconds: 3, isFlushed: false });
+  metrics.scheduled({ attempts: 20, seconds: 30, isFlushed: true });
   metrics.decided(0.25);
+  metrics.handle('NodeAdd', () => {});
+  metrics.hinted({ plugin: 'NodePorts', event: 'AssignedPodDelete', isHelped: false, seconds: 0.5 });
+  metrics.claimCreated('success');
+  metrics.volumesFailed();
+  const probe = metrics.probe('default-scheduler');
+  probe.begin();
+  probe.run({ point: 'PreFilter', plugin: 'NodePorts' }, () => 'skip');
+  probe.run({ point: 'Filter', plugin: 'NodePorts' }, () => undefined);
+  probe.begin();
+  probe.run({ point: 'Filter', plugin: 'NodePorts' }, () => ({ resolvable: false }));
   metrics.queued('active', 'PodAdd');
   metrics.preempting(2);
   metrics.preempted({ result: 'error', seconds: 0.125 });
@@ -36,6 +48,16 @@ test('attempts, queue sizes and rejections have the names and labels of upstream
     'scheduler_preemption_goroutines_execution_total{result="error"} 1',
     'scheduler_framework_extension_point_duration_seconds_count{extension_point="Filter",profile="default-scheduler",status="Success"} 1',
     'scheduler_pending_pods{queue="gated"} 4',
+    'scheduler_inflight_events{event="PodPopped"} 1',
+    'scheduler_goroutines{operation="binding"} 8',
+    'scheduler_pod_scheduled_after_flush_total 1',
+    'scheduler_event_handling_duration_seconds_count{event="NodeAdd"} 1',
+    'scheduler_queueing_hint_execution_duration_seconds_sum{event="AssignedPodDelete",hint="QueueSkip",plugin="NodePorts"} 0.5',
+    'scheduler_resourceclaim_creates_total{status="success"} 1',
+    'scheduler_volume_scheduling_stage_error_total{operation="bind"} 1',
+    'scheduler_plugin_evaluation_total{extension_point="Filter",plugin="NodePorts",profile="default-scheduler"} 2',
+    'scheduler_plugin_execution_duration_seconds_count{extension_point="PreFilter",plugin="NodePorts",status="Skip"} 1',
+    'scheduler_plugin_execution_duration_seconds_count{extension_point="Filter",plugin="NodePorts",status="Success"} 1',
     'scheduler_cache_size{type="assumed_pods"} 7',
     'scheduler_unschedulable_pods{plugin="NodeResourcesFit",profile="default-scheduler"} 1',
   ])

@@ -9,6 +9,7 @@ import type { Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { DeviceEvent } from './dra/device-state.ts';
 import type { NodeInfo } from './node-info.ts';
+import type { PluginProbe } from './plugin-metrics.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { StorageEvent } from './storage.ts';
@@ -25,6 +26,8 @@ export interface Cycle {
   readonly pod: PodInfo;
   readonly snapshot: Snapshot;
   readonly state: Map<string, unknown>;
+  /** Counts and times what plugins are asked. */
+  readonly probe?: PluginProbe | undefined;
   /** The plugins whose filter runs: those whose preFilter did not return 'skip'. */
   filters: readonly SchedulerPlugin[];
 }

@@ -73,8 +73,14 @@ export class PostFilter {
     const { failure, cycle } = decision;
     const { metrics, nominator, executor } = this.#options;
     // At once, unless extenders are asked: later decisions must see the nomination.
+    const startMs = performance.now();
     const finding = this.#findPreemption(decision, profile);
     const found = finding instanceof Promise ? await finding : finding;
+    metrics.point('PostFilter', {
+      profile: profile.schedulerName,
+      status: 'victims' in found ? 'Success' : 'Unschedulable',
+      seconds: (performance.now() - startMs) / 1000,
+    });
     metrics.preempting('victims' in found ? found.victims.length : 0);
     if ('victims' in found) {
       nominator.set(info, found.node);

@@ -11,7 +11,7 @@ import {
 } from './plugin.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PodInfo } from './pod-info.ts';
-import { nominatedBefore, refusalOn } from './schedule.ts';
+import { nominatedBefore, refusalOn } from './cycle-filters.ts';
 
 /** One node at a time: start, any number of changes and questions, end. */
 export interface PreemptionTrial {

@@ -13,6 +13,7 @@ import type { Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { Heap, NOT_IN_HEAP, type HeapEntry } from './heap.ts';
+import type { Hinted } from './metrics.ts';
 import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
 import { queuedBefore } from './plugins/priority-sort.ts';
 
@@ -38,6 +39,7 @@ interface Entry extends HeapEntry {
   retryAtMs: number;
   /** Cluster events since its scheduling attempt began. */
   readonly missed: Set<ClusterEvent>;
+  isFlushed: boolean;
   /** Whether the pod itself changed since its scheduling attempt began. */
   changed: boolean;
 }
@@ -57,12 +59,14 @@ interface QueueOptions {
   readonly onReady: () => void;
   /** Called when a pod enters a queue, with upstream's name of the event. */
   readonly onQueued?: ((queue: Queue, event: string) => void) | undefined;
+  /** Called after a queueing hint of a plugin. */
+  readonly onHint?: ((hint: Hinted) => void) | undefined;
 }
 
 type Queue = 'active' | 'backoff' | 'unschedulable' | 'gated';
 
 /** Upstream's names of the events that move pods. */
-const EVENTS: Readonly<Record<ClusterEvent, string>> = {
+export const EVENTS: Readonly<Record<ClusterEvent, string>> = {
   'node-added': 'NodeAdd',
   'node-updated': 'NodeUpdate',
   'node-deleted': 'NodeDelete',
@@ -106,6 +110,8 @@ export interface Popped {
   readonly attempts: number;
   /** When it could be scheduled for the first time. */
   readonly readyAtMs: number;
+  /** It waited as unschedulable for as long as a pod may. */
+  readonly isFlushed: boolean;
 }
 
 export class SchedulingQueue {
@@ -148,6 +154,15 @@ export class SchedulingQueue {
         for (const plugin of refusedBy)
           yield { plugin, profile: pod.spec?.schedulerName ?? 'default-scheduler' };
   }
+  /** Attempts under way, as PodPopped, and the events that they have missed. */
+  get inFlight(): Readonly<Record<string, number>> {
+    const counts: Record<string, number> = { PodPopped: this.#inFlight.size };
+    for (const name of Object.values(EVENTS)) counts[name] = 0;
+    for (const { missed } of this.#inFlight)
+      for (const kind of missed) counts[EVENTS[kind]] = (counts[EVENTS[kind]] ?? 0) + 1;
+    return counts;
+  }
+
   get activeSize(): number {
     return this.#active.size;
   }
@@ -165,9 +180,9 @@ export class SchedulingQueue {
     const changed = changedFor(entry.pod, pod);
     entry.pod = pod;
     if (!changed) return;
-    if (entry.place === 'gated') this.#enqueue(entry, 'PodUpdate');
+    if (entry.place === 'gated') this.#enqueue(entry, 'UnschedulablePodUpdate');
     else if (entry.place === 'in-flight') entry.changed = true;
-    else if (entry.place === 'unschedulable') this.#wake(entry, 'PodUpdate');
+    else if (entry.place === 'unschedulable') this.#wake(entry, 'UnschedulablePodUpdate');
   }
 
   remove(uid: string): void {
@@ -186,7 +201,8 @@ export class SchedulingQueue {
     entry.attempts += 1;
     entry.missed.clear();
     entry.changed = false;
-    return { pod: entry.pod, attempts: entry.attempts, readyAtMs: entry.readyAtMs ?? entry.sinceMs };
+    const { pod, attempts, isFlushed } = entry;
+    return { pod, attempts, isFlushed, readyAtMs: entry.readyAtMs ?? entry.sinceMs };
   }
 
   isInFlight(uid: string): boolean {
@@ -204,6 +220,7 @@ export class SchedulingQueue {
     if (!entry || entry.place !== 'in-flight') return;
     this.#leave(entry);
     entry.refusedBy = refusedBy;
+    entry.isFlushed = false;
     entry.parkedAtMs = this.#now();
     const { initialMs, maximumMs } = this.#options.backoff ?? DEFAULT_BACKOFF;
     entry.retryAtMs = this.#now() + Math.min(maximumMs, initialMs * 2 ** (entry.attempts - 1));
@@ -246,10 +263,11 @@ export class SchedulingQueue {
       parkedAtMs: 0,
       retryAtMs: 0,
       missed: new Set(),
+      isFlushed: false,
       changed: false,
     };
     this.#entries.set(uid, entry);
-    this.#enqueue(entry, 'PodAdd');
+    this.#enqueue(entry, 'UnschedulablePodAdd');
   }
 
   #leave(entry: Entry): void {
@@ -289,9 +307,25 @@ export class SchedulingQueue {
     }
     for (const name of entry.refusedBy) {
       const plugin = helped.get(name);
-      if (plugin && plugin.isHelpedBy?.(entry.pod, { kind, ...change }) !== false) return true;
+      if (plugin && this.#hint(plugin, { kind, pod: entry.pod, ...change })) return true;
     }
     return false;
+  }
+
+  #hint(
+    plugin: SchedulerPlugin,
+    { pod, ...change }: Parameters<NonNullable<SchedulerPlugin['isHelpedBy']>>[1] & { readonly pod: Pod },
+  ): boolean {
+    if (!plugin.isHelpedBy) return true;
+    const startMs = performance.now();
+    const isHelped = plugin.isHelpedBy(pod, change);
+    this.#options.onHint?.({
+      plugin: plugin.name,
+      event: EVENTS[change.kind],
+      isHelped,
+      seconds: (performance.now() - startMs) / 1000,
+    });
+    return isHelped;
   }
 
   #wake(entry: Entry, event: string): void {
@@ -301,6 +335,11 @@ export class SchedulingQueue {
     this.#backoff.push(entry);
     this.#options.onQueued?.('backoff', event);
     this.#armBackoff();
+  }
+
+  #flush(entry: Entry): void {
+    entry.isFlushed = true;
+    this.#wake(entry, 'UnschedulableTimeout');
   }
 
   #armBackoff(): void {
@@ -328,8 +367,7 @@ export class SchedulingQueue {
     if (this.#stopped) return;
     this.#flushTimer = this.#options.clock.after(FLUSH_EVERY_MS, () => {
       for (const entry of this.#unschedulable)
-        if (this.#now() - entry.parkedAtMs >= UNSCHEDULABLE_LIMIT_MS)
-          this.#wake(entry, 'UnschedulableTimeout');
+        if (this.#now() - entry.parkedAtMs >= UNSCHEDULABLE_LIMIT_MS) this.#flush(entry);
       this.#armFlush();
     });
   }

@@ -3,10 +3,11 @@
  * Follows upstream's schedulePod: filter (a sample of) the nodes, score the feasible ones, take the highest score, break ties at random.
  */
 import type { Random } from '#stdx/random.ts';
-import type { NodeTable } from './node-answers.ts';
+import { CycleFilters, probed, refusalOn } from './cycle-filters.ts';
 import type { NodeInfo } from './node-info.ts';
+import type { PluginProbe } from './plugin-metrics.ts';
 import type { PodInfo } from './pod-info.ts';
-import { cloneCycle, refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
+import { refusal, type Cycle, type Refusal, type SchedulerPlugin } from './plugin.ts';
 import { Refusals, type RefusalsByNode } from './refusals.ts';
 import type { Snapshot } from './snapshot.ts';
 
@@ -56,6 +57,7 @@ interface ScheduleInput {
   readonly startIndex?: number;
   /** The nominated node: selected if it is feasible, whatever the scores of others. */
   readonly nominatedNode?: string | undefined;
+  readonly probe?: PluginProbe | undefined;
   /** Called after each extension point with the total duration of its plugins. */
   readonly observe?: (
     point: ExtensionPoint,
@@ -63,7 +65,7 @@ interface ScheduleInput {
   ) => void;
 }
 
-type ExtensionPoint = 'PreFilter' | 'Filter' | 'Score';
+type ExtensionPoint = 'PreFilter' | 'Filter' | 'PreScore' | 'Score';
 
 const MIN_FEASIBLE_NODES = 100;
 const MIN_PERCENTAGE = 5;
@@ -93,7 +95,8 @@ export function findCandidates(
   timed: Timed = timer(input.observe),
 ): Candidates | Extract<Decision, { kind: 'none' }> {
   const { snapshot, profile } = input;
-  const cycle: Cycle = { pod: input.pod, snapshot, state: new Map(), filters: [] };
+  const cycle: Cycle = { pod: input.pod, snapshot, state: new Map(), filters: [], probe: input.probe };
+  input.probe?.begin();
   const nodeCount = snapshot.nodes.length;
   const narrowed = runPreFilters(cycle, profile.plugins);
   timed('PreFilter', 'refused' in narrowed ? 'Unschedulable' : 'Success');
@@ -112,7 +115,7 @@ export function findCandidates(
 interface ChoiceInput extends Pick<ScheduleInput, 'profile' | 'random'> {
   /** Added to the plugins' scores, by node. */
   readonly extraScores?: ReadonlyMap<string, number>;
-  readonly timed?: Timed;
+  readonly timed?: Timed | undefined;
 }
 
 /** By score. The candidates are one node at least. */
@@ -121,8 +124,7 @@ export function choose(
   { profile, random, extraScores, timed }: ChoiceInput,
 ): Extract<Decision, { kind: 'fits' }> {
   const best =
-    feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random, extraScores });
-  if (!isNominated) timed?.('Score', 'Success');
+    feasible.length === 1 ? feasible[0] : pickBest(cycle, { feasible, profile, random, extraScores, timed });
   return {
     kind: 'fits',
     node: best?.name ?? '',
@@ -157,7 +159,9 @@ function runPreFilters(
   const narrowing: string[] = [];
   let nodes: ReadonlySet<string> | undefined;
   for (const plugin of plugins) {
-    const outcome = plugin.preFilter?.(cycle);
+    const outcome =
+      plugin.preFilter &&
+      probed(cycle, { point: 'PreFilter', plugin, work: () => plugin.preFilter?.(cycle) });
     if (outcome !== undefined && outcome !== 'skip') {
       if ('reasons' in outcome) return { refused: outcome };
       narrowing.push(plugin.name);
@@ -184,78 +188,6 @@ function contradiction(narrowing: readonly string[]): string {
   return narrowing.length === 1
     ? `node(s) didn't satisfy plugin ${narrowing[0]}`
     : `node(s) didn't satisfy plugin(s) [${[...narrowing].sort().join(' ')}] simultaneously`;
-}
-
-/**
- * Returns why the node is not feasible for the pod; undefined when it is. Pods of equal or higher priority that are nominated to the node are
- * counted as running there. The pod must also fit without them, because they may never arrive and it may depend on them (affinity).
- */
-export function refusalOn(cycle: Cycle, node: NodeInfo): Refusal | undefined {
-  const promised = nominatedBefore(cycle, node);
-  if (promised.length > 0) {
-    const crowded = node.clone();
-    const trial = cloneCycle(cycle);
-    for (const other of promised) {
-      crowded.addPod(other);
-      for (const plugin of cycle.filters) plugin.podAdded?.(trial, { pod: other, node: crowded });
-    }
-    const refused = firstRefusal(trial, { node: crowded });
-    if (refused) return refused;
-  }
-  return firstRefusal(cycle, { node });
-}
-
-const NO_PODS: readonly PodInfo[] = [];
-
-/** Pods of equal or higher priority that are nominated to the node and not there yet. */
-export function nominatedBefore({ pod, snapshot }: Cycle, node: NodeInfo): readonly PodInfo[] {
-  const nominated = snapshot.nominated(node.name);
-  if (nominated.length === 0) return NO_PODS;
-  return nominated.filter(
-    (other) => other.uid !== pod.uid && other.priority >= pod.priority && !node.pods.has(other.uid),
-  );
-}
-
-/** The filters of one cycle. Those at the beginning that sign the pod are not asked again about nodes that have not changed. */
-class CycleFilters {
-  readonly #cycle: Cycle;
-  readonly #signed: readonly SchedulerPlugin[];
-  readonly #others: readonly SchedulerPlugin[];
-  readonly #known: NodeTable<Refusal | undefined>;
-
-  constructor(cycle: Cycle, { plugins }: Profile) {
-    const signatures: unknown[] = [];
-    for (const plugin of cycle.filters) {
-      const signature = plugin.sign?.(cycle);
-      if (signature === undefined) break;
-      signatures.push(plugin.name, signature);
-    }
-    this.#cycle = cycle;
-    this.#signed = cycle.filters.slice(0, signatures.length / 2);
-    this.#others = cycle.filters.slice(this.#signed.length);
-    this.#known = cycle.snapshot.answers.table(plugins, JSON.stringify(signatures));
-  }
-
-  refusalOn(node: NodeInfo): Refusal | undefined {
-    const cycle = this.#cycle;
-    if (nominatedBefore(cycle, node).length > 0) return refusalOn(cycle, node);
-    if (!this.#known.has(node)) this.#known.set(node, firstRefusal(cycle, { node, filters: this.#signed }));
-    return this.#known.get(node) ?? firstRefusal(cycle, { node, filters: this.#others });
-  }
-}
-
-function firstRefusal(
-  cycle: Cycle,
-  {
-    node,
-    filters = cycle.filters,
-  }: { readonly node: NodeInfo; readonly filters?: readonly SchedulerPlugin[] },
-): Refusal | undefined {
-  for (const plugin of filters) {
-    const refused = plugin.filter?.(cycle, node);
-    if (refused) return refused;
-  }
-  return undefined;
 }
 
 function findFeasible(
@@ -295,23 +227,37 @@ function pickBest(
     profile,
     random,
     extraScores,
-  }: Pick<ChoiceInput, 'profile' | 'random'> & {
+    timed,
+  }: Pick<ChoiceInput, 'profile' | 'random' | 'timed'> & {
     readonly feasible: readonly NodeInfo[];
     readonly extraScores: ReadonlyMap<string, number> | undefined;
   },
 ): NodeInfo | undefined {
   const totals = new Float64Array(feasible.length);
-  for (const plugin of profile.plugins) {
-    if (!plugin.score || !plugin.weight || plugin.preScore?.(cycle, feasible) === 'skip') continue;
+  const scoring = profile.plugins.filter((plugin) => isScored(cycle, { plugin, feasible }));
+  timed?.('PreScore', 'Success');
+  for (const plugin of scoring) {
     const scores = rawScores(cycle, { plugin, nodes: feasible });
     plugin.normalize?.(cycle, scores, feasible);
     for (let index = 0; index < scores.length; index += 1)
-      totals[index] = (totals[index] ?? 0) + (scores[index] ?? 0) * plugin.weight;
+      totals[index] = (totals[index] ?? 0) + (scores[index] ?? 0) * (plugin.weight ?? 0);
   }
   if (extraScores)
     for (const [index, { name }] of feasible.entries())
       totals[index] = (totals[index] ?? 0) + (extraScores.get(name) ?? 0);
-  return feasible[indexOfBest(totals, random)];
+  const best = feasible[indexOfBest(totals, random)];
+  timed?.('Score', 'Success');
+  return best;
+}
+
+function isScored(
+  cycle: Cycle,
+  { plugin, feasible }: { readonly plugin: SchedulerPlugin; readonly feasible: readonly NodeInfo[] },
+): boolean {
+  if (!plugin.score || !plugin.weight) return false;
+  if (!plugin.preScore) return true;
+  const work = (): 'skip' | undefined => plugin.preScore?.(cycle, feasible);
+  return probed(cycle, { point: 'PreScore', plugin, work }) !== 'skip';
 }
 
 function rawScores(
@@ -330,7 +276,7 @@ function rawScores(
       scores[index] = known.get(node);
       continue;
     }
-    const score = plugin.score?.(cycle, node) ?? 0;
+    const score = probed(cycle, { point: 'Score', plugin, work: () => plugin.score?.(cycle, node) }) ?? 0;
     known?.set(node, score);
     scores[index] = score;
   }

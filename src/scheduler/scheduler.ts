@@ -94,11 +94,14 @@ class Scheduler implements Component {
       backoff: options.backoff,
       onReady: () => this.#kick(),
       onQueued: (queue, event) => this.#metrics.queued(queue, event),
+      onHint: (hint) => this.#metrics.hinted(hint),
     });
     this.#metrics = new SchedulerMetrics(options.metrics, () => ({
       queues: this.#queue.sizes,
       cache: this.#cache.sizes,
       refusals: this.#queue.refusals(),
+      inFlight: this.#queue.inFlight,
+      writes: this.#slots.count,
     }));
     for (const { schedulerName } of profiles) this.#metrics.profile(schedulerName);
     const { api, clock, log, identity, leaderElect = {} } = options;
@@ -175,7 +178,7 @@ class Scheduler implements Component {
         return info?.node && info.labels;
       },
     });
-    const claimBinder = new ClaimBinder({ api: this.#fenced, clock, state: devices });
+    const claimBinder = new ClaimBinder({ api: this.#fenced, clock, state: devices, metrics: this.#metrics });
     const bindingCycle = new BindingCycle({
       ...shared,
       mayWrite: () => this.#led.mayWrite,

@@ -76,6 +76,7 @@ export class SchedulingCycle {
       random,
       startIndex: this.#startIndex,
       nominatedNode: nominator.nodeOf(info.uid),
+      probe: metrics.probe(profile.schedulerName),
       observe: (point, taken) => metrics.point(point, { profile: profile.schedulerName, ...taken }),
     };
   }
@@ -138,7 +139,7 @@ export class SchedulingCycle {
 
   #bind(
     decision: Extract<Decision, { kind: 'fits' }>,
-    { info, profile, attempt, attempts, readyAtMs }: Attempted,
+    { info, profile, attempt, attempts, readyAtMs, isFlushed }: Attempted,
   ): void {
     const { cache, nominator, clock, metrics, claimBinder, bindingCycle } = this.#options;
     this.#startIndex += decision.evaluated;
@@ -147,7 +148,7 @@ export class SchedulingCycle {
     const bound = (isBound: boolean): void => {
       attempt.ended(isBound ? 'scheduled' : 'error');
       const seconds = (clock.now() - readyAtMs) / 1000;
-      if (isBound) metrics.scheduled({ attempts, seconds });
+      if (isBound) metrics.scheduled({ attempts, seconds, isFlushed });
     };
     const volumes = plannedVolumes(decision.cycle, decision.node);
     const claims = plannedClaims(decision.cycle, decision.node);

@@ -24,6 +24,10 @@ export class WriteSlots {
     this.#writing.add(tracked);
   }
 
+  get count(): number {
+    return this.#writing.size;
+  }
+
   get isFull(): boolean {
     return this.#writing.size >= this.#limit;
   }

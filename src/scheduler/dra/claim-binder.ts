@@ -20,6 +20,7 @@ import { ChangeWaiters } from '../change-waiters.ts';
 import type { Cycle } from '../plugin.ts';
 import { claimsState } from '../plugins/dynamic-resources.ts';
 import { bindingState, hasBindingConditions, isBindingOverdue } from './binding-conditions.ts';
+import type { SchedulerMetrics } from '../metrics.ts';
 import type { DeviceState } from './device-state.ts';
 import { extendedResourceClaim, type ExtendedResources } from './extended-resources.ts';
 import { isReservedFor } from './resource-claims.ts';
@@ -66,6 +67,7 @@ interface ClaimBinderOptions {
   readonly api: Client;
   readonly clock: Clock;
   readonly state: DeviceState;
+  readonly metrics?: Pick<SchedulerMetrics, 'claimCreated'>;
 }
 
 /** Undefined: the pod has no claims. */
@@ -189,7 +191,7 @@ export class ClaimBinder {
   async #writeClaim(planned: PlannedClaim, { pod, made }: PlannedClaims): Promise<ResourceClaim> {
     const { api, state } = this.#options;
     const { allocation, extended, uid } = planned;
-    let claim = extended ? await api.create(resourceClaims, planned.claim) : planned.claim;
+    let claim = extended ? await this.#create(planned.claim) : planned.claim;
     if (extended) made.push(claim);
     const name = { name: claim.metadata?.name ?? '', namespace: claim.metadata?.namespace };
     let isFirst = true;
@@ -217,6 +219,19 @@ export class ClaimBinder {
         },
       );
     return written;
+  }
+
+  /** For extended resources. */
+  async #create(claim: ResourceClaim): Promise<ResourceClaim> {
+    const { api, metrics } = this.#options;
+    try {
+      const made = await api.create(resourceClaims, claim);
+      metrics?.claimCreated('success');
+      return made;
+    } catch (error) {
+      metrics?.claimCreated('failure');
+      throw error;
+    }
   }
 
   async #writeOnce(
