@@ -1,9 +1,15 @@
 /** The controller as its own service account on a real API server: scales follow Nodes, and bad parameters are reported. */
 import assert from 'node:assert/strict';
+import { Resolver } from 'node:dns/promises';
 import { after, before, describe, it } from 'node:test';
 import type { Deployment } from '#api/types.ts';
-import { configMaps, deployments, events, nodes, statefulSets } from '#client/refs.ts';
+import { configMaps, deployments, endpointSlices, events, nodes, statefulSets } from '#client/refs.ts';
+import { nodeIdentity } from '#cmd/all-in-one/identities.ts';
 import { startTestWorld, type TestWorld } from '#controllers/testing/world.ts';
+import { createChosenDns } from '#dns/chosen-dns.ts';
+import { createClusterDns, type ClusterDns } from '#dns/cluster-dns.ts';
+import type { Component } from '#runtime/component.ts';
+import { silentLogger } from '#stdx/log.ts';
 import { ProportionalScales } from '#addons/proportional-autoscaler/metrics.ts';
 import { proportionalAutoscalerController } from '#addons/proportional-autoscaler/proportional-autoscaler-controller.ts';
 
@@ -131,5 +137,162 @@ describe('the proportional autoscaler', () => {
       'one node, one replica',
       async () => (await replicasOf('coredns', 'kube-system')) === 1,
     );
+  });
+});
+
+/** Servers of nodes are real, on loopback behind the addresses of their Nodes; the control plane's is an EndpointSlice as it writes it. */
+describe('the DNS of machines', () => {
+  let world: TestWorld;
+  const servers = new Map<string, Component>();
+  /** By HOST:PORT. */
+  const listening = new Map<string, ClusterDns>();
+  before(async () => {
+    const probe = ({ host, port }: { host: string; port: number }): Promise<boolean> =>
+      Promise.resolve(listening.has(`${host}:${port}`));
+    world = await startTestWorld([proportionalAutoscalerController({ probe })]);
+    await createMachine('m1', '10.9.0.10');
+    await world.api.create(endpointSlices, {
+      metadata: {
+        name: 'kube-dns-10-9-0-10-53',
+        namespace: 'kube-system',
+        labels: {
+          'kubernetes.io/service-name': 'kube-dns',
+          'endpointslice.kubernetes.io/managed-by': 'cluster-dns.capstan.dev',
+        },
+      },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['10.9.0.10'] }],
+      ports: [{ name: 'dns', port: 53, protocol: 'UDP' }],
+    });
+  });
+  after(async () => {
+    for (const server of servers.values()) await server.stop();
+    await world?.stop();
+  });
+
+  async function createMachine(name: string, address: string, zone = ''): Promise<void> {
+    await world.node(name, (node) => {
+      node.metadata!.labels = zone === '' ? {} : { 'topology.kubernetes.io/zone': zone };
+      const addresses = [{ type: 'InternalIP', address }];
+      Object.assign((node as { status?: object }).status!, { allocatable: { cpu: '4' }, addresses });
+    });
+  }
+  async function createWorker(name: string, address: string, zone = ''): Promise<void> {
+    await createMachine(name, address, zone);
+    const context = {
+      api: world.test.clientAs(nodeIdentity(name)),
+      clock: world.clock,
+      log: silentLogger,
+      identity: name,
+    };
+    const server = createChosenDns({
+      ...context,
+      nodeName: name,
+      port: 53,
+      create: ({ listen }) => {
+        const at = `${listen[0]!.address}:${listen[0]!.port}`;
+        const dns = createClusterDns({
+          ...context,
+          listen: [{ address: '127.0.0.1', port: 0 }],
+          upstream: [],
+        });
+        return {
+          name: dns.name,
+          addresses: listen,
+          start: async () => {
+            await dns.start();
+            listening.set(at, dns);
+          },
+          stop: async () => {
+            listening.delete(at);
+            await dns.stop();
+          },
+        };
+      },
+    });
+    servers.set(name, server);
+    await server.start();
+  }
+  const endpoints = async (): Promise<string> => {
+    const slice = await world.find(endpointSlices, { name: 'kube-dns-nodes', namespace: 'kube-system' });
+    return (slice?.endpoints ?? []).map(({ addresses, nodeName }) => `${nodeName} ${addresses[0]}`).join();
+  };
+  const become = (wanted: string): Promise<unknown> =>
+    world.until(`endpoints ${wanted || 'none'}`, async () => (await endpoints()) === wanted);
+  const setParameters = (linear: object): Promise<unknown> =>
+    world.api.patch(
+      configMaps,
+      { name: 'dns-autoscaler', namespace: 'kube-system' },
+      { type: 'merge', patch: { data: { linear: JSON.stringify(linear) } } },
+    );
+
+  it('a second node serves as soon as there is one, and answers', async () => {
+    await world.until('parameters', () =>
+      world.find(configMaps, { name: 'dns-autoscaler', namespace: 'kube-system' }),
+    );
+    assert.equal(await endpoints(), '');
+    await createWorker('w1', '10.9.0.11');
+    await become('w1 10.9.0.11');
+    const resolver = new Resolver({ timeout: 2_000, tries: 1 });
+    resolver.setServers([`127.0.0.1:${listening.get('10.9.0.11:53')!.addresses[0]!.port}`]);
+    assert.deepEqual(await resolver.resolve4('kubernetes.default.svc.cluster.local'), ['10.96.0.1']);
+    const { ports } = await world.api.get(endpointSlices, {
+      name: 'kube-dns-nodes',
+      namespace: 'kube-system',
+    });
+    assert.deepEqual(
+      ports?.map((one) => `${one.protocol} ${one.port}`),
+      ['UDP 53', 'TCP 53'],
+    );
+  });
+
+  it('follows the number of nodes, over zones, and goes back', async () => {
+    await createWorker('w2', '10.9.0.12', 'a');
+    await createWorker('w3', '10.9.0.13', 'b');
+    await setParameters({ nodesPerReplica: 1, includeUnschedulableNodes: true });
+    await become('w1 10.9.0.11,w2 10.9.0.12,w3 10.9.0.13');
+    await setParameters({ nodesPerReplica: 2, preventSinglePointFailure: true });
+    await world.until('one is left', async () => (await endpoints()).split(',').length === 1);
+    await world.pass(15_000);
+    const standby = (await world.api.list(nodes)).items.filter(
+      ({ metadata }) => metadata.annotations?.['dns.capstan.dev/serving'] === 'standby',
+    );
+    assert.equal(standby.length, 2);
+    await setParameters({ nodesPerReplica: 1 });
+    await become('w1 10.9.0.11,w2 10.9.0.12,w3 10.9.0.13');
+  });
+
+  it('a server that ends is left out, and another takes its place', async () => {
+    await setParameters({ nodesPerReplica: 2, preventSinglePointFailure: true });
+    await world.until('one is left', async () => (await endpoints()).split(',').length === 1);
+    const [name = ''] = (await endpoints()).split(' ');
+    await servers.get(name)!.stop();
+    servers.delete(name);
+    await world.until('another serves', async () => {
+      const now = await endpoints();
+      return now !== '' && !now.includes(`${name} `);
+    });
+  });
+
+  it('a Node that names an address of another machine is not believed', async () => {
+    const chosen = (await endpoints()).split(' ')[0]!;
+    await servers.get(chosen)!.stop();
+    servers.delete(chosen);
+    await createMachine('liar', '10.9.0.66');
+    await world.api.patch(
+      nodes,
+      { name: 'liar' },
+      {
+        type: 'merge',
+        patch: { metadata: { annotations: { 'dns.capstan.dev/serving': '10.9.0.13:53' } } },
+      },
+    );
+    await setParameters({ nodesPerReplica: 1 });
+    await world.until(
+      'it is chosen',
+      async () => (await world.api.get(nodes, { name: 'liar' })).metadata.labels?.['dns.capstan.dev/server'],
+    );
+    await world.pass(15_000);
+    assert.ok(!(await endpoints()).includes('liar'));
   });
 });

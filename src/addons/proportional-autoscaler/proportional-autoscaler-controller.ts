@@ -7,6 +7,7 @@
  */
 import type { ConfigMap, Node } from '#api/types.ts';
 import { configMaps, nodes } from '#client/refs.ts';
+import { DNS_SERVER_ANNOTATION } from '#component-helpers/machine-dns.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import { objectKey, type Stored } from '#machinery/object.ts';
@@ -20,6 +21,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { clusterSize, isSchedulable } from './cluster-size.ts';
 import { parseParameters, type ClusterSize } from './parameters.ts';
 import type { ProportionalScales } from './metrics.ts';
+import { findMachineDns, takesConnections, type DnsProbe } from './machine-dns.ts';
 import { findDnsDeployment, openTarget, parseTargets, type TargetName } from './targets.ts';
 
 /** On ConfigMaps that this controller acts on; that of the DNS needs none. */
@@ -43,9 +45,16 @@ const DNS_PARAMETERS = {
   includeUnschedulableNodes: true,
 };
 
+interface ProportionalAutoscalerOptions {
+  readonly scales?: ProportionalScales | undefined;
+  /** Default: a TCP connection. */
+  readonly probe?: DnsProbe | undefined;
+}
+
 export function proportionalAutoscalerController({
   scales,
-}: { readonly scales?: ProportionalScales | undefined } = {}): ControllerDefinition {
+  probe = takesConnections,
+}: ProportionalAutoscalerOptions = {}): ControllerDefinition {
   const keys = (): string[] => [''];
   return defineController({
     name: 'proportional-autoscaler-controller',
@@ -58,17 +67,19 @@ export function proportionalAutoscalerController({
     ],
     workers: 1,
     resyncEveryMs: POLL_MS,
-    reconcile: (context) => scaleAll(context, scales),
+    reconcile: (context) => scaleAll({ context, scales, probe }),
   });
 }
 
 function footprint(node: Stored<Node>): string {
-  const { labels } = node.metadata;
-  return JSON.stringify([isSchedulable(node), node.status?.allocatable?.['cpu'], labels]);
+  const { labels, annotations } = node.metadata;
+  const dns = annotations?.[DNS_SERVER_ANNOTATION];
+  return JSON.stringify([isSchedulable(node), node.status?.allocatable?.['cpu'], labels, dns]);
 }
 
-async function scaleAll(context: ReconcileContext, scales: ProportionalScales | undefined): Promise<void> {
-  await ensureDnsAutoscaler(context);
+async function scaleAll(scaling: Scaling): Promise<void> {
+  const { context, scales, probe } = scaling;
+  await ensureDnsAutoscaler(context, probe);
   const found = new Map(
     [LABELLED, OF_DNS]
       .flatMap((select) => context.shared.informer(configMaps, select).list())
@@ -83,7 +94,7 @@ async function scaleAll(context: ReconcileContext, scales: ProportionalScales | 
     });
   for (const configMap of all.slice(0, MAXIMUM_CONFIG_MAPS)) {
     context.signal.throwIfAborted();
-    const problem = await scaleBy(configMap, { context, scales }).then(
+    const problem = await scaleBy(configMap, scaling).then(
       () => undefined,
       (error: unknown) => errorMessage(error),
     );
@@ -94,10 +105,12 @@ async function scaleAll(context: ReconcileContext, scales: ProportionalScales | 
 interface Scaling {
   readonly context: ReconcileContext;
   readonly scales: ProportionalScales | undefined;
+  readonly probe: DnsProbe;
 }
 
 /** Rejects with a sentence for the user. */
-async function scaleBy(configMap: Stored<ConfigMap>, { context, scales }: Scaling): Promise<void> {
+async function scaleBy(configMap: Stored<ConfigMap>, scaling: Scaling): Promise<void> {
+  const { context, scales } = scaling;
   const { metadata, data } = configMap;
   const parameters = parseParameters(data);
   const size = clusterSize(selectNodes(context, metadata.annotations?.[NODE_LABELS]));
@@ -109,7 +122,27 @@ async function scaleBy(configMap: Stored<ConfigMap>, { context, scales }: Scalin
     await scaleTarget(name, { context, configMap, size, wanted }).catch((error: unknown) =>
       problems.push(`${name.kind}/${name.name} cannot be scaled: ${errorMessage(error)}`),
     );
+  if (targets.length === 0) await scaleMachines(wanted, { ...scaling, configMap });
   if (problems.length > 0) throw new Error(problems.join('; '));
+}
+
+/** The DNS of machines: no Deployment is there. */
+async function scaleMachines(
+  wanted: number,
+  { context, configMap, probe }: Scaling & { readonly configMap: Stored<ConfigMap> },
+): Promise<void> {
+  const { api, events, log } = context;
+  const dns = await findMachineDns({ api, all: context.informer(nodes).list(), probe });
+  if (!dns) return;
+  const servers = await dns.scale(wanted);
+  if (servers !== dns.servers) {
+    const message = `Scaled the DNS of machines from ${dns.servers} to ${servers} servers`;
+    log.info('scaled in proportion to the cluster', { configMap: objectKey(configMap), servers });
+    events.event(configMap, { type: 'Normal', reason: 'ScaledTarget', message });
+  }
+  await dns.publish();
+  if (servers < wanted)
+    throw new Error(`${servers} machines serve DNS, and ${wanted} are asked for: no further Node can`);
 }
 
 function selectNodes({ informer }: ReconcileContext, selector: string | undefined): readonly Stored<Node>[] {
@@ -176,10 +209,14 @@ function reportOnce(
 }
 
 /** Once for each leader, as the autoscaler's default parameters: an administrator may change it, or delete it until the next start. */
-async function ensureDnsAutoscaler({ api, shared, memory }: ReconcileContext): Promise<void> {
+async function ensureDnsAutoscaler(context: ReconcileContext, probe: DnsProbe): Promise<void> {
+  const { api, shared, memory } = context;
   if (memory.has('')) return;
   if (shared.informer(configMaps, OF_DNS).list().length === 0) {
-    if ((await findDnsDeployment(api, DNS_AUTOSCALER.namespace)) === undefined) return;
+    const found =
+      (await findDnsDeployment(api, DNS_AUTOSCALER.namespace)) ??
+      (await findMachineDns({ api, all: context.informer(nodes).list(), probe }));
+    if (found === undefined) return;
     await api
       .create(configMaps, {
         metadata: { ...DNS_AUTOSCALER, labels: { 'app.kubernetes.io/managed-by': 'capstan' } },

@@ -263,6 +263,14 @@ const OBJECTS: readonly PolicyObject[] = [
       rules: [
         { apiGroups: [''], resources: ['configmaps'], verbs: ['create'] },
         { apiGroups: ['apps'], resources: ['deployments'], verbs: ['list'] },
+        { apiGroups: [''], resources: ['nodes'], verbs: ['patch'] },
+        {
+          apiGroups: ['discovery.k8s.io'],
+          resources: ['endpointslices'],
+          verbs: ['create', 'delete', 'list', 'update'],
+        },
+        { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices/restricted'], verbs: ['create'] },
+        { apiGroups: [''], resources: ['endpoints/restricted'], verbs: ['create'] },
         {
           apiGroups: ['apps'],
           resources: ['deployments/scale', 'replicasets/scale', 'statefulsets/scale'],

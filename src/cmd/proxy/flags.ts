@@ -34,6 +34,12 @@ export const PROXY_FLAGS = {
   ...ACCESS_FLAGS,
   ...OWN_VERSION_FLAGS,
   'bind-address-hard-fail': fixed('true', 'a port that is taken always ends the program'),
+  'cluster-domain': flag.text({
+    placeholder: '<name>',
+    help: 'domain of the cluster, for the DNS server that this node has when it is chosen',
+    default: 'cluster.local',
+    own: true,
+  }),
   'cluster-id': flag.text({
     placeholder: '<id>',
     help: "8 hex digits that name this cluster's nftables table",

@@ -6,8 +6,11 @@ import { createLoadBalancerSpeaker } from '#addons/load-balancer/speaker/speaker
 import { formatTime } from '#machinery/time.ts';
 import { describeDiskError, shortHash, UserError } from '#deploy/data-dir.ts';
 import { missingPrograms } from '#deploy/packages/debian.ts';
+import { createChosenDns } from '#dns/chosen-dns.ts';
+import { createClusterDns } from '#dns/cluster-dns.ts';
 import { createServiceProxy, type ProxyHealth, type RunningProxy } from '#proxy/service-proxy.ts';
 import type { Component } from '#runtime/component.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { acquireProcessLock, liveLockHolder, LockedError, type ProcessLock } from '#stdx/process-lock.ts';
 import { readFlags } from '../flags/define.ts';
 import { optionalAddress } from '../flags/endpoints.ts';
@@ -20,6 +23,7 @@ import { PROXY_FIELDS, PROXY_KIND } from './config.ts';
 import { PROXY_FLAGS, type ProxyFlags } from './flags.ts';
 
 const NAME = 'kube-proxy';
+const DNS_PORT = 53;
 
 export async function runProxy(given: ProxyFlags): Promise<void> {
   const { flags, warnings } = withConfigFile(PROXY_FLAGS, given, { kind: PROXY_KIND, fields: PROXY_FIELDS });
@@ -64,7 +68,21 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
         lock = lockRules(clusterId);
         const name = (hostnameOverride ?? nodeName).toLowerCase();
         proxy = createServiceProxy({ ...context, nodeName: name, podCIDRs, clusterId });
-        return withSpeaker(proxy, createLoadBalancerSpeaker({ ...context, nodeName: name }));
+        const speaker = createLoadBalancerSpeaker({ ...context, nodeName: name });
+        const dnsMetrics = new LatestMetrics(context.metrics);
+        const dns = createChosenDns({
+          ...context,
+          nodeName: name,
+          port: DNS_PORT,
+          create: ({ listen }) =>
+            createClusterDns({
+              ...context,
+              metrics: dnsMetrics.begin(),
+              listen,
+              clusterDomain: values.clusterDomain,
+            }),
+        });
+        return [speaker, dns].reduce<Component>(withCompanion, proxy);
       },
     });
   } finally {
@@ -72,16 +90,29 @@ export async function runProxy(given: ProxyFlags): Promise<void> {
   }
 }
 
-/** An address is announced after the rules for it are there. */
-function withSpeaker(rules: Component, speaker: Component): Component {
+/** Metrics of a part that ends and begins again: those of the last one. */
+class LatestMetrics {
+  #latest: MetricsRegistry | undefined;
+
+  constructor(registry: MetricsRegistry | undefined) {
+    registry?.collect(() => this.#latest?.render().trimEnd().split('\n') ?? []);
+  }
+
+  begin(): MetricsRegistry {
+    return (this.#latest = new MetricsRegistry());
+  }
+}
+
+/** What it announces has rules already. */
+function withCompanion(rules: Component, companion: Component): Component {
   return {
     name: rules.name,
     async start() {
       await rules.start();
-      await speaker.start();
+      await companion.start();
     },
     async stop() {
-      await speaker.stop();
+      await companion.stop();
       await rules.stop();
     },
   };

@@ -188,6 +188,7 @@ export function proxyService({
     'cluster-cidr': cluster.networking.podSubnet,
     'node-name': nodeName,
     'cluster-id': clusterID,
+    'cluster-domain': cluster.networking.dnsDomain,
     ...WAIT_FOR_API,
   };
   return { name: 'proxy', run: { capstan: ['proxy', ...withExtra(flags)] }, group: NODE_GROUP };

@@ -10,7 +10,7 @@ export const dnsScaling: ScorecardRow = {
   topic: 'Limits on workloads',
   title: 'DNS answers from two machines or more, and grows with the cluster',
   explain:
-    'Counted are the ready endpoints of Service kube-system/kube-dns and the Nodes they are on. DNS grows where each machine serves it (Capstan), or where an autoscaler (dns-autoscaler, a HorizontalPodAutoscaler of CoreDNS) is found. Met: two endpoints on two machines, and one of these.',
+    'Counted are the ready endpoints of Service kube-system/kube-dns and the Nodes they are on. DNS grows where an autoscaler is found: ConfigMap dns-autoscaler, by which Capstan chooses machines that serve DNS too, or a HorizontalPodAutoscaler of CoreDNS. Met: two endpoints on two machines, and one of these.',
   async assess(view) {
     const { addresses, machines } = await readyEndpoints(view);
     const grows = await growsBy(view, addresses);
@@ -24,7 +24,7 @@ export const dnsScaling: ScorecardRow = {
       remedy:
         addresses < 2 || machines < 2
           ? 'join a machine, or run two replicas of DNS on two machines: kubectl -n kube-system scale deployment/coredns --replicas=2'
-          : 'install the cluster-proportional-autoscaler for DNS',
+          : 'install the cluster-proportional-autoscaler for DNS; on Capstan run the proportional-autoscaler-controller',
     });
   },
 };
