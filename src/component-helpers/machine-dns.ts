@@ -5,9 +5,10 @@
 
 /** On Nodes that are to serve DNS. */
 export const DNS_SERVER_LABEL = 'dns.capstan.dev/server';
-/** On Nodes that can: DNS_STANDBY, or the HOST:PORT that it answers at. */
+/** On Nodes that can: DNS_STANDBY, or the HOST:PORT that it answers at; DNS_FAILED on one that tried and cannot. */
 export const DNS_SERVER_ANNOTATION = 'dns.capstan.dev/serving';
 export const DNS_STANDBY = 'standby';
+export const DNS_FAILED = 'failed';
 
 export const DNS_NAMESPACE = 'kube-system';
 export const DNS_SERVICE = 'kube-dns';

@@ -2,11 +2,18 @@
  * The DNS server of a node that is not a control plane: it answers while its Node is chosen, and says so. A server that is no longer chosen answers on for a while, since clients still have
  * its address.
  *
+ *   failed ◄──cannot listen── (for ten minutes, so that another is chosen)
  *   standby ──label──► serving (annotation HOST:PORT) ──no label──► leaving (annotation standby, answers) ──10 s──► standby
  */
 import type { Node } from '#api/types.ts';
 import { nodes } from '#client/refs.ts';
-import { DNS_SERVER_ANNOTATION, DNS_SERVER_LABEL, DNS_STANDBY } from '#component-helpers/machine-dns.ts';
+import {
+  DNS_FAILED,
+  DNS_SERVER_ANNOTATION,
+  DNS_SERVER_LABEL,
+  DNS_STANDBY,
+} from '#component-helpers/machine-dns.ts';
+import { isStatusError } from '#machinery/errors.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { formatHostPort } from '#stdx/host-port.ts';
@@ -21,6 +28,8 @@ interface ChosenDnsOptions extends ComponentContext {
 
 const LINGER_MS = 10_000;
 const RETRY_MS = 10_000;
+/** How long a Node that could not listen is not to be chosen again. */
+const FAILED_MS = 10 * 60_000;
 /** Taking the annotation back while the API server may be gone. */
 const LEAVE_TIMEOUT_MS = 2_000;
 
@@ -37,6 +46,7 @@ class ChosenDns implements Component {
   #working: Promise<void> = Promise.resolve();
   #stopped = false;
   #leavingSince: number | undefined;
+  #failedAt: number | undefined;
 
   constructor(options: ChosenDnsOptions) {
     this.#options = options;
@@ -67,6 +77,8 @@ class ChosenDns implements Component {
     this.#working = this.#working
       .then(() => (this.#stopped ? undefined : this.#reconcile()))
       .catch((error: unknown) => {
+        // Run with other credentials than a node's, it is never chosen.
+        if (isStatusError(error, 'Forbidden')) return this.#unsubscribe();
         this.#options.log.warn('error serving DNS on this node, retrying', { error: errorMessage(error) });
         this.#lookIn(RETRY_MS);
       });
@@ -80,10 +92,12 @@ class ChosenDns implements Component {
     const { clock } = this.#options;
     const node = this.#node();
     if (!node) return;
+    if (this.#failedAt !== undefined && clock.monotonic() - this.#failedAt < FAILED_MS)
+      return this.#lookIn(FAILED_MS);
+    this.#failedAt = undefined;
     if (node.metadata?.labels?.[DNS_SERVER_LABEL] === 'true') {
       this.#leavingSince = undefined;
-      const address = await this.#serve(node);
-      return this.#announce(address);
+      return this.#announce(await this.#serve(node).catch((error: unknown) => this.#fail(error)));
     }
     await this.#announce(DNS_STANDBY);
     if (!this.#server) return;
@@ -113,6 +127,14 @@ class ChosenDns implements Component {
     }
     const [at] = this.#server.addresses;
     return formatHostPort(at!.address, at!.port);
+  }
+
+  #fail(error: unknown): string {
+    const { log, clock } = this.#options;
+    log.warn('this node cannot serve DNS', { error: errorMessage(error) });
+    this.#failedAt = clock.monotonic();
+    this.#lookIn(FAILED_MS);
+    return DNS_FAILED;
   }
 
   /** undefined: this node has no server any more. */

@@ -146,6 +146,8 @@ describe('the DNS of machines', () => {
   const servers = new Map<string, Component>();
   /** By HOST:PORT. */
   const listening = new Map<string, ClusterDns>();
+  /** Addresses that another program has. */
+  const taken = new Set<string>();
   before(async () => {
     const probe = ({ host, port }: { host: string; port: number }): Promise<boolean> =>
       Promise.resolve(listening.has(`${host}:${port}`));
@@ -200,6 +202,7 @@ describe('the DNS of machines', () => {
           name: dns.name,
           addresses: listen,
           start: async () => {
+            if (taken.has(at)) throw new Error('listen EADDRINUSE');
             await dns.start();
             listening.set(at, dns);
           },
@@ -272,6 +275,21 @@ describe('the DNS of machines', () => {
       const now = await endpoints();
       return now !== '' && !now.includes(`${name} `);
     });
+  });
+
+  it('where another program has the port, another Node is chosen', async () => {
+    taken.add('10.9.0.14:53');
+    await createWorker('a-taken', '10.9.0.14');
+    await setParameters({ nodesPerReplica: 1, includeUnschedulableNodes: true });
+    await world.until('it failed', async () => {
+      const { metadata } = await world.api.get(nodes, { name: 'a-taken' });
+      return (
+        metadata.annotations?.['dns.capstan.dev/serving'] === 'failed' &&
+        !metadata.labels?.['dns.capstan.dev/server']
+      );
+    });
+    await createWorker('w5', '10.9.0.15');
+    await world.until('another serves', async () => (await endpoints()).includes('w5 '));
   });
 
   it('a Node that names an address of another machine is not believed', async () => {

@@ -7,6 +7,7 @@ import type { EndpointSlice, Node } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { endpointSlices, nodes } from '#client/refs.ts';
 import {
+  DNS_FAILED,
   DNS_NAMESPACE,
   DNS_SERVER_ANNOTATION,
   DNS_SERVER_LABEL,
@@ -97,9 +98,10 @@ async function choose(api: Client, { all, chosen, fixed, wanted }: Choice): Prom
 }
 
 function canServe(node: Stored<Node>, fixed: ReadonlySet<string>): boolean {
-  const isOurs = node.metadata.annotations?.[DNS_SERVER_ANNOTATION] !== undefined;
+  const says = node.metadata.annotations?.[DNS_SERVER_ANNOTATION];
+  const isAble = says !== undefined && says !== DNS_FAILED;
   const has = (node.status?.addresses ?? []).some(({ address }) => fixed.has(address));
-  return isOurs && isSchedulable(node) && !has && !node.metadata.deletionTimestamp;
+  return isAble && isSchedulable(node) && !has && !node.metadata.deletionTimestamp;
 }
 
 /** Zones in turn; those that serve already first, so that servers do not move. */
