@@ -112,6 +112,8 @@ export interface TestCluster {
 interface TestClusterOptions {
   readonly runtime: 'cri' | 'simulated';
   readonly nodes?: number;
+  /** Further ones of `capstan up`. */
+  readonly flags?: readonly string[];
   /** Path of a kubectl. */
   readonly kubectl?: string;
 }
@@ -144,6 +146,7 @@ export async function testCluster(options: TestClusterOptions): Promise<TestClus
         '--runtime',
         options.runtime,
         ...(options.nodes === undefined ? [] : ['--nodes', String(options.nodes)]),
+        ...(options.flags ?? []),
       ]),
     down: () => must(['down']),
     async kill() {

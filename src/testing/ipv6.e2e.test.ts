@@ -1,10 +1,12 @@
-/** `capstan init` and a control plane that joins, on machines (network namespaces) that have IPv6 alone: with real etcd and simulated nodes. */
+/** Clusters of IPv6 alone: `capstan init` and a control plane that joins, on machines (network namespaces) without IPv4, with real etcd and simulated nodes; and `capstan up`. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { runCommand, until } from './cluster.ts';
+import { BUSYBOX, buildBusyboxImage } from './busybox.ts';
+import { capstan, runCommand, testCluster, until, type TestCluster } from './cluster.ts';
+import { containersMissing } from './real-containers.ts';
 import { etcdProgram } from './etcd-members.ts';
 import { canHaveNamespaces, createLan, type Lan, type LanMachine } from './lan.ts';
 
@@ -117,6 +119,74 @@ describe('a cluster of IPv6 alone', { skip }, () => {
         return found.toSorted().join() === 'fd19::1,fd19::2';
       },
       60_000,
+    );
+  });
+});
+
+describe('capstan up with IPv6 alone, in real containers', { skip: containersMissing }, () => {
+  let cluster: TestCluster;
+  const kubectl = async (words: readonly string[], input?: string): Promise<string> => {
+    const { code, stdout, stderr } = await cluster.kubectl(words, { input });
+    assert.equal(code, 0, stderr);
+    return stdout.trim();
+  };
+  before(async () => {
+    const share = (process.pid % 200).toString();
+    const flags = [
+      '--pod-network-cidr',
+      `fd00:141:${share}::/64`,
+      '--service-cidr',
+      `fd00:142:${share}::/112`,
+    ];
+    cluster = await testCluster({ runtime: 'cri', flags });
+    await cluster.up();
+    const image = await buildBusyboxImage();
+    const loaded = await capstan(['image', 'load', image.path, '--data-dir', cluster.dir]);
+    assert.equal(loaded.code, 0, loaded.stderr);
+  });
+  after(() => cluster?.delete());
+
+  it('pods have IPv6 addresses, and reach Services by their names', { timeout: TIMEOUT_MS }, async () => {
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'one', labels: { app: 'one' } },
+      spec: {
+        terminationGracePeriodSeconds: 0,
+        containers: [
+          {
+            name: 'c',
+            image: BUSYBOX,
+            imagePullPolicy: 'IfNotPresent',
+            command: ['sh', '-c', 'mkdir /tmp/w; echo ok >/tmp/w/index.html; httpd -f -p 80 -h /tmp/w'],
+          },
+        ],
+      },
+    };
+    const spec = { selector: { app: 'one' }, ports: [{ port: 80 }] };
+    const service = { apiVersion: 'v1', kind: 'Service', metadata: { name: 'one' }, spec };
+    await until('the service account', async () => {
+      const { code } = await cluster.kubectl(['get', 'serviceaccount', 'default']);
+      return code === 0;
+    });
+    await kubectl(
+      ['apply', '-f', '-'],
+      JSON.stringify({ apiVersion: 'v1', kind: 'List', items: [pod, service] }),
+    );
+    await kubectl(['wait', 'pod/one', '--for=condition=Ready', '--timeout=60s']);
+    const ips = await kubectl(['get', 'pod', 'one', '-o', 'jsonpath={.status.podIPs[*].ip}']);
+    assert.match(ips, /^fd00:141:[^ ]+$/);
+    const ask = async (host: string, port: number): Promise<string> => {
+      const script = `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 ${host} ${port} | head -1`;
+      return (await cluster.kubectl(['exec', 'one', '--', 'sh', '-c', script])).stdout.trim();
+    };
+    await until('the Service answers', async () => (await ask('one.default.svc', 80)).endsWith('200 OK'));
+    const connect = 'nc -w 2 kubernetes 443 </dev/null';
+    const connected = await cluster.kubectl(['exec', 'one', '--', 'sh', '-c', connect]);
+    assert.equal(connected.code, 0, connected.stderr);
+    assert.match(
+      await kubectl(['get', 'service', 'kubernetes', '-o', 'jsonpath={.spec.clusterIPs}']),
+      /^\["fd00:142:[0-9]+::1"\]$/,
     );
   });
 });

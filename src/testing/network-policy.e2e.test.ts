@@ -1,10 +1,12 @@
 /**
- * NetworkPolicies on real containers, with the real kubectl: upstream's matrix of network policies in our words. One cluster; a server and clients in two
- * namespaces, told apart by labels; each case applies policies, waits until what they forbid fails and what they allow works, and deletes them.
+ * NetworkPolicies on real containers, with the real kubectl: upstream's matrix of network policies in our words. One cluster of both address families; a
+ * server and clients in two namespaces, told apart by labels; each case applies policies, waits until what they forbid fails and what they allow works, and
+ * deletes them. Cases are of IPv4 unless their attempts say ipv6.
  */
 import assert from 'node:assert/strict';
 import { containersMissing } from './real-containers.ts';
 import { spawnSync } from 'node:child_process';
+import { isIPv4, isIPv6 } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { containerdDir } from '#cmd/node/containerd-dir.ts';
 import { dataDir } from '#deploy/data-dir.ts';
@@ -199,6 +201,24 @@ const CASES: readonly Case[] = [
     denied: ['shop/a 80'],
   },
   {
+    name: 'both families: default deny of ingress',
+    policies: [ingress()],
+    allowed: [],
+    denied: ['shop/a 80', 'shop/a ipv6:80', 'shop/a service-ipv6:8080'],
+  },
+  {
+    name: 'both families: pods by label, through a Service too',
+    policies: [ingress({ from: [A] })],
+    allowed: ['shop/a 80', 'shop/a ipv6:80', 'shop/a service:8080', 'shop/a service-ipv6:8080'],
+    denied: ['shop/b ipv6:80', 'shop/b service-ipv6:8080'],
+  },
+  {
+    name: 'an address block of IPv6 says nothing of IPv4',
+    policies: [ingress({ from: [{ ipBlock: { cidr: '::/0', except: ['IPV6(shop/b)/128'] } }] })],
+    allowed: ['shop/a ipv6:80'],
+    denied: ['shop/b ipv6:80', 'shop/a 80'],
+  },
+  {
     name: 'both directions: each end decides',
     policies: [ingress({ from: [A] }), egress('a')],
     allowed: [],
@@ -209,6 +229,7 @@ const CASES: readonly Case[] = [
 describe('network policies on real containers', { skip: missing, timeout: 400_000 }, () => {
   let cluster: TestCluster;
   const addresses = new Map<string, string>();
+  const addresses6 = new Map<string, string>();
 
   const kubectl = async (...words: string[]): Promise<string> => {
     const result = await cluster.kubectl(words);
@@ -252,26 +273,37 @@ describe('network policies on real containers', { skip: missing, timeout: 400_00
       metadata: { namespace: 'shop', name: `p${index}` },
       spec: JSON.parse(
         JSON.stringify(spec)
+          .replaceAll(/IPV6\(([^)]*)\)/g, (_all, key: string) => addresses6.get(key)!)
           .replaceAll(/IP\(([^)]*)\)/g, (_all, key: string) => addresses.get(key)!)
           .replaceAll('SERVICE', addresses.get('service')!),
       ),
     }));
 
-  /** attempt: 'CLIENT PORT' or 'CLIENT service:PORT'. */
+  /** attempt: 'CLIENT PORT', or PORT with 'ipv6:', 'service:' or 'service-ipv6:' before. */
   async function reaches(attempt: string): Promise<boolean> {
-    const [client = '', port = ''] = attempt.split(' ');
+    const [client = '', where = ''] = attempt.split(' ');
     const [namespace = '', name = ''] = client.split('/');
-    const target = port.startsWith('service:')
-      ? `${addresses.get('service')} ${port.slice(8)}`
-      : `${addresses.get('shop/server')} ${port}`;
+    const [port = '', by = ''] = where.split(':').toReversed();
+    const known = by.endsWith('ipv6') ? addresses6 : addresses;
+    const target = `${known.get(by.startsWith('service') ? 'service' : 'shop/server')} ${port}`;
     const command = `printf 'GET /index.html HTTP/1.0\\r\\n\\r\\n' | nc -w 1 ${target}`;
     const { stdout } = await cluster.kubectl(['exec', '-n', namespace, name, '--', 'sh', '-c', command]);
     return stdout.includes('200 OK');
   }
 
+  /** The addresses that kubectl prints, one of each family. */
+  async function note(key: string, ...words: string[]): Promise<void> {
+    const [four = '', six = ''] = (await kubectl(...words)).split(' ');
+    assert.ok(isIPv4(four) && isIPv6(six), `${key} has ${four} and ${six}`);
+    addresses.set(key, four);
+    addresses6.set(key, six);
+  }
+
   before(async () => {
     if ('missing' in tools) return;
-    cluster = await testCluster({ runtime: 'cri', kubectl: tools.kubectl });
+    const share = process.pid % 200;
+    const flags = ['--pod-network-cidr', `10.140.${share}.0/24,fd00:140:${share}::/64`];
+    cluster = await testCluster({ runtime: 'cri', kubectl: tools.kubectl, flags });
     await cluster.up();
     const image = await buildBusyboxImage();
     const loaded = await capstan(['image', 'load', image.path, '--data-dir', cluster.dir]);
@@ -296,21 +328,19 @@ describe('network policies on real containers', { skip: missing, timeout: 400_00
         apiVersion: 'v1',
         kind: 'Service',
         metadata: { namespace: 'shop', name: 'server' },
-        spec: { selector: { app: 'server' }, ports: [{ port: 8080, targetPort: 80 }] },
+        spec: {
+          ipFamilyPolicy: 'RequireDualStack',
+          selector: { app: 'server' },
+          ports: [{ port: 8080, targetPort: 80 }],
+        },
       },
     ]);
     for (const key of ['shop/server', 'shop/a', 'shop/b', 'other/a']) {
       const [namespaceName = '', name = ''] = key.split('/');
       await kubectl('wait', '-n', namespaceName, `pod/${name}`, '--for=condition=Ready', '--timeout=60s');
-      addresses.set(
-        key,
-        await kubectl('get', '-n', namespaceName, 'pod', name, '-o', 'jsonpath={.status.podIP}'),
-      );
+      await note(key, 'get', '-n', namespaceName, 'pod', name, '-o', 'jsonpath={.status.podIPs[*].ip}');
     }
-    addresses.set(
-      'service',
-      await kubectl('get', '-n', 'shop', 'service', 'server', '-o', 'jsonpath={.spec.clusterIP}'),
-    );
+    await note('service', 'get', '-n', 'shop', 'service', 'server', '-o', 'jsonpath={.spec.clusterIPs[*]}');
   });
 
   after(async () => {
@@ -325,10 +355,11 @@ describe('network policies on real containers', { skip: missing, timeout: 400_00
         denied.map((attempt) => until(`${attempt} is denied`, async () => !(await reaches(attempt)))),
       );
       // The node itself reaches its pods, as the kubelet's probes.
-      const probe = spawnSync('bash', ['-c', `</dev/tcp/${addresses.get('shop/server')}/80`], {
-        timeout: 5_000,
-      });
-      assert.equal(probe.status, 0, 'the node reaches the server');
+      for (const known of [addresses, addresses6]) {
+        const address = known.get('shop/server');
+        const probe = spawnSync('bash', ['-c', `</dev/tcp/${address}/80`], { timeout: 5_000 });
+        assert.equal(probe.status, 0, `the node reaches the server at ${address}`);
+      }
       if (policies.length > 0) await kubectl('delete', 'networkpolicy', '-n', 'shop', '--all');
     });
 
