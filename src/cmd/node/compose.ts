@@ -144,6 +144,7 @@ export async function createRealNode({
       names: containerd.layout,
       nodeName,
       podCIDRs,
+      clusterCIDRs,
       nodeAddress: addresses[0] ?? '',
       wireguardDir: dir,
     });

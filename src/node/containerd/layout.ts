@@ -35,11 +35,13 @@ export interface ContainerdLayout {
   readonly registryDir: string;
   readonly networkName: string;
   readonly bridge: string;
-  /** VXLAN device to the pods of other nodes. */
+  /** VXLAN or WireGuard device to the pods of other nodes. */
   readonly overlay: string;
   readonly nftTable: string;
   /** nftables table of the network policies. */
   readonly policyTable: string;
+  /** nftables table that keeps traffic between pods of different nodes inside of the encrypted tunnel. */
+  readonly tunnelTable: string;
   /** '/capstan-<id>', or the scope's (systemd.ts): pods' cgroups belong below it. */
   readonly cgroupRoot: string;
   /** Where earlier versions, or a start without systemd, may have left some. */
@@ -98,6 +100,7 @@ export function containerdLayout({
     overlay: `cvx-${id}`,
     nftTable: `capstan-${id}`,
     policyTable: `capstan-policy-${id}`,
+    tunnelTable: `capstan-tunnel-${id}`,
     cgroupRoot: findCgroupRoot(id),
     cgroupRoots: [...new Set([findCgroupRoot(id), `/capstan-${id}`])],
   };

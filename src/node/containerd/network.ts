@@ -293,7 +293,7 @@ export async function destroyNetwork(
   }
   problems.push(...(await removePodNetwork(layout)));
   await releaseToNetworkd(layout);
-  for (const table of [layout.nftTable, layout.policyTable])
+  for (const table of [layout.nftTable, layout.policyTable, layout.tunnelTable])
     problems.push(...(await deleteTable(`inet ${table}`)));
   return problems;
 }

@@ -19,9 +19,8 @@ export async function nodeTraces(layout: ContainerdLayout, nodeDir: string): Pro
     ...(shims > 0 ? [`${counted(shims, 'pod')} with containers`] : []),
     ...(attachments > 0 ? [`the network of ${counted(attachments, 'pod')}`] : []),
     ...(existsSync(`/sys/class/net/${layout.bridge}`) ? [`the bridge ${layout.bridge}`] : []),
-    ...(existsSync(`/sys/class/net/${layout.overlay}`) ? [`the VXLAN device ${layout.overlay}`] : []),
-    ...((await hasTable(`inet ${layout.nftTable}`)) ? [`the nftables table ${layout.nftTable}`] : []),
-    ...((await hasTable(`inet ${layout.policyTable}`)) ? [`the nftables table ${layout.policyTable}`] : []),
+    ...(existsSync(`/sys/class/net/${layout.overlay}`) ? [`the tunnel's device ${layout.overlay}`] : []),
+    ...(await tablesOf(layout)).map((table) => `the nftables table ${table}`),
     ...(mounts > 0 ? [counted(mounts, 'mount')] : []),
     ...(cgroupHierarchies().some((hierarchy) => existsSync(join(hierarchy, layout.cgroupRoot)))
       ? [`the cgroup ${layout.cgroupRoot}`]
@@ -34,7 +33,9 @@ function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
-async function hasTable(table: string): Promise<boolean> {
-  const { code } = await run(['nft', 'list', 'table', ...table.split(' ')] as [string, ...string[]]);
-  return code === 0;
+async function tablesOf({ nftTable, policyTable, tunnelTable }: ContainerdLayout): Promise<string[]> {
+  const found: string[] = [];
+  for (const table of [nftTable, policyTable, tunnelTable])
+    if ((await run(['nft', 'list', 'table', 'inet', table])).code === 0) found.push(table);
+  return found;
 }

@@ -18,7 +18,7 @@ const DEFAULT_MTU = 1_500;
 const LEAST_MTU = 1_280;
 const MOST_MTU = 65_485;
 
-export type NetworkNames = Pick<ContainerdLayout, 'id' | 'overlay'>;
+export type NetworkNames = Pick<ContainerdLayout, 'id' | 'overlay' | 'bridge' | 'tunnelTable'>;
 
 function routeMetric({ id }: NetworkNames): number {
   return 0x10000 + Number.parseInt(id.slice(0, 4), 16);

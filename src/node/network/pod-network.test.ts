@@ -274,6 +274,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
       names: layout,
       nodeName: name,
       podCIDRs,
+      clusterCIDRs: CLUSTER,
       nodeAddress: onlySix ? sixOf(address) : address,
       mode: 'auto',
       vxlanId: 1,

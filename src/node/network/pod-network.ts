@@ -12,8 +12,11 @@ import { nodes } from '#client/refs.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { watchTableDeletions, type TableEvents } from '#stdx/nftables-events.ts';
+import { runNft } from '#stdx/run-nft.ts';
 import { applyRoutes, ensureOverlay, onLinkDevices, ownAddresses, type NetworkNames } from './kernel.ts';
 import { computePeers, routesTo, WIREGUARD_KEY, type PodNetworkMode } from './peers.ts';
+import { hasTunnelGuard, removeTunnelGuard, renderTunnelGuard } from './tunnel-guard.ts';
 import { ensureKeys, setWireguardPeers, type WireguardKeys } from './wireguard.ts';
 
 export interface PodNetworkOptions extends ComponentContext {
@@ -21,6 +24,8 @@ export interface PodNetworkOptions extends ComponentContext {
   readonly nodeName: string;
   /** This node's ranges, one of each family that pods have. */
   readonly podCIDRs: readonly string[];
+  /** Of all pods of the cluster. */
+  readonly clusterCIDRs: readonly string[];
   /** The first of the node's. */
   readonly nodeAddress: string;
   readonly mode: PodNetworkMode;
@@ -52,6 +57,9 @@ class PodNetwork implements Component {
   #problems = '';
   /** Of mode wireguard. */
   #keys: WireguardKeys | undefined;
+  /** Those that the kernel has from us; '' where the mode needs none. */
+  #guardedRanges: string | undefined;
+  #tables: TableEvents | undefined;
 
   constructor(options: PodNetworkOptions) {
     this.#options = options;
@@ -73,6 +81,8 @@ class PodNetwork implements Component {
         if (place(node) !== place(before)) changed();
       },
     });
+    if (this.#options.mode === 'wireguard')
+      this.#tables = watchTableDeletions({ ...this.#options, onDeleted: () => this.#schedule(0) });
     this.#schedule(0);
     return Promise.resolve();
   }
@@ -80,6 +90,7 @@ class PodNetwork implements Component {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('pod network stopped'));
     this.#unsubscribe?.();
+    this.#tables?.close();
     this.#timer?.cancel();
     await this.#applying;
   }
@@ -123,6 +134,7 @@ class PodNetwork implements Component {
       publicKey: this.#keys?.publicKey,
       onLink: (address) => devices.get(address),
     });
+    await this.#guard(routes.map(({ podCIDR }) => podCIDR));
     if (this.#keys) await setWireguardPeers(names.overlay, { ...this.#keys, dir: rest.wireguardDir, routes });
     const changes = await applyRoutes(names, routes);
     if (changes > 0)
@@ -132,6 +144,18 @@ class PodNetwork implements Component {
       });
     await this.#publishKey(all);
     this.#say(problems.join('; '));
+  }
+
+  /** Before the routes that it is for. */
+  async #guard(routed: readonly string[]): Promise<void> {
+    const { names, mode, clusterCIDRs, podCIDRs } = this.#options;
+    const isWanted = mode === 'wireguard';
+    const ranges = isWanted ? [...new Set([...clusterCIDRs, ...podCIDRs, ...routed])].toSorted() : [];
+    if (this.#guardedRanges === ranges.join() && (!isWanted || (await hasTunnelGuard(names)))) return;
+    if (isWanted) await runNft(renderTunnelGuard(names, ranges));
+    // Of an earlier start in that mode.
+    else if (await hasTunnelGuard(names)) await removeTunnelGuard(names);
+    this.#guardedRanges = ranges.join();
   }
 
   /** As an annotation of the own Node: other nodes encrypt for it. In other modes the annotation goes: nothing here decrypts. */

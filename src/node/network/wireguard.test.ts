@@ -159,6 +159,8 @@ class Machine {
   readonly name: string;
   readonly host: LanMachine;
   readonly overlay: string;
+  /** A wire to the one pod does for it. */
+  readonly bridge: string;
   readonly dir: string;
   readonly pod: readonly string[];
   readonly #place: Place;
@@ -171,7 +173,7 @@ class Machine {
     this.name = name;
     this.#place = place;
     this.dir = join(dir, name);
-    this.overlay = containerdLayout({ dir: `/nonexistent/${name}` }).overlay;
+    ({ overlay: this.overlay, bridge: this.bridge } = containerdLayout({ dir: `/nonexistent/${name}` }));
     this.host = lan.machine(name, `10.217.1.${index}`);
     this.#inPod = lan.namespace(`pod-${name}`);
     this.pod = [`10.244.${index}.2`, `fd44:0:0:${index}::2`];
@@ -184,9 +186,21 @@ class Machine {
     const { index } = this.#place;
     for (const path of ['ipv4/ip_forward', 'ipv6/conf/all/forwarding'])
       host.run('sh', '-c', `echo 1 > /proc/sys/net/${path}`);
-    host.run('ip', 'link', 'add', 'pod', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.#inPod.name);
+    host.run(
+      'ip',
+      'link',
+      'add',
+      this.bridge,
+      'type',
+      'veth',
+      'peer',
+      'name',
+      'eth0',
+      'netns',
+      this.#inPod.name,
+    );
     for (const [at, device, last] of [
-      [host, 'pod', 1],
+      [host, this.bridge, 1],
       [this.#inPod, 'eth0', 2],
     ] as const) {
       at.run('ip', 'link', 'set', device, 'up');
@@ -207,6 +221,7 @@ class Machine {
       names: containerdLayout({ dir: `/nonexistent/${name}` }),
       nodeName: name,
       podCIDRs: [`10.244.${index}.0/24`, `fd44:0:0:${index}::/64`],
+      clusterCIDRs: ['10.244.0.0/16', 'fd44::/56'],
       nodeAddress: address,
       mode: 'wireguard',
       vxlanId: 1,
@@ -301,6 +316,26 @@ describe('WireGuard between machines', { skip: lacks ?? false }, () => {
     assert.equal(a.canPing('10.244.77.2'), false);
     await a.tell({ do: 'delete', name: 'plain' });
     await until('the route is gone', () => !route().includes(`dev ${a.overlay}`));
+  });
+
+  it('accepts no pod address that comes in clear, and sends none', async () => {
+    const [, table = ''] = /table inet (capstan-tunnel-\S+)/.exec(a.host.run('nft', 'list', 'tables')) ?? [];
+    const dropped = (chain: string): number =>
+      Number(/packets ([1-9]\d*)/.exec(a.host.run('nft', 'list', 'chain', 'inet', table, chain))?.[1] ?? 0);
+    const fake = '10.244.2.99';
+    lan.outside.run('ip', 'address', 'add', `${fake}/32`, 'dev', 'segment');
+    lan.outside.run('ip', 'route', 'add', '10.244.1.0/24', 'via', a.host.address, 'src', fake);
+    assert.notEqual(lan.outside.try('ping', '-c', '1', '-W', '1', a.pod[0]!), 0);
+    assert.ok(dropped('arriving') > 0);
+    lan.outside.run('ip', 'route', 'delete', '10.244.1.0/24');
+    lan.outside.run('ip', 'address', 'delete', `${fake}/32`, 'dev', 'segment');
+    a.host.run('nft', 'flush', 'ruleset');
+    await until('the rules are there again', () => a.host.run('nft', 'list', 'tables').includes(table));
+    a.host.run('ip', 'route', 'replace', `${b.pod[0]}/32`, 'via', b.host.address);
+    assert.equal(a.canPing(b.pod[0]!), false, 'by a route of somebody else');
+    assert.ok(dropped('leaving') > 0);
+    a.host.run('ip', 'route', 'delete', `${b.pod[0]}/32`);
+    assert.ok(a.reaches(b));
   });
 
   it('keeps its key and sessions when the agent is killed and starts again', async () => {

@@ -11,11 +11,12 @@ import { createFakeApi } from '#client/testing/fake-api.ts';
 import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { podMtu, removePodNetwork } from '../kernel.ts';
+import { removeTunnelGuard } from '../tunnel-guard.ts';
 import { createPodNetwork, type PodNetworkOptions } from '../pod-network.ts';
 
 export type AgentOptions = Pick<
   PodNetworkOptions,
-  'names' | 'nodeName' | 'podCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId' | 'wireguardDir'
+  'names' | 'nodeName' | 'podCIDRs' | 'clusterCIDRs' | 'nodeAddress' | 'mode' | 'vxlanId' | 'wireguardDir'
 >;
 
 export type AgentCommand =
@@ -51,6 +52,7 @@ async function execute(command: AgentCommand): Promise<unknown> {
     );
   if (command.do === 'delete') return api.delete(nodes, { name: command.name });
   if (command.do === 'stop') return network.stop();
+  await removeTunnelGuard(options.names);
   return removePodNetwork(options.names);
 }
 
