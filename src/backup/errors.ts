@@ -3,7 +3,7 @@
 /**
  * damaged: cut, altered, or not a backup · newer: of a later format · wrong-key: for other recipients · missing: no such backup ·
  * exists: the name is taken · refused: the location refuses us for good (403, no such bucket) · no-space: the disk or the bucket is full ·
- * unavailable: the location cannot be reached, after all retries · mismatch: the content differs from what its manifest says.
+ * unavailable: the location cannot be reached, after all retries · busy: another one is being made · mismatch: the content differs from what its manifest says.
  */
 export type BackupErrorCode =
   | 'damaged'
@@ -14,6 +14,7 @@ export type BackupErrorCode =
   | 'refused'
   | 'no-space'
   | 'unavailable'
+  | 'busy'
   | 'mismatch';
 
 export class BackupError extends Error {

@@ -64,13 +64,18 @@ export interface BackupFile {
 
 const NAME = /^capstan-([0-9a-f]{8})-(\d{8}T\d{6}Z)-r(\d+)\.tar\.zst\.age$/;
 
+/** Of the names of a cluster's backups, of which `cluster` are the first 8 digits. */
+export function backupPrefix(cluster: string): string {
+  return `capstan-${cluster}-`;
+}
+
 export function backupName({
   cluster,
   time,
   revision,
 }: Pick<BackupHeader, 'cluster' | 'time' | 'revision'>): string {
   const stamp = `${time.slice(0, 19).replaceAll(/[-:]/g, '')}Z`;
-  return `capstan-${shortCluster(cluster)}-${stamp}-r${revision}.tar.zst.age`;
+  return `${backupPrefix(shortCluster(cluster))}${stamp}-r${revision}.tar.zst.age`;
 }
 
 export interface ParsedName {

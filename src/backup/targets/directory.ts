@@ -3,11 +3,10 @@ import { createReadStream } from 'node:fs';
 import { link, mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BackupError } from '../errors.ts';
+import { backupPrefix } from '../format.ts';
 import type { BackupTarget, StoredFile } from './target.ts';
 
 const PART = '.part';
-/** A writer that lives has written within this time. */
-const ABANDONED_MS = 10 * 60_000;
 const READ_BYTES = 256 * 1024;
 
 export class DirectoryTarget implements BackupTarget {
@@ -94,12 +93,9 @@ export class DirectoryTarget implements BackupTarget {
     await rm(this.#path(name), { force: true });
   }
 
-  async tidy(): Promise<void> {
-    for (const name of await this.#names()) {
-      if (!name.endsWith(PART)) continue;
-      const found = await stat(this.#path(name)).catch(() => undefined);
-      if (found && found.mtimeMs < Date.now() - ABANDONED_MS) await this.remove(name);
-    }
+  async tidy(cluster: string): Promise<void> {
+    for (const name of await this.#names())
+      if (name.endsWith(PART) && name.startsWith(backupPrefix(cluster))) await this.remove(name);
   }
 
   async #names(): Promise<string[]> {

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AwsClient } from 'aws4fetch';
 import { BackupError } from '../errors.ts';
+import { backupPrefix } from '../format.ts';
 import type { BackupTarget, StoredFile } from './target.ts';
 import { elements, element, type S3Failure, failureOf } from './s3-answers.ts';
 import { backoffMs } from '#stdx/backoff.ts';
@@ -35,8 +36,6 @@ const PAUSE_MS = 1_000;
 /** Of one request: a part in a minute is 140 kB/s. */
 const TIMEOUT_MS = 60_000;
 const MAX_PAUSE_MS = 30_000;
-/** Uploads that were begun longer ago belong to nobody. */
-const ABANDONED_MS = 24 * 3_600_000;
 
 interface Request {
   readonly method: string;
@@ -197,12 +196,13 @@ export class S3Target implements BackupTarget {
     await this.#send({ method: 'DELETE', key: name, expected: [404] });
   }
 
-  async tidy(): Promise<void> {
+  async tidy(cluster: string): Promise<void> {
     const { prefix } = this.#options;
+    const ours = prefix + backupPrefix(cluster);
     const answer = await this.#text({
       method: 'GET',
       key: '',
-      query: `prefix=${encodeURIComponent(prefix)}&uploads=`,
+      query: `prefix=${encodeURIComponent(ours)}&uploads=`,
     }).catch((error: unknown) => {
       // Not every server lists uploads.
       if (error instanceof BackupError && error.code === 'refused') return '';
@@ -210,8 +210,7 @@ export class S3Target implements BackupTarget {
     });
     for (const upload of elements(answer, 'Upload')) {
       const key = element(upload, 'Key');
-      const begunMs = Date.parse(element(upload, 'Initiated'));
-      if (!key.startsWith(prefix) || !(begunMs < Date.now() - ABANDONED_MS)) continue;
+      if (!key.startsWith(ours)) continue;
       const query = `uploadId=${encodeURIComponent(element(upload, 'UploadId'))}`;
       await this.#send({ method: 'DELETE', key: key.slice(prefix.length), query, expected: [404] });
     }

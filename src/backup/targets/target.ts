@@ -22,6 +22,6 @@ export interface BackupTarget {
   writeText(name: string, text: string): Promise<void>;
   /** No error where there is none. */
   remove(name: string): Promise<void>;
-  /** Removes what writers that were killed have left. What is being written now stays. */
-  tidy(): Promise<void>;
+  /** Removes what killed writers of a cluster's backups (8 digits of it) have left. The caller is the only one that writes such now: no clock tells which are abandoned. */
+  tidy(cluster: string): Promise<void>;
 }

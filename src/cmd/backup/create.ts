@@ -4,13 +4,13 @@ import { makeBackup } from '#backup/make.ts';
 import { writeNote } from '#backup/stored-backups.ts';
 import type { BackupTarget } from '#backup/targets/target.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import type { BackupFile } from '#backup/format.ts';
+import { shortCluster, type BackupFile } from '#backup/format.ts';
 import type { MadeBackup } from '#backup/make.ts';
 import { encode, VERSIONS } from './codec.ts';
 import { collectFiles } from './files.ts';
 import { recipientsFor, type KeyFlags } from './keys.ts';
-import { findPlace, type PlaceFlags } from './place.ts';
-import { openSource, type SourceFlags } from './source.ts';
+import { findPlace, type Place, type PlaceFlags } from './place.ts';
+import { openSource, type Source, type SourceFlags } from './source.ts';
 import { openTarget, type TargetFlags } from './target.ts';
 import { countText, explained, sizeText, type Say } from './words.ts';
 
@@ -26,26 +26,38 @@ export async function createBackup(flags: CreateFlags, say: Say): Promise<MadeBa
     const target = await openTarget(flags, place.location);
     const source = await openSource(flags, place);
     try {
-      const recipients = await recipientsFor(flags, place.pkiDir);
-      const files = collectFiles(place.roots);
-      await target.tidy();
-      // For the drill alone: it is forgotten with this process.
-      const key = await generateKeyPair();
-      const made = await makeBackup({
-        snapshot: () => source.snapshot(),
-        encode,
-        files,
-        recipients: [...recipients, key.recipient],
-        target,
-        versions: VERSIONS,
-      });
-      show(made, { flags, files, location: target.location, say });
-      if (flags.drill !== false) await proven(made, { target, identity: key.identity, flags, say });
-      return made;
+      return await source.alone(() => make({ flags, say, place, target, source }));
     } finally {
       await source.close();
     }
   });
+}
+
+interface Making {
+  readonly flags: CreateFlags;
+  readonly say: Say;
+  readonly place: Place;
+  readonly target: BackupTarget;
+  readonly source: Source;
+}
+
+async function make({ flags, say, place, target, source }: Making): Promise<MadeBackup> {
+  const recipients = await recipientsFor(flags, place.pkiDir);
+  const files = collectFiles(place.roots);
+  if (source.isOnly) await target.tidy(shortCluster(await source.cluster()));
+  // For the drill alone: it is forgotten with this process.
+  const key = await generateKeyPair();
+  const made = await makeBackup({
+    snapshot: () => source.snapshot(),
+    encode,
+    files,
+    recipients: [...recipients, key.recipient],
+    target,
+    versions: VERSIONS,
+  });
+  show(made, { flags, files, location: target.location, say });
+  if (flags.drill !== false) await proven(made, { target, identity: key.identity, flags, say });
+  return made;
 }
 
 async function proven(

@@ -5,7 +5,9 @@
 import { requireGet, type PathHandler } from '#apiserver/nonresource/paths.ts';
 import type { ResponseSink } from '#apiserver/http/request.ts';
 import { statusErrors } from '#machinery/errors.ts';
+import { BackupError } from '#backup/errors.ts';
 import { encodeSnapshot, errorFrame, frame, takeSnapshot } from '#backup/snapshot.ts';
+import { isoTime } from '#stdx/dates.ts';
 import type { Store } from '#storage/store.ts';
 
 export const BACKUP_PATH = '/capstan/backup';
@@ -14,16 +16,22 @@ const RETRY_SECONDS = 5;
 
 /** store: as the API server sees it. */
 export function backupPath(store: Store): PathHandler {
-  let busy = false;
-  return ({ request }) => {
+  let reading: string | undefined;
+  const busy = (): string => `another backup is being read ${reading}`;
+  return ({ request, user }) => {
     requireGet(request.method);
-    if (busy) throw statusErrors.tooManyRequests('another backup is being read', RETRY_SECONDS);
+    if (reading !== undefined) throw statusErrors.tooManyRequests(busy(), RETRY_SECONDS);
     return {
       status: 200,
       headers: { 'content-type': 'application/vnd.capstan.snapshot', 'cache-control': 'no-store' },
       body: (sink) => {
-        busy = true;
-        void send(store, sink).finally(() => (busy = false));
+        // Another one may have begun since the request was admitted.
+        if (reading !== undefined) {
+          sink.write(frame(errorFrame(new BackupError('busy', busy()))));
+          return sink.end();
+        }
+        reading = `by ${user.name} since ${isoTime(Date.now())}`;
+        void send(store, sink).finally(() => (reading = undefined));
       },
     };
   };

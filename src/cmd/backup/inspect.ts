@@ -116,7 +116,6 @@ export async function pruneOld(flags: PruneFlags, say: Say): Promise<void> {
       removed.push(...pruned.removed);
       problems.push(...pruned.problems);
     }
-    await target.tidy();
     if (flags.json) say(JSON.stringify({ removed, problems, dryRun: flags.dryRun ?? false }));
     else {
       for (const name of removed) say(`${name}  ${flags.dryRun ? 'would be removed' : 'removed'}`);

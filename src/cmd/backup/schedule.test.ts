@@ -1,6 +1,6 @@
 /** Scheduled backups: made by one of two servers, proven, in metrics; a failure is a condition and an event. */
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { backupName } from '#backup/format.ts';
@@ -12,6 +12,7 @@ import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { until } from '#testing/cluster.ts';
 import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { whileAlone } from './one-at-a-time.ts';
 import { startBackups, type Backups, type BackupSchedule } from './schedule.ts';
 import type { Condition } from './status.ts';
 
@@ -109,6 +110,33 @@ describe('scheduled backups', () => {
     assert.match(one.metrics(), /^capstan_backup_failures_total 0$/m);
     await one.stop();
     await server.api.delete(leases, LEASE);
+  });
+
+  test('a command waits for its turn, and says who has it since when; what a killed writer left is gone', async () => {
+    const candidate = { api: server.clientAs(ADMIN), clock: realClock };
+    const second = { ...candidate, api: server.clientAs(ADMIN), waitMs: 50 };
+    await whileAlone(candidate, async () => {
+      await assert.rejects(
+        whileAlone(second, () => Promise.resolve(assert.fail('two at once'))),
+        { code: 'busy', message: /^another backup is being made by \S+_\d+_\d+ since \d{4}-\d\d-\d\dT/ },
+      );
+    });
+    const place = join(dir.path, 'tidy');
+    const uid = (await server.api.get(namespaces, { name: 'kube-system' })).metadata.uid;
+    const [ours, theirs] = [uid, '99999999-2222-4333-8444-555555555555'].map(
+      (cluster) => `${backupName({ cluster, time: '2199-01-01T00:00:00Z', revision: 1 })}.part`,
+    );
+    mkdirSync(place);
+    for (const name of [ours!, theirs!]) writeFileSync(join(place, name), 'half');
+    const one = start({ target: { location: place } });
+    await until('it is being made', () => /^capstan_backup_running 1$/m.test(one.metrics()));
+    await until('it is proven', () => /^capstan_backup_drill_result 1$/m.test(one.metrics()));
+    assert.match(one.metrics(), /^capstan_backup_running 0$/m);
+    await one.stop();
+    assert.deepEqual(
+      readdirSync(place).filter((name) => name.endsWith('.part')),
+      [theirs],
+    );
   });
 
   test('a failure is a condition, an event and a metric', async () => {

@@ -5,7 +5,6 @@
  *                └─► worker process: backup, drill ─► old ones pruned ─► conditions ─► asleep          failed: asleep a minute, two, four, … up to the interval
  */
 import { fork, type ChildProcess } from 'node:child_process';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -16,7 +15,6 @@ import { listBackups, pruneBackups, type BackupNote } from '#backup/stored-backu
 import type { BackupTarget } from '#backup/targets/target.ts';
 import { namespaces } from '#api/refs.ts';
 import type { Client } from '#client/client.ts';
-import { createLeaderElector } from '#client/leader-election.ts';
 import { MEMORY_ENV, NODE_FLAGS } from '#deploy/daemon.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { backoffMs } from '#stdx/backoff.ts';
@@ -25,6 +23,7 @@ import { errorMessage, type Logger } from '#stdx/log.ts';
 import { realRandom } from '#stdx/random.ts';
 import type { Store } from '#storage/store.ts';
 import type { FileRoot } from './files.ts';
+import { backupElector } from './one-at-a-time.ts';
 import { BackupStatus, type Condition } from './status.ts';
 import { openTarget, type TargetFlags } from './target.ts';
 import { ageText } from './words.ts';
@@ -67,7 +66,6 @@ const WORKER_MS = 60 * 60_000;
 const TRIES = 3;
 /** A heap that no backup needs, however large: what is beyond it is a fault, which ends this process instead of the machine's memory. */
 const WORKER_FLAGS = [...NODE_FLAGS, '--max-old-space-size=192'];
-const LEASE = { namespace: 'kube-system', name: 'capstan-backup' };
 
 export function startBackups(schedule: BackupSchedule, context: ScheduleContext): Backups {
   return new Scheduler(schedule, context);
@@ -104,10 +102,9 @@ class Scheduler implements Backups {
   }
 
   async #run(): Promise<void> {
-    const { clock, api, log, firstMs } = this.#context;
+    const { clock, firstMs } = this.#context;
     const { signal } = this.#stopping;
-    const identity = `${hostname()}_${process.pid}_${Math.floor(realRandom() * 1e9)}`;
-    const elector = createLeaderElector({ api, clock, log, identity, lease: LEASE });
+    const elector = backupElector(this.#context);
     let waitMs = firstMs ?? FIRST_MS + SPREAD * this.#schedule.intervalMs * realRandom();
     while (!signal.aborted) {
       await clock.sleep(waitMs, signal).catch(() => {});
@@ -140,7 +137,7 @@ class Scheduler implements Backups {
     const cluster = shortCluster(kubeSystem.metadata.uid);
     const ageMs = await this.#look(target, cluster);
     if (ageMs < intervalMs * (1 - SPREAD)) return intervalMs - ageMs;
-    const { name, note } = await this.#make(signal);
+    const { name, note } = await this.#make(kubeSystem.metadata.uid, signal);
     this.#see(name, 0);
     log.info('backup made', {
       name,
@@ -216,12 +213,17 @@ class Scheduler implements Backups {
     if (problems.length > 0) log.warn('old backups could not be removed', { problem: problems[0] });
   }
 
-  async #make(signal: AbortSignal): Promise<{ readonly name: string; readonly note: BackupNote }> {
+  async #make(
+    cluster: string,
+    signal: AbortSignal,
+  ): Promise<{ readonly name: string; readonly note: BackupNote }> {
     const { recipientsFile, pkiDir, target, roots } = this.#schedule;
     const { recipientsFor } = await import('./keys.ts');
     const recipients = await recipientsFor({ recipientsFile }, pkiDir);
     for (let attempt = 1; ; attempt++) {
-      const result = await runWorker({ target, roots, recipients }, { store: this.#context.store, signal });
+      const ended = this.#status.begin();
+      const task = { target, roots, recipients, cluster };
+      const result = await runWorker(task, { store: this.#context.store, signal }).finally(ended);
       if (result.type === 'drilled') return result;
       const { code, message } =
         result.type === 'failed' ? result : { code: undefined, message: 'the drill did not end' };

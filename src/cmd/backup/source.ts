@@ -6,24 +6,31 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { BackupError } from '#backup/errors.ts';
 import { clusterUID, decodeSnapshot, takeSnapshot, type Snapshot } from '#backup/snapshot.ts';
+import { createClient } from '#client/create.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
 import type { TransportResponse } from '#client/transport.ts';
 import type { Stored } from '#machinery/object.ts';
 import { runningPid } from '#deploy/daemon.ts';
 import { UserError } from '#deploy/data-dir.ts';
+import { realClock } from '#stdx/clock.ts';
 import { createLogger } from '#stdx/log.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { openEmbedded, openEtcd, type StoreFlags } from '../store/open.ts';
 import { BACKUP_PATH } from './endpoint.ts';
+import { whileAlone } from './one-at-a-time.ts';
 import type { Place } from './place.ts';
 
-interface Source {
+export interface Source {
   /** 'the API server', for messages. */
   readonly name: string;
   /** A new one at each call. */
   snapshot(): Promise<Snapshot>;
   /** UID of Namespace kube-system. */
   cluster(): Promise<string>;
+  /** Whether nobody else makes a backup of the cluster while `alone` runs. Not of an etcd that is read by itself, where API servers may run. */
+  readonly isOnly: boolean;
+  /** Rejects with BackupError 'busy' where another backup of the cluster is being made. */
+  alone<T>(run: () => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
 
@@ -38,6 +45,8 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
       name: side.name,
       snapshot: () => takeSnapshot(side.store),
       cluster: () => clusterUID(side.store),
+      isOnly: false,
+      alone: (run) => run(),
       close: () => side.close(),
     };
   }
@@ -53,6 +62,9 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
       name: side.name,
       snapshot: () => takeSnapshot(side.store),
       cluster: () => clusterUID(side.store),
+      // The lock of the directory is held.
+      isOnly: true,
+      alone: (run) => run(),
       async close() {
         await side.close();
         lock.release();
@@ -66,6 +78,7 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
 
 function apiServer(kubeconfig: string): Source {
   const transport = createKubeconfigTransport({ path: kubeconfig });
+  const client = createClient(transport, { userAgent: 'capstan-backup' });
   const get = async (path: string): Promise<TransportResponse> => {
     const response = await transport.request({ method: 'GET', path });
     if (response.status === 200) return response;
@@ -81,7 +94,9 @@ function apiServer(kubeconfig: string): Source {
       const response = await get('/api/v1/namespaces/kube-system');
       return (JSON.parse((await response.bytes()).toString()) as Stored).metadata.uid;
     },
-    close: () => transport.close(),
+    isOnly: true,
+    alone: (run) => whileAlone({ api: client, clock: realClock }, run),
+    close: () => client.close(),
   };
 }
 

@@ -33,6 +33,7 @@ export class BackupStatus {
   readonly #kubeSystem: () => KubeObject;
   #last: BackupNote | undefined;
   #failures = 0;
+  #isRunning = false;
 
   constructor(
     api: Client,
@@ -47,6 +48,12 @@ export class BackupStatus {
   /** The newest that there is, whoever made it. */
   saw(note: BackupNote | undefined): void {
     this.#last = note ?? this.#last;
+  }
+
+  /** Before a backup is begun; the caller calls what it returns when that has ended. */
+  begin(): () => void {
+    this.#isRunning = true;
+    return () => void (this.#isRunning = false);
   }
 
   failed(): void {
@@ -114,6 +121,10 @@ export class BackupStatus {
       '# HELP capstan_backup_failures_total Backups that this server tried to make in vain.',
       '# TYPE capstan_backup_failures_total counter',
       `capstan_backup_failures_total ${this.#failures}`,
+      ...gauge('running', {
+        help: 'Whether this server is making a backup.',
+        value: Number(this.#isRunning),
+      }),
       ...(last
         ? [
             ...gauge('last_success_timestamp_seconds', {

@@ -8,6 +8,7 @@ import { readdirSync } from 'node:fs';
 import { constants, setPriority } from 'node:os';
 import { generateKeyPair } from '#backup/envelope.ts';
 import { BackupError } from '#backup/errors.ts';
+import { shortCluster } from '#backup/format.ts';
 import { makeBackup } from '#backup/make.ts';
 import { decodeSnapshot } from '#backup/snapshot.ts';
 import { writeNote, type BackupNote } from '#backup/stored-backups.ts';
@@ -22,6 +23,8 @@ export interface WorkerTask {
   readonly target: TargetFlags & { readonly location: string };
   readonly roots: readonly FileRoot[];
   readonly recipients: readonly string[];
+  /** UID of Namespace kube-system. */
+  readonly cluster: string;
 }
 
 export type WorkerMessage =
@@ -33,9 +36,9 @@ function send(message: WorkerMessage): void {
   process.send!(message);
 }
 
-async function work({ target: flags, roots, recipients }: WorkerTask): Promise<void> {
+async function work({ target: flags, roots, recipients, cluster }: WorkerTask): Promise<void> {
   const target = await openTarget(flags, flags.location);
-  await target.tidy();
+  await target.tidy(shortCluster(cluster));
   // For the drill alone: it is forgotten with this process.
   const key = await generateKeyPair();
   let isRead = false;
