@@ -18,10 +18,20 @@ export function configMap(namespace: string, name: string, data: string): [strin
 
 export async function storeWith(count: number): Promise<Store> {
   const store = createMemoryStore();
+  await fill(store, count);
+  return store;
+}
+
+/** 256 writes at once. */
+export async function fill(store: Store, count: number): Promise<void> {
   const namespace = { kind: 'Namespace', apiVersion: 'v1', metadata: { name: 'kube-system', uid: CLUSTER } };
   await store.put('/registry/namespaces/kube-system', Buffer.from(JSON.stringify(namespace)));
-  for (let i = 0; i < count; i++) await store.put(...configMap('default', `m${i}`, `value ${i}`));
-  return store;
+  for (let at = 0; at < count; at += 256)
+    await Promise.all(
+      Array.from({ length: Math.min(256, count - at) }, (_, i) =>
+        store.put(...configMap('default', `m${at + i}`, `value ${at + i}`)),
+      ),
+    );
 }
 
 /** Objects are kept as they are. */
