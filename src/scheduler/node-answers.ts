@@ -11,7 +11,7 @@ const MAX_TABLES = 64;
 /** One answer for each node, valid for one state of the node. */
 export class NodeTable<T> {
   #generations = new Float64Array(0);
-  readonly #answers: T[] = [];
+  #answers: (T | undefined)[] = [];
 
   has({ slot, generation }: NodeInfo): boolean {
     return this.#generations[slot] === generation;
@@ -31,9 +31,14 @@ export class NodeTable<T> {
   }
 
   #grow(slot: number): void {
-    const larger = new Float64Array(2 * slot + 64);
-    larger.set(this.#generations);
-    this.#generations = larger;
+    const size = 2 * slot + 64;
+    const generations = new Float64Array(size);
+    generations.set(this.#generations);
+    this.#generations = generations;
+    // Not element by element: an array with large gaps would become a dictionary.
+    const answers = new Array<T | undefined>(size).fill(undefined);
+    for (const [index, answer] of this.#answers.entries()) answers[index] = answer;
+    this.#answers = answers;
   }
 }
 
