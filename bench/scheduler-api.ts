@@ -183,6 +183,12 @@ class Cluster {
     );
   }
 
+  /** At once. */
+  kill(): void {
+    this.#scheduler?.kill('SIGKILL');
+    this.#apiServer?.kill('SIGKILL');
+  }
+
   async stop(): Promise<void> {
     if (this.#scheduler) {
       this.#scheduler.kill('SIGTERM');
@@ -351,6 +357,14 @@ const wanted = values.only?.split(',');
 const kinds = KINDS.filter(({ name, preempts }) => !preempts && (wanted?.includes(name) ?? true));
 const versions: Version[] = [{ name: 'this', root: ROOT }];
 let round = 0;
+/** The one that is measured. */
+let running: Cluster | undefined;
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    running?.kill();
+    rmSync(work, { recursive: true, force: true });
+    process.exit(1);
+  });
 try {
   if (values.against !== undefined) versions.push({ name: values.against, root: checkout(values.against) });
   if (values.upstream !== undefined)
@@ -361,6 +375,7 @@ try {
       for (const version of time % 2 === 0 ? versions : versions.toReversed()) {
         const dir = join(work, String(round++));
         const cluster = new Cluster(version, { dir, profile: values['cpu-prof'] });
+        running = cluster;
         try {
           const row = { pods: kind.name, version: version.name, ...(await measure(kind, cluster)) };
           console.log(JSON.stringify(row));

@@ -36,9 +36,8 @@ export class NodeTable<T> {
     generations.set(this.#generations);
     this.#generations = generations;
     // Not element by element: an array with large gaps would become a dictionary.
-    const answers = new Array<T | undefined>(size).fill(undefined);
-    for (const [index, answer] of this.#answers.entries()) answers[index] = answer;
-    this.#answers = answers;
+    const answers = this.#answers;
+    this.#answers = Array.from({ length: size }, (_, index) => answers[index]);
   }
 }
 
