@@ -39,6 +39,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   node: () => import('./node.ts'),
   proxy: () => import('./proxy.ts'),
   dns: () => import('./dns.ts'),
+  gateway: () => import('./gateway.ts'),
   balancer: () => import('./balancer.ts'),
   supervise: () => import('./supervise.ts'),
   together: () => import('./together.ts'),

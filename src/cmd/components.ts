@@ -37,6 +37,10 @@ const COMPONENTS: Readonly<Record<string, ComponentCommand>> = {
     flags: async () => (await import('./dns/flags.ts')).DNS_FLAGS,
     run: async (flags) => (await import('./dns/run.ts')).runDns(flags),
   },
+  gateway: {
+    flags: async () => (await import('./gateway/flags.ts')).GATEWAY_FLAGS,
+    run: async (flags) => (await import('./gateway/run.ts')).runGateway(flags),
+  },
 };
 
 export function componentCommand(name: string): ComponentCommand {

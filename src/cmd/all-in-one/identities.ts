@@ -8,6 +8,7 @@ export const identities = {
   controllerManager: { name: 'system:kube-controller-manager', groups: [AUTHENTICATED] },
   proxy: { name: 'system:kube-proxy', groups: ['system:node-proxier', AUTHENTICATED] },
   dns: serviceAccount('coredns'),
+  gateway: serviceAccount('gateway'),
   /** What `capstan up` itself writes about its machine; there are no credentials for it outside of the program. */
   up: { name: 'system:capstan:up', groups: ['system:masters', AUTHENTICATED] },
   /**

@@ -1,6 +1,8 @@
 /** The node thread of all-in-one: a real node with service proxy, or simulated nodes; and the cluster DNS. */
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { randomUUID } from 'node:crypto';
+import { createGateway } from '#addons/gateway/gateway.ts';
 import { createLoadBalancerSpeaker } from '#addons/load-balancer/speaker/speaker.ts';
 import { createClient } from '#client/create.ts';
 import type { Client } from '#client/client.ts';
@@ -76,10 +78,11 @@ end.run(
       return;
     }
     const [ofNode, ofProxy, ofDns] = [endpoints.measure(), endpoints.measure(), endpoints.measure()];
-    const [nodeApi, proxyApi, dnsApi] = await Promise.all([
+    const [nodeApi, proxyApi, dnsApi, gatewayApi] = await Promise.all([
       clientFor(nodeIdentity(real.nodeName), 'kubelet', ofNode),
       clientFor(identities.proxy, 'kube-proxy', ofProxy),
       clientFor(identities.dns, 'coredns', ofDns),
+      clientFor(identities.gateway, 'gateway', ofProxy),
     ]);
     realNode = await createRealNode({
       ...context,
@@ -108,6 +111,18 @@ end.run(
           api: proxyApi,
           log: log.with({ component: 'load-balancer-speaker' }),
           nodeName: real.nodeName,
+        }),
+      ),
+      startComponent(
+        createGateway({
+          ...context,
+          metrics: ofProxy.context.metrics,
+          api: gatewayApi,
+          log: log.with({ component: 'gateway' }),
+          nodeName: real.nodeName,
+          address: real.addresses[0] ?? '',
+          listenOn: ['0.0.0.0', '::'],
+          dir: join(real.dir, 'gateway'),
         }),
       ),
       startComponent(

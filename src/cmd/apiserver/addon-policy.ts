@@ -1,7 +1,7 @@
 /** What Capstan's own parts may do beyond upstream's default roles; made at start when missing, never changed after (an administrator may). */
 import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { LOAD_BALANCER_POLICY } from './load-balancer-policy.ts';
+import { EDGE_POLICY } from './edge-policy.ts';
 import { NODE_BOOTSTRAP, type PolicyObject } from './node-bootstrap-policy.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
@@ -56,7 +56,7 @@ const METRICS_READER: PolicyObject = {
 const OBJECTS: readonly PolicyObject[] = [
   ...DELEGATION,
   METRICS_READER,
-  ...LOAD_BALANCER_POLICY,
+  ...EDGE_POLICY,
   {
     resource: 'clusterroles',
     object: {

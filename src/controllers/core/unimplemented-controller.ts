@@ -38,7 +38,7 @@ const ROWS: readonly Row[] = [
     message: ({ status }) =>
       (status?.loadBalancer?.ingress?.length ?? 0) > 0
         ? undefined
-        : 'no ingress controller has taken this Ingress, and Capstan brings none yet: nothing routes by it',
+        : 'no ingress controller has taken this Ingress: nothing routes by it; class capstan is that of `capstan gateway`',
   }),
 ];
 

@@ -1,10 +1,11 @@
-/** What the load balancer's controller may do, and its speakers, which are the nodes' service proxies. */
+/** What the parts of the edge may do: the load balancer's controller and speakers, which are the nodes' service proxies, and the gateway, whose account its controller and its proxies share. */
 import type { KubeObject } from '#machinery/object.ts';
 import type { PolicyObject } from './node-bootstrap-policy.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 const CONTROLLER = 'capstan:controller:load-balancer-controller';
 const SPEAKER = 'capstan:load-balancer-speaker';
+const GATEWAY = 'capstan:controller:gateway';
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 const EVENTS = {
   apiGroups: ['', 'events.k8s.io'],
@@ -17,7 +18,9 @@ const SPEAKERS = [
   { apiGroup: RBAC, kind: 'User', name: 'system:kube-proxy' },
 ];
 
-export const LOAD_BALANCER_POLICY: readonly PolicyObject[] = [
+const GATEWAYS = [{ kind: 'ServiceAccount', name: 'gateway', namespace: 'kube-system' }];
+
+export const EDGE_POLICY: readonly PolicyObject[] = [
   role({
     name: CONTROLLER,
     rules: [
@@ -67,6 +70,35 @@ export const LOAD_BALANCER_POLICY: readonly PolicyObject[] = [
     ],
   }),
   binding({ name: SPEAKER, subjects: SPEAKERS }),
+  // Certificates of all namespaces: nodes may not read them, so the proxies have an account of their own.
+  role({
+    name: GATEWAY,
+    rules: [
+      {
+        apiGroups: ['networking.k8s.io'],
+        resources: ['ingresses', 'ingressclasses'],
+        verbs: [...READ, 'create'],
+      },
+      { apiGroups: ['networking.k8s.io'], resources: ['ingresses/status'], verbs: ['patch', 'update'] },
+      { apiGroups: [''], resources: ['services'], verbs: READ },
+      { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: READ },
+      { apiGroups: [''], resources: ['secrets', 'nodes'], verbs: READ },
+      EVENTS,
+    ],
+  }),
+  binding({ name: GATEWAY, subjects: GATEWAYS }),
+  ...inKubeSystem(GATEWAY, {
+    subjects: GATEWAYS,
+    rules: [
+      { apiGroups: [''], resources: ['services'], verbs: ['create', 'update', 'delete'] },
+      {
+        apiGroups: ['discovery.k8s.io'],
+        resources: ['endpointslices'],
+        verbs: ['create', 'update', 'delete'],
+      },
+      { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices/restricted'], verbs: ['create'] },
+    ],
+  }),
 ];
 
 interface Role {
@@ -103,4 +135,19 @@ function binding({
       subjects,
     } as KubeObject,
   };
+}
+
+function inKubeSystem(
+  name: string,
+  { subjects, rules }: { readonly subjects: readonly object[]; readonly rules: readonly object[] },
+): PolicyObject[] {
+  const metadata = { name, namespace: 'kube-system', labels };
+  const roleRef = { apiGroup: RBAC, kind: 'Role', name };
+  return [
+    { resource: 'roles', object: { apiVersion: `${RBAC}/v1`, kind: 'Role', metadata, rules } as KubeObject },
+    {
+      resource: 'rolebindings',
+      object: { apiVersion: `${RBAC}/v1`, kind: 'RoleBinding', metadata, roleRef, subjects } as KubeObject,
+    },
+  ];
 }
