@@ -122,20 +122,6 @@ test('a resource that was put on the node by the API counts, one that no node ha
   assert.equal(refused(wants('3'), []), undefined);
 });
 
-test('a pod with resource claims, also with one for its extended resources, is refused by name', () => {
-  const expected = {
-    reason: 'UnsupportedFeature',
-    message: 'resource claims are not supported by this node',
-  };
-  assert.deepEqual(
-    refused(pod([{}], { resourceClaims: [{ name: 'gpu', resourceClaimName: 'c' }] }), []),
-    expected,
-  );
-  const extended = pod([{}]);
-  extended.status = { extendedResourceClaimStatus: { resourceClaimName: 'c', requestMappings: [] } };
-  assert.deepEqual(refused(extended, []), expected);
-});
-
 test('under pressure the node takes few pods', () => {
   const evicted = (names: string): Rejection => ({
     reason: 'Evicted',

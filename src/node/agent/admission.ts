@@ -78,7 +78,7 @@ export function resizeRefusal(options: AdmissionOptions): ResizeRefusal | undefi
 
 /** Features that this node does not support: the pod is rejected by name of the feature, never run without it. */
 function unsupported({ pod, allowedUnsafeSysctls }: AdmissionOptions): Rejection | undefined {
-  const { spec, status } = pod;
+  const { spec } = pod;
   if (spec?.os?.name && spec.os.name !== 'linux')
     return {
       reason: 'PodOSNotSupported',
@@ -89,8 +89,6 @@ function unsupported({ pod, allowedUnsafeSysctls }: AdmissionOptions): Rejection
       reason: 'UnsupportedFeature',
       message: 'user namespaces (hostUsers: false) are not supported by this node',
     };
-  if ((spec?.resourceClaims ?? []).length > 0 || status?.extendedResourceClaimStatus)
-    return { reason: 'UnsupportedFeature', message: 'resource claims are not supported by this node' };
   const sysctl = forbiddenSysctl(pod, allowedUnsafeSysctls);
   return sysctl === undefined ? undefined : { reason: 'SysctlForbidden', message: sysctl };
 }

@@ -60,6 +60,8 @@ import type { EvictionManager } from './eviction/eviction-manager.ts';
 import { StorageLimits } from './eviction/storage-limits.ts';
 import { evictionThresholds, reservedFor, type Threshold } from './eviction/thresholds.ts';
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
+import { ClaimManager } from '../dra/claim-manager.ts';
+import { prepareContainerDevices } from './container-devices.ts';
 import { DeviceManager } from '../devices/device-manager.ts';
 import { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { CsiVolumes } from '../csi/csi-volumes.ts';
@@ -182,6 +184,7 @@ class Agent implements NodeAgent {
   readonly #localPaths: LocalPathVolumes;
   readonly #plugins: PluginRegistry;
   readonly #devices: DeviceManager;
+  readonly #claims: ClaimManager;
   /** Pods that are being given devices, by uid. */
   readonly #equipping = new Map<string, Pod>();
   readonly #csi: CsiVolumes;
@@ -253,6 +256,14 @@ class Agent implements NodeAgent {
       onChange: () => this.#registration.check(),
     });
     this.#plugins.handle('DevicePlugin', this.#devices);
+    this.#claims = new ClaimManager({
+      api,
+      clock,
+      log,
+      path: join(resolve(dir), 'dra_manager_state'),
+      isKnown: (uid) => !this.#synced || this.#workers.has(uid) || this.#orphans.has(uid),
+    });
+    this.#plugins.handle('DRAPlugin', this.#claims);
     this.#csi = new CsiVolumes({
       api,
       clock,
@@ -315,7 +326,14 @@ class Agent implements NodeAgent {
       seccompDefault: options.seccompDefault ?? false,
       maximumBackoffMs: options.maximumBackoffMs,
       seccompDir: join(dir, 'seccomp'),
-      prepareDevices: (pod, container) => this.#devices.prepareContainer(pod, container),
+      claims: this.#claims,
+      prepareDevices: (pod, container) =>
+        prepareContainerDevices(pod, {
+          container,
+          devices: this.#devices,
+          claims: this.#claims,
+          runtimeVersion: this.#runtimeVersion,
+        }),
       dns: () => this.#dns(),
       services: () => api.informer(services).list(),
       allocatable: () => this.#allocatable,
@@ -423,6 +441,7 @@ class Agent implements NodeAgent {
     await this.#server.start();
     await this.#csi.load();
     await this.#devices.start();
+    await this.#claims.load();
     await this.#startWithoutApi();
     await this.#registration.start();
     const { api } = context;
@@ -448,6 +467,7 @@ class Agent implements NodeAgent {
     this.#garbage.start();
     this.#localPaths.start();
     this.#csi.start();
+    this.#claims.start();
     this.#plugins.start();
     this.#log.info('node agent started', {
       node: nodeName,
@@ -485,6 +505,7 @@ class Agent implements NodeAgent {
     await this.#localPaths.stop();
     await this.#plugins.stop();
     this.#devices.stop();
+    await this.#claims.stop();
     await this.#csi.stop();
     await this.#logs.stop();
     await this.#nodeAllocatable.stop();

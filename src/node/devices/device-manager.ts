@@ -379,7 +379,7 @@ function unsupported(version: string): Error {
 }
 
 /** Of several resources; as upstream, the first that sets something wins. */
-function mergeAllocations(all: readonly ContainerAllocation[]): ContainerAllocation {
+export function mergeAllocations(all: readonly ContainerAllocation[]): ContainerAllocation {
   const unique = <One>(list: readonly One[], key: (one: One) => string): One[] =>
     [...new Map(list.toReversed().map((one) => [key(one), one])).values()].toReversed();
   return {

@@ -7,6 +7,7 @@ import { rm } from 'node:fs/promises';
 import type { EventRecorder } from '#client/events.ts';
 import type { Clock } from '#stdx/clock.ts';
 import type { CriClient } from '../../cri/client.ts';
+import type { ClaimManager } from '../../dra/claim-manager.ts';
 import type { PodNetworkPolicies } from '../../network-policy/node-pods.ts';
 import type { PodProbes } from '../probes/pod-probes.ts';
 import { activeSandbox, type PodRuntime, type RuntimeView } from '../runtime-view.ts';
@@ -34,6 +35,7 @@ export interface PodSyncDependencies
   /** Longest delay between restarts of a container; default 5 min. */
   readonly maximumBackoffMs?: number | undefined;
   readonly networkPolicies?: PodNetworkPolicies | undefined;
+  readonly claims: Pick<ClaimManager, 'prepare' | 'unprepare'>;
 }
 
 interface PodSyncOptions {
@@ -173,6 +175,7 @@ export class PodSync {
         signal,
       });
     if (plan.createSandbox !== undefined) {
+      await dependencies.claims.prepare(state.known());
       resize.cgroupMade(await this.#sandboxes.makeCgroup(state.pod));
       await this.#sandboxes.make(state.pod, { attempt: plan.createSandbox, signal });
       return { again: true, retryAtMs: Infinity };

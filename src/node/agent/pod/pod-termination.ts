@@ -15,6 +15,7 @@ import type { ImagePuller } from '../image-puller.ts';
 import type { PodProbes } from '../probes/pod-probes.ts';
 import type { ReferencedObjects } from '../referenced-objects.ts';
 import type { PodRuntime, RuntimeView } from '../runtime-view.ts';
+import type { ClaimManager } from '../../dra/claim-manager.ts';
 import type { PodNetworkPolicies } from '../../network-policy/node-pods.ts';
 import type { PodVolumes } from '../volumes/pod-volumes.ts';
 import type { ServiceAccountTokens } from '../volumes/service-account-tokens.ts';
@@ -38,6 +39,7 @@ export interface PodTerminationDependencies extends ContainerStopDependencies {
   readonly tokens: ServiceAccountTokens;
   readonly volumes: PodVolumes;
   readonly networkPolicies?: PodNetworkPolicies | undefined;
+  readonly claims: Pick<ClaimManager, 'prepare' | 'unprepare'>;
 }
 
 interface PodTerminationOptions {
@@ -177,6 +179,7 @@ export class PodTermination {
     const { dependencies, state } = this.#options;
     const { volumes, cgroups, cgroupRoot, tokens, images } = dependencies;
     const { uid, pod } = state;
+    await dependencies.claims.unprepare(uid);
     await volumes.remove(uid);
     await cgroups.remove(podCgroup(pod.spec ?? { containers: [] }, { root: cgroupRoot, uid }).path);
     tokens.forget(uid);

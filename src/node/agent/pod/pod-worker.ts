@@ -11,6 +11,7 @@ import type { Pod, PodStatus } from '#api/types.ts';
 import { backoffMs } from '#stdx/backoff.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { isCriError } from '../../cri/errors.ts';
+import { ClaimError } from '../../dra/claim-manager.ts';
 import { NetworkPolicyError } from '../../network-policy/node-pods.ts';
 import { runtimeErrorText } from '../cri-text.ts';
 import { PodProbes, type ProbeCount } from '../probes/pod-probes.ts';
@@ -211,6 +212,14 @@ export class PodWorker {
     const { pod } = this.#state;
     if (error instanceof VolumeSetupError) {
       events.event(pod, { type: 'Warning', reason: 'FailedMount', message: error.message });
+      return;
+    }
+    if (error instanceof ClaimError && error.message.startsWith('prepare')) {
+      events.event(pod, {
+        type: 'Warning',
+        reason: 'FailedPrepareDynamicResources',
+        message: `Failed to prepare dynamic resources: ${error.message}`,
+      });
       return;
     }
     if (error instanceof NetworkPolicyError) {
