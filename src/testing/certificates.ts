@@ -9,8 +9,9 @@ interface Authority {
 
 const DAY_MS = 86_400_000;
 
-export function makeAuthority(): Authority {
-  const authority = createAuthority({ commonName: 'test authority', nowMs: Date.now(), lifetimeMs: DAY_MS });
+/** nowMs: when it and what it issues begin, for a day. */
+export function makeAuthority({ nowMs = Date.now() }: { readonly nowMs?: number } = {}): Authority {
+  const authority = createAuthority({ commonName: 'test authority', nowMs, lifetimeMs: DAY_MS });
   return {
     cert: authority.certificatePem,
     issue({ addresses = [], ...subject }) {
@@ -18,7 +19,7 @@ export function makeAuthority(): Authority {
         subject,
         usages: ['serverAuth', 'clientAuth'],
         altNames: { dnsNames: [], ipAddresses: addresses },
-        nowMs: Date.now(),
+        nowMs,
         lifetimeMs: DAY_MS,
       });
       return { cert: certificatePem, key: keyPem };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import type { Client } from '#client/client.ts';
-import { configMaps, nodes, podDisruptionBudgets, pods, serviceAccounts } from '#client/refs.ts';
+import { configMaps, leases, nodes, podDisruptionBudgets, pods, serviceAccounts } from '#client/refs.ts';
 import { skippingClock } from '#stdx/testing/skipping-clock.ts';
 import { applyUpgrade } from './apply.ts';
 import { observeMachines } from './observe.ts';
@@ -133,6 +133,13 @@ describe('apply', () => {
     assert.ok(printed.some((line) => line.includes('w1: The Node') || line.includes('No pod is left')));
     // Said for status and for the next apply.
     assert.equal(await applyUpgrade(await options()), 'done');
+  });
+
+  test('the machine whose controllers lead is the very last', async () => {
+    const metadata = { name: 'kube-controller-manager', namespace: 'kube-system' };
+    await api.create(leases, { metadata, spec: { holderIdentity: 'm2_3f0c' } });
+    assert.equal(await applyUpgrade(await options()), 'done');
+    assert.deepEqual(steps().slice(0, 3), ['control-plane m3', 'control-plane m1', 'control-plane m2']);
   });
 
   test('killed at every step, run again', async () => {
@@ -279,6 +286,20 @@ describe('apply', () => {
     assert.equal((await api.get(nodes, { name: 'w2' })).spec?.unschedulable, true);
   });
 
+  test('clocks that jump an hour at every step, either way', async () => {
+    const { clock, before, ...rest } = await options();
+    let offsetMs = 0;
+    const jumping = { ...clock, now: () => clock.now() + offsetMs };
+    const record = new UpgradeRecord(api, jumping.now);
+    await record.load();
+    const jump = (step: string): void => {
+      before?.(step);
+      offsetMs = offsetMs > 0 ? -3_600_000 : 3_600_000;
+    };
+    assert.equal(await applyUpgrade({ ...rest, clock: jumping, record, before: jump }), 'done');
+    assert.ok(machines.every(({ kubelet }) => kubelet === TO));
+  });
+
   test('two at the same time: the second is refused', async () => {
     const first = await options();
     const second = await options();
@@ -323,6 +344,36 @@ describe('rollback', () => {
     assert.ok(machines.every(({ git }) => git === FROM));
     assert.equal((await state()).phase, 'rolled-back');
     assert.match(printed.at(-1)!, /nothing that was written is lost/);
+  });
+
+  test('killed at every step before the raise, run again', async () => {
+    const halfway = async (): Promise<void> => {
+      for (const { name, role } of machines)
+        Object.assign(find(name), { git: role === 'worker' ? FROM : TO, emulated: '1.36', kubelet: FROM });
+      const { record } = await options();
+      await record.load();
+      await record.update({ phase: 'soak', cordoned: ['w1'], raised: undefined });
+      await api.patch(nodes, { name: 'w1' }, { type: 'merge', patch: { spec: { unschedulable: true } } });
+    };
+    await halfway();
+    changes = [];
+    await rollback();
+    const points = changes.filter((line) => line.startsWith('·')).map((line) => line.slice(2));
+    assert.deepEqual(points, ['rollback m1', 'rollback m2', 'rollback m3']);
+    for (const killAt of points) {
+      await halfway();
+      await assert.rejects(rollback({ killAt }), Killed);
+      // Either command goes on with it.
+      if (killAt === 'rollback m2') assert.equal(await applyUpgrade(await options()), 'rolled-back');
+      else await rollback();
+      assert.ok(
+        machines.every(({ git, kubelet }) => git === FROM && kubelet === FROM),
+        killAt,
+      );
+      assert.equal((await state()).phase, 'rolled-back', killAt);
+      assert.ok(!(await api.get(nodes, { name: 'w1' })).spec?.unschedulable, killAt);
+      assert.equal(restored, 0, 'no backup is touched');
+    }
   });
 
   test('after the raise: what was written since is listed, and the backup restored only with --yes', async () => {

@@ -107,7 +107,7 @@ function stepsOf({ machines, emulated, to }: UpgradePlan): string[] {
   const raised = raisedTo({ emulated, to });
   return [
     'a backup, proven by its drill',
-    `control planes one by one, the leader of etcd last: ${names('control-plane')}${raised === undefined ? '' : `; the new program behaves as ${emulated}`}`,
+    `control planes one by one, the leaders of etcd and of the controllers last: ${names('control-plane')}${raised === undefined ? '' : `; the new program behaves as ${emulated}`}`,
     'soak: the gates stay open',
     ...(raised === undefined ? [] : [`raise: they behave as ${raised}`]),
     `node agents of the control planes${workers ? `, then workers by cordon, drain, node agent, uncordon: ${workers}` : ''}`,

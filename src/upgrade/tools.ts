@@ -1,6 +1,6 @@
 /** What every step of an upgrade and of its way back works with: the cluster, its record, gates, machines; and waiting for what a machine runs. */
 import type { Client } from '#client/client.ts';
-import { nodes } from '#client/refs.ts';
+import { leases, nodes } from '#client/refs.ts';
 import { formatMajorMinor, parseMajorMinor } from '#machinery/effective-version.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { GateError, type Gates } from './gates.ts';
@@ -74,11 +74,20 @@ export function observed({
   return retrying(clock, () => observeMachines(api, at));
 }
 
-/** In the order in which they are upgraded: the leader of etcd last. */
+/** In the order in which they are upgraded: the leader of etcd after the others, and last the one whose controllers lead, so that they move once. */
 export async function controlPlanes(options: ApplyOptions): Promise<readonly ObservedMachine[]> {
   const leader = await options.leader().catch(() => undefined);
+  const holder = await leaderOfControllers(options.api).catch(() => undefined);
   const planes = (await observed(options)).filter(({ role }) => role === 'control-plane');
-  return planes.toSorted((a, b) => Number(a.name === leader) - Number(b.name === leader));
+  const place = ({ name }: ObservedMachine): number =>
+    holder?.startsWith(`${name}_`) ? 2 : name === leader ? 1 : 0;
+  return planes.toSorted((a, b) => place(a) - place(b));
+}
+
+/** 'm1_3f0c…': the name of its machine first. */
+async function leaderOfControllers(api: Client): Promise<string | undefined> {
+  const { spec } = await api.get(leases, { name: 'kube-controller-manager', namespace: 'kube-system' });
+  return spec?.holderIdentity;
 }
 
 interface Awaited {

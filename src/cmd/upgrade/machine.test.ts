@@ -1,6 +1,7 @@
 /** One machine's part of an upgrade, on its files alone: no supervisor runs. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -60,6 +61,46 @@ test('steps of an upgrade change the record, and rollback is what it was', async
   writeFileSync(join(paths.capstan, 'upgrade.json'), '{');
   await assert.rejects(step('raise'), /upgrade\.json is damaged: it was left as it is/);
 });
+
+const isRoot = process.getuid?.() === 0;
+const PAGE_BYTES = 4_096;
+
+test(
+  'a disk that is full at any of its writes: the machine stays as it is, and the step is done once there is room',
+  { skip: !isRoot },
+  async () => {
+    const text = readFileSync(paths.machineFile, 'utf8');
+    // Of its own, as small as a disk can be.
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'full', paths.capstan]);
+    const ballast = join(paths.capstan, 'ballast');
+    let refused = 0;
+    try {
+      writeFileSync(paths.machineFile, text);
+      assert.throws(() => writeFileSync(ballast, Buffer.alloc(2 ** 20)), /ENOSPC/);
+      for (
+        let size = statSync(ballast).size;
+        record().services[0]!.checkout === undefined;
+        size -= PAGE_BYTES
+      ) {
+        truncateSync(ballast, size);
+        await step('control-plane', '1.35').catch((error: Error) => {
+          assert.match(
+            error.message,
+            /^The disk that holds .* is full: free some space and run this again; nothing was lost/,
+          );
+          assert.equal(readFileSync(paths.machineFile, 'utf8'), text);
+          refused += 1;
+        });
+      }
+      assert.ok(refused >= 2, `${refused} writes`);
+      assert.equal(record().services[0]!.checkout, PROGRAM_DIR);
+      await step('rollback');
+      assert.deepEqual(record().services, (JSON.parse(text) as MachineRecord).services);
+    } finally {
+      execFileSync('umount', [paths.capstan]);
+    }
+  },
+);
 
 test('units name the program that they are asked to, with its own Node.js where it has one', () => {
   const words = superviseCommand({ rootfs: '/' }, { only: 'etcd', program: '/opt/old' });

@@ -2,6 +2,7 @@
 import { leases } from '#client/refs.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { ReadinessCheck } from '../check.ts';
+import { serverTime } from '../server-time.ts';
 
 /** What elections and certificates bear. */
 const TOLERATED_MS = 2_000;
@@ -10,10 +11,7 @@ export const clockSkew: ReadinessCheck = {
   name: 'clock-skew',
   short: "clocks of the machines agree with the API server's",
   async run({ api, nowMs }) {
-    const response = await api.transport.request({ method: 'GET', path: '/version' });
-    await response.bytes();
-    const date = Date.parse(String(response.headers['date'] ?? ''));
-    const serverMs = Number.isNaN(date) ? nowMs : date;
+    const serverMs = (await serverTime(api)) ?? nowMs;
     const own = Math.abs(serverMs - nowMs);
     const { items } = await api.list(leases);
     // Dates of HTTP are whole seconds.

@@ -3,6 +3,7 @@ import { leases as leaseRef } from '#client/refs.ts';
 import type { Lease } from '#api/types.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { CheckContext, Finding, ReadinessCheck } from '../check.ts';
+import { serverTime } from '../server-time.ts';
 
 const LEADERS = ['kube-controller-manager', 'kube-scheduler'];
 /** A new leader takes over within the duration of the lease. */
@@ -12,7 +13,9 @@ export const leases: ReadinessCheck = {
   name: 'leases',
   short: 'controllers and scheduler have a leader',
   async run(context) {
-    const found = await Promise.all(LEADERS.map((name) => findingOf(name, context)));
+    // Holders renew by the time of their machines, not by this one's.
+    const nowMs = (await serverTime(context.api)) ?? context.nowMs;
+    const found = await Promise.all(LEADERS.map((name) => findingOf(name, { ...context, nowMs })));
     return found.flat();
   },
 };

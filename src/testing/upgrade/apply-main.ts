@@ -51,7 +51,7 @@ async function shutGate(): Promise<string | undefined> {
 const call = {
   print: (line: string) => void process.stdout.write(`${line}\n`),
   confirm: () => Promise.resolve(),
-  others,
+  ...(flags.inventory === undefined ? { others } : {}),
   before(step: string) {
     if (step === killAt) process.kill(process.pid, 'SIGKILL');
   },

@@ -1,7 +1,7 @@
 /** The cluster of the upgrade tests: control planes and workers as network namespaces, with real etcd and simulated nodes, made by init and join of this checkout. */
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, type ChildProcess } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { runCommand, until, type CommandResult } from '../cluster.ts';
@@ -37,8 +37,12 @@ export interface ApplyWords {
   readonly machines: Readonly<Record<string, { readonly namespace: string; readonly rootfs: string }>>;
   readonly drain?: boolean;
   readonly soak?: string;
+  readonly drainTimeout?: string;
   readonly backup?: boolean;
   readonly yes?: boolean;
+  /** Other machines over ssh, by these files of overSsh(). Default: through their namespaces. */
+  readonly inventory?: string;
+  readonly sshConfig?: string;
   /** Of the command config: a file. */
   readonly config?: string;
   /** The process kills itself there. */
@@ -85,14 +89,14 @@ export class UpgradeCluster {
     for (const worker of this.workers) await this.#must(worker, [...join, `--node-name=${worker.name}`]);
   }
 
-  /** `capstan WORDS` on the machine, by the program of a checkout; default: this one. */
+  /** `capstan WORDS` on the machine, by the program of a checkout; default: this one. options: of Node.js. */
   capstan(
-    { rootfs, ...machine }: UpgradeMachine,
+    machine: UpgradeMachine,
     words: readonly string[],
-    main = MAIN,
+    { main = MAIN, options = [] }: { readonly main?: string; readonly options?: readonly string[] } = {},
   ): Promise<CommandResult> {
-    const command = this.#inside({ rootfs, ...machine }, [...NODE, main, ...words, `--rootfs=${rootfs}`]);
-    return runCommand(command, { timeoutMs: TIMEOUT_MS });
+    const command = [...NODE, ...options, main, ...words, `--rootfs=${machine.rootfs}`];
+    return runCommand(this.#inside(machine, command), { timeoutMs: TIMEOUT_MS });
   }
 
   /** Of the host, for what a machine's command is to read. */
@@ -137,9 +141,54 @@ export class UpgradeCluster {
     return stdout;
   }
 
+  async create(path: string, object: object): Promise<void> {
+    assert.match(await this.request('POST', path, JSON.stringify(object)), /^201/);
+  }
+
   async json<T>(path: string): Promise<T> {
     const text = await this.request('GET', path);
     return JSON.parse(text.slice(text.indexOf(' ') + 1)) as T;
+  }
+
+  /** An sshd in every machine, and the files by which `apply` drives them with the program of a checkout. */
+  overSsh(checkout: string): Required<Pick<ApplyWords, 'inventory' | 'sshConfig'>> {
+    for (const name of ['host', 'user'])
+      execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(this.#base, name)]);
+    mkdirSync('/run/sshd', { recursive: true });
+    const sshd = this.file(
+      'sshd_config',
+      `HostKey ${join(this.#base, 'host')}\nAuthorizedKeysFile ${join(this.#base, 'user.pub')}\nPermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\nPidFile none\n`,
+    );
+    for (const { lan } of this.machines) lan.start(['/usr/sbin/sshd', '-D', '-f', sshd]);
+    const hostKey = readFileSync(join(this.#base, 'host.pub'), 'utf8').split(' ').slice(0, 2).join(' ');
+    const known = this.file(
+      'known_hosts',
+      this.machines.map(({ address }) => `${address} ${hostKey}\n`).join(''),
+    );
+    const sshConfig = this.file(
+      'ssh_config',
+      `Host *\n  User root\n  IdentityFile ${join(this.#base, 'user')}\n  UserKnownHostsFile ${known}\n  GlobalKnownHostsFile /dev/null\n`,
+    );
+    // One path on all machines, as in a fleet: whose directory it is about, the namespace says.
+    const launcher = this.file(
+      'launcher',
+      `#!/bin/sh\nname=$(ip netns identify $$)\nexec ${NODE.join(' ')} ${join(checkout, 'src/cli/main.ts')} "$@" --rootfs=${this.#base}/\${name##*-}\n`,
+    );
+    chmodSync(launcher, 0o755);
+    const inventory = this.file(
+      'fleet.yaml',
+      JSON.stringify({
+        apiVersion: 'fleet.capstan.dev/v1alpha1',
+        kind: 'Fleet',
+        capstan: { path: launcher },
+        machines: this.machines.map(({ name, address }) => ({
+          name,
+          address,
+          role: name.startsWith('m') ? 'control-plane' : 'worker',
+        })),
+      }),
+    );
+    return { inventory, sshConfig };
   }
 
   /** What etcd has below a prefix, by key, as bytes in Latin-1: by etcdctl, which knows nothing of Capstan. */
