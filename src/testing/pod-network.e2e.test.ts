@@ -20,6 +20,7 @@ const SUBNET_6 = 'fd16::';
 const POD_RANGES = '10.244.0.0/16,fd00:244::/56';
 const SERVICE_RANGES = '10.96.0.0/16,fd00:96::/112';
 const DNS = `${SERVER}:10053`;
+const DNS_SERVICE = '10.96.0.10';
 const missing =
   !canHaveNamespaces() || !existsSync('/usr/bin/containerd') || !existsSync('/bin/busybox')
     ? 'needs root, ip netns, and the Debian packages containerd and busybox-static'
@@ -98,8 +99,8 @@ describe('pods of both families on two machines', { skip: missing }, () => {
   }
 
   /** Answers of the cluster DNS, sorted; the code of an error. */
-  function resolveName(name: string, type: string): string {
-    const script = `const r = new (require('dns').promises.Resolver)(); r.setServers([${JSON.stringify(DNS)}]);
+  function resolveName(name: string, type: string, server = DNS): string {
+    const script = `const r = new (require('dns').promises.Resolver)(); r.setServers([${JSON.stringify(server)}]);
       r.resolve(${JSON.stringify(name)}, ${JSON.stringify(type)}).then((found) => console.log(found.sort().join()), (error) => console.log(error.code));`;
     return lan.outside.run(process.execPath, '-e', script).trim();
   }
@@ -160,7 +161,17 @@ describe('pods of both families on two machines', { skip: missing }, () => {
       '--cluster-cidr',
       POD_RANGES,
     );
-    start(lan.outside, 'dns', 'dns', '--kubeconfig', kubeconfig('dns'), '--listen', DNS);
+    start(
+      lan.outside,
+      'dns',
+      'dns',
+      '--kubeconfig',
+      kubeconfig('dns'),
+      '--listen',
+      DNS,
+      '--publish',
+      DNS_SERVICE,
+    );
     const image = await buildBusyboxImage();
     for (const name of ['a', 'b']) {
       const machine = lan.machine(name, `${SUBNET}.${name === 'a' ? 1 : 2}`);
@@ -191,7 +202,8 @@ describe('pods of both families on two machines', { skip: missing }, () => {
         `proxy-${name}`,
         'proxy',
         '--kubeconfig',
-        kubeconfig('kube-proxy'),
+        // That of b may serve DNS, as one with the credentials of its node.
+        kubeconfig(name === 'b' ? 'admin' : 'kube-proxy'),
         '--node-name',
         name,
         '--cluster-cidr',
@@ -320,6 +332,23 @@ describe('pods of both families on two machines', { skip: missing }, () => {
     const name = 'web.default.svc.cluster.local';
     await until('the DNS', () => resolveName(name, 'A') === spec?.clusterIPs?.[0], 30_000);
     assert.equal(resolveName(name, 'AAAA'), spec?.clusterIPs?.[1]);
+  });
+
+  it('have two DNS servers, since there are two nodes', { timeout: 60_000 }, async () => {
+    const b = machines[1]!;
+    await until(
+      'b serves DNS',
+      () => {
+        try {
+          const path = '/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/kube-dns-nodes';
+          return JSON.stringify(api('GET', path)).includes(`"addresses":["${b.address}"],`);
+        } catch {
+          return false;
+        }
+      },
+      40_000,
+    );
+    assert.equal(resolveName('kube-dns.kube-system.svc.cluster.local', 'A', `${b.address}:53`), DNS_SERVICE);
   });
 
   it('follow a Service from one family to both, and back', { timeout: 120_000 }, async () => {
