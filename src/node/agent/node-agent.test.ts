@@ -23,6 +23,7 @@ import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createContainerd, destroyContainerd, type Containerd } from '../containerd/containerd.ts';
 import { inspectMachine } from '../containerd/machine.ts';
 import { buildBusyboxImage } from '../images/busybox-image.ts';
+import { GpuPlugin, gpus } from '../devices/testing/gpu-plugin.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from './node-agent.ts';
 import { mount, unmountBelow } from './volumes/mounts.ts';
 
@@ -1150,6 +1151,50 @@ describe('node agent with real containers', { skip }, () => {
     await rm(file);
     await eventually('the mirror goes', async () => (await get(name)) === undefined);
     await remove('known');
+  });
+
+  test('a device plugin: its devices reach the Node and containers; a new agent knows who has them', async () => {
+    const plugin = new GpuPlugin({
+      dir: join(dir, 'kubelet', 'device-plugins'),
+      resource: 'example.com/gpu',
+      devices: gpus('a', 'b'),
+    });
+    await plugin.start();
+    const shown = async (): Promise<string | undefined> =>
+      (await cluster.api.get(nodes, { name: NODE })).status?.allocatable?.['example.com/gpu'];
+    try {
+      await eventually('the devices are allocatable', async () => (await shown()) === '2');
+      const resources = { limits: { 'example.com/gpu': '2' }, requests: { 'example.com/gpu': '2' } };
+      await create('gpu', { containers: [{ command: ['sh', '-c', RUN_ON], resources }] });
+      await until('gpu', (status) => conditionOf(status, 'Ready') === 'True');
+      assert.equal(
+        await run('gpu', 'echo $GPUS; test -c /dev/gpu-a && test -c /dev/gpu-b && echo both'),
+        'a,b\nboth\n',
+      );
+      await agent.stop();
+      agent = await startAgent();
+      plugin.stop();
+      await plugin.start();
+      await eventually('the devices are allocatable again', async () => (await shown()) === '2');
+      await create('none-left', { containers: [{ command: ['true'], resources }] });
+      const { reason } = await until('none-left', ({ phase }) => phase === 'Failed');
+      assert.equal(reason, 'OutOfexample.com/gpu');
+      await remove('gpu');
+      plugin.failure = 'out of order';
+      await create('refused', { containers: [{ command: ['true'], resources }] });
+      const refused = await until('refused', ({ phase }) => phase === 'Failed');
+      assert.deepEqual(
+        [refused.reason, refused.message],
+        [
+          'UnexpectedAdmissionError',
+          'Pod was rejected: Allocate failed due to rpc error: code = Unknown desc = out of order, which is unexpected',
+        ],
+      );
+      await remove('none-left');
+      await remove('refused');
+    } finally {
+      plugin.stop();
+    }
   });
 
   test('a new agent adopts what runs; pods deleted meanwhile are removed; lost sandboxes are made again', async () => {
