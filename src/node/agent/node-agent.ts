@@ -62,6 +62,8 @@ import { evictionThresholds, reservedFor, type Threshold } from './eviction/thre
 import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kubelet-server.ts';
 import { ClaimManager } from '../dra/claim-manager.ts';
 import { prepareContainerDevices } from './container-devices.ts';
+import { servePodResources } from '../pod-resources/pod-resources-server.ts';
+import type { UnixServer } from '../grpc/server.ts';
 import { DeviceManager } from '../devices/device-manager.ts';
 import { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { CsiVolumes } from '../csi/csi-volumes.ts';
@@ -204,6 +206,7 @@ class Agent implements NodeAgent {
   readonly #waiting = new Map<string, Pod>();
   /** UIDs of pods for which the Node is read again before they are rejected. */
   readonly #doubtful = new Set<string>();
+  #podResources: UnixServer | undefined;
   #pods: Informer<Pod> | undefined;
   #nodes: Informer<Node> | undefined;
   #allocatable: Record<string, string> = {};
@@ -442,6 +445,13 @@ class Agent implements NodeAgent {
     await this.#csi.load();
     await this.#devices.start();
     await this.#claims.load();
+    this.#podResources = await servePodResources({
+      socketPath: join(resolve(dir), 'pod-resources', 'kubelet.sock'),
+      clock: context.clock,
+      pods: () => this.#others(''),
+      devices: this.#devices,
+      claims: this.#claims,
+    });
     await this.#startWithoutApi();
     await this.#registration.start();
     const { api } = context;
@@ -504,6 +514,7 @@ class Agent implements NodeAgent {
     await this.#garbage.stop();
     await this.#localPaths.stop();
     await this.#plugins.stop();
+    this.#podResources?.close();
     this.#devices.stop();
     await this.#claims.stop();
     await this.#csi.stop();

@@ -23,6 +23,11 @@ export class ClaimError extends Error {
   override readonly name = 'ClaimError';
 }
 
+interface ClaimDevices {
+  readonly claim: ClaimRecord;
+  readonly devices: readonly { readonly driver: string; readonly device: PreparedDevice }[];
+}
+
 interface ClaimManagerOptions {
   readonly api: Client;
   readonly clock: Clock;
@@ -108,13 +113,25 @@ export class ClaimManager implements PluginHandler {
     const used = requestsOf(pod, container);
     if (used.length === 0) return [];
     if (used.some(({ claim }) => !this.#claimOf(pod, claim))) await this.prepare(pod);
-    const names = used.flatMap(({ claim, request }) =>
-      Object.values(this.#claimOf(pod, claim)?.drivers ?? {})
-        .flat()
-        .filter((device) => isOfRequest(device, request))
-        .flatMap(({ cdiDeviceIds }) => cdiDeviceIds),
+    const names = this.claimDevices(pod, container).flatMap(({ devices }) =>
+      devices.flatMap(({ device }) => device.cdiDeviceIds),
     );
     return [...new Set(names)];
+  }
+
+  /** What a container has of each claim, as far as it is prepared. */
+  claimDevices(pod: Pod, container: Container): ClaimDevices[] {
+    const used = Map.groupBy(requestsOf(pod, container), ({ claim }) => claim);
+    return [...used].flatMap(([name, requests]) => {
+      const claim = this.#claimOf(pod, name);
+      if (!claim) return [];
+      const devices = Object.entries(claim.drivers).flatMap(([driver, all]) =>
+        all
+          .filter((device) => requests.some(({ request }) => isOfRequest(device, request)))
+          .map((device) => ({ driver, device })),
+      );
+      return [{ claim, devices }];
+    });
   }
 
   /** Nothing of the pod runs any more. Idempotent. Rejects with ClaimError: call it again. */
@@ -127,11 +144,6 @@ export class ClaimManager implements PluginHandler {
     } catch (error) {
       throw new ClaimError(`unprepare dynamic resources: ${errorMessage(error)}`, { cause: error });
     }
-  }
-
-  /** Of the containers of a pod: what monitors are shown. */
-  claimsOf(podUID: string): readonly ClaimRecord[] {
-    return [...this.#claims.values()].filter(({ pods }) => pods.includes(podUID));
   }
 
   async #prepareClaim(pod: Pod, name: string): Promise<void> {
