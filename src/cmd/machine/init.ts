@@ -15,7 +15,7 @@ import { hostPort } from '#deploy/config/endpoint.ts';
 import { readConfigAddons, readConfigFile, type ConfigDocuments } from '#deploy/config/read.ts';
 import { generateToken } from '#deploy/config/token.ts';
 import type { ClusterConfiguration, InitConfiguration } from '#deploy/config/types.ts';
-import { requireValid } from '#deploy/config/validate.ts';
+import { requireValid, requireValidFlags } from '#deploy/config/validate.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile } from '#deploy/machine/record.ts';
@@ -176,7 +176,7 @@ function documentsFrom(flags: InitFlags): ConfigDocuments {
     cluster: withMetrics(ofFile?.cluster ?? clusterFrom(flags), flags),
     warnings: ofFile?.warnings ?? [],
   };
-  requireValid(documents);
+  (ofFile ? requireValid : requireValidFlags)(documents);
   return documents;
 }
 

@@ -6,7 +6,7 @@ import { createHttpsTransport, type HttpsOptions, type HttpsTransport } from '#c
 import { defaultJoin } from '#deploy/config/defaults.ts';
 import { readConfigFile, type ConfigDocuments } from '#deploy/config/read.ts';
 import type { JoinConfiguration } from '#deploy/config/types.ts';
-import { requireValid } from '#deploy/config/validate.ts';
+import { requireValid, requireValidFlags } from '#deploy/config/validate.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile, type MachineRole } from '#deploy/machine/record.ts';
@@ -109,11 +109,15 @@ export async function runJoin(given: JoinFlags, call: JoinCall): Promise<void> {
   }
 }
 
-function roleOf({ controlPlane, witness }: JoinFlags, join: JoinConfiguration): MachineRole {
+function roleOf({ controlPlane, witness, certificateKey }: JoinFlags, join: JoinConfiguration): MachineRole {
   const isControlPlane = controlPlane === true || join.controlPlane !== undefined;
   if (isControlPlane && witness)
     throw new UserError(
       '--control-plane and --witness exclude each other: a witness is a member of etcd only.',
+    );
+  if (certificateKey !== undefined && !isControlPlane && !witness)
+    throw new UserError(
+      '--certificate-key is for a control plane or a witness, and this machine would join as a worker: add --control-plane (or --witness), or leave the key out.',
     );
   return witness ? 'witness' : isControlPlane ? 'control-plane' : 'worker';
 }
@@ -152,7 +156,7 @@ function documentsFrom(flags: JoinFlags, endpoint: string | undefined): ConfigDo
       ...(ofFile?.addons ? ['Addons are ignored: init and fleet apply take them'] : []),
     ],
   };
-  requireValid(documents);
+  (ofFile ? requireValid : requireValidFlags)(documents);
   return documents;
 }
 

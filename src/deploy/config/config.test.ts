@@ -21,7 +21,7 @@ import {
 import { parseHostPort } from './endpoint.ts';
 import { parseClusterConfiguration, parseConfigDocuments, readConfigAddons, readConfigFile } from './read.ts';
 import { generateToken, isBootstrapToken, tokenParts } from './token.ts';
-import { listProblems, requireValid } from './validate.ts';
+import { listProblems, requireValid, requireValidFlags } from './validate.ts';
 
 const KUBEADM = 'apiVersion: kubeadm.k8s.io/v1beta4\n';
 const document = (kind: string, body = ''): string => `${KUBEADM}kind: ${kind}\n${body}`;
@@ -293,4 +293,21 @@ test('ranges that do not fit together', () => {
   ]);
   assert.deepEqual(problems({ podSubnet: '10.244.0.0/16,fd00:1::/56' }), []);
   assert.deepEqual(problems({ podSubnet: 'fd00::/56', serviceSubnet: 'fd00:0:0:1::/112' }).length, 1);
+});
+
+test('a configuration of flags alone is judged in their words', () => {
+  const init = { bootstrapTokens: [{ ttl: '5' }] };
+  assert.throws(() => requireValidFlags({ init, warnings: [] }), {
+    message: '--token-ttl is "5"; it should be a duration like 24h, 90m or 1h30m',
+  });
+  const cluster = { networking: { serviceSubnet: '10.244.1.0/24' } };
+  assert.throws(
+    () => requireValidFlags({ cluster, warnings: [] }),
+    /^UserError: --service-cidr has "10\.244/,
+  );
+  const join = { timeouts: { discovery: '-1s' } };
+  assert.throws(
+    () => requireValidFlags({ join, warnings: [] }),
+    /timeouts\.discovery should not be negative/,
+  );
 });

@@ -18,10 +18,41 @@ import type {
   ExternalEtcd,
   KubeletConfiguration,
   NodeRegistration,
+  Timeouts,
 } from './types.ts';
 
 /** Adds a problem: the path of the field, and the expected value. */
 type Report = (path: string, problem: string) => void;
+
+/** Flags of init and join by the fields that they set. */
+const FLAGS: Readonly<Record<string, string>> = {
+  'apiServer.certSANs': '--apiserver-cert-extra-sans',
+  'bootstrapTokens[0].token': '--token',
+  'bootstrapTokens[0].ttl': '--token-ttl',
+  certificateKey: '--certificate-key',
+  certificatesDir: '--cert-dir',
+  controlPlaneEndpoint: '--control-plane-endpoint',
+  'controlPlane.certificateKey': '--certificate-key',
+  'controlPlane.localAPIEndpoint.advertiseAddress': '--apiserver-advertise-address',
+  'discovery.bootstrapToken.apiServerEndpoint': 'HOST:PORT',
+  'discovery.bootstrapToken.caCertHashes': '--discovery-token-ca-cert-hash',
+  'discovery.bootstrapToken.token': '--token',
+  kubernetesVersion: '--kubernetes-version',
+  'localAPIEndpoint.advertiseAddress': '--apiserver-advertise-address',
+  'networking.dnsDomain': '--service-dns-domain',
+  'networking.podSubnet': '--pod-network-cidr',
+  'networking.serviceSubnet': '--service-cidr',
+  'nodeRegistration.name': '--node-name',
+};
+
+/** Of a configuration that was made of flags alone: the user knows nothing of its fields. Throws a UserError with the first problem. */
+export function requireValidFlags(documents: ConfigDocuments): void {
+  const [problem] = listProblems(documents);
+  if (problem === undefined) return;
+  const [, path = '', text = ''] = /^\w+: (\S+) ([^]*)$/.exec(problem) ?? [];
+  const flag = FLAGS[path];
+  throw new UserError(flag === undefined ? `the configuration is invalid: ${problem}` : `${flag} ${text}`);
+}
 
 /** Throws a UserError with one line a problem. */
 export function requireValid(documents: ConfigDocuments): void {
@@ -44,6 +75,7 @@ export function listProblems({ init, cluster, join, kubelet }: ConfigDocuments):
     checkEndpoint(init.localAPIEndpoint, 'localAPIEndpoint', report);
     checkCertificateKey(init.certificateKey, 'certificateKey', report);
     checkPatches(init.patches, report);
+    checkTimeouts(init.timeouts, report);
   }
   if (cluster) checkCluster(cluster, reportOf('ClusterConfiguration'));
   if (join) {
@@ -52,6 +84,7 @@ export function listProblems({ init, cluster, join, kubelet }: ConfigDocuments):
     checkEndpoint(join.controlPlane?.localAPIEndpoint, 'controlPlane.localAPIEndpoint', report);
     checkCertificateKey(join.controlPlane?.certificateKey, 'controlPlane.certificateKey', report);
     checkPatches(join.patches, report);
+    checkTimeouts(join.timeouts, report);
     checkDiscovery(join.discovery, report);
   }
   if (kubelet) checkKubelet(kubelet, reportOf('KubeletConfiguration'));
@@ -65,13 +98,26 @@ function checkToken(given: BootstrapToken, path: string, report: Report): void {
     report(`${path}.expires`, 'excludes ttl: give one of them');
   if (given.expires !== undefined && Number.isNaN(Date.parse(given.expires)))
     report(`${path}.expires`, 'should be a time like 2030-01-02T03:04:05Z');
-  if (given.ttl !== undefined && goDurationMs(given.ttl) < 0) report(`${path}.ttl`, 'should not be negative');
+  checkDuration(given.ttl, `${path}.ttl`, report);
   for (const usage of given.usages ?? [])
     if (!['signing', 'authentication'].includes(usage))
       report(`${path}.usages`, `has ${JSON.stringify(usage)}; it can have signing and authentication`);
   for (const group of given.groups ?? [])
     if (!/^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$/.test(group))
       report(`${path}.groups`, `has ${JSON.stringify(group)}; each should begin with system:bootstrappers:`);
+}
+
+function checkTimeouts(timeouts: Timeouts = {}, report: Report): void {
+  for (const [name, text] of Object.entries(timeouts)) checkDuration(text, `timeouts.${name}`, report);
+}
+
+function checkDuration(text: string | undefined, path: string, report: Report): void {
+  if (text === undefined || text === '') return;
+  try {
+    if (goDurationMs(text) < 0) report(path, 'should not be negative');
+  } catch {
+    report(path, `is ${JSON.stringify(text)}; it should be a duration like 24h, 90m or 1h30m`);
+  }
 }
 
 function checkRegistration(given: NodeRegistration = {}, report: Report): void {
@@ -132,6 +178,8 @@ function checkCluster(cluster: ClusterConfiguration, report: Report): void {
   if (networking?.dnsDomain && !isDnsName(networking.dnsDomain))
     report('networking.dnsDomain', `is ${JSON.stringify(networking.dnsDomain)}; it should be a DNS name`);
   if (cluster.certificatesDir) checkAbsolute(cluster.certificatesDir, 'certificatesDir', report);
+  for (const field of ['certificateValidityPeriod', 'caCertificateValidityPeriod'] as const)
+    checkDuration(cluster[field], field, report);
   checkPromises(cluster, report);
 }
 

@@ -134,6 +134,11 @@ for (const { name, given, answer, sentence } of [
     sentence: /The token abcdef\.… is not one of the cluster at .*, or it has expired\. Make one/,
   },
   {
+    name: 'a clock a day ahead',
+    answer: { ...infoOf(), date: new Date(Date.now() - 86_400_000) },
+    sentence: /The clock of this machine is 86[34]\d\d s ahead of that of .*: set it/,
+  },
+  {
     name: 'an expired token by a clock that is behind',
     answer: { ...infoOf({ token: 'zzzzzz.0123456789abcdef' }), date: new Date(Date.now() + 3_600_000) },
     sentence: /this machine's clock is 3[56]\d\d s behind the server's/,

@@ -8,7 +8,7 @@
  * After kubeadm's app/discovery/token.
  */
 import type { HttpsOptions } from '#client/https.ts';
-import { errorMessage, type Logger } from '#stdx/log.ts';
+import type { Logger } from '#stdx/log.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { UserError } from '../data-dir.ts';
 import { isSignedBy, parseBootstrapToken, type BootstrapTokenParts } from './bootstrap-token.ts';
@@ -64,6 +64,7 @@ export async function discoverByToken(
     );
     return cluster;
   }
+  refuseWrongClock(first.clockSkewMs, server);
   const ca = pinnedOf(cluster, { pins, server });
   const second = await signedInfo({ server, ca }, { token, context, skewMs: first.clockSkewMs });
   if (second.kubeconfig !== first.kubeconfig)
@@ -71,6 +72,15 @@ export async function discoverByToken(
       `${server} answers without trust otherwise than over its verified certificate: somebody is between this machine and the cluster, or cluster-info was changed this moment. Nothing was written; try again.`,
     );
   return cluster;
+}
+
+/** Certificates and tokens would be taken as expired, or as not valid yet, by this machine or by the others. */
+function refuseWrongClock(skewMs: number | undefined, server: string): void {
+  const text = skewText(skewMs);
+  if (text === '') return;
+  throw new UserError(
+    `The clock of this machine is ${text} that of ${server}, so certificates and tokens would not be accepted: set it (chrony and systemd-timesyncd keep it right), and join again.`,
+  );
 }
 
 /** 'https://HOST:PORT'; UserError for anything else. */
@@ -110,6 +120,7 @@ async function signedInfo(options: HttpsOptions, asking: Asking): Promise<Cluste
   const { signingTimeoutMs = SIGNING_TIMEOUT_MS } = context;
   const begin = clock.monotonic();
   let answeredAt: number | undefined;
+  let said: string | undefined;
   for (;;) {
     const answer = await askForClusterInfo(options, { nowMs: () => clock.now() });
     const signature = answer.kind === 'found' ? answer.info.signatures.get(token.id) : undefined;
@@ -121,9 +132,18 @@ async function signedInfo(options: HttpsOptions, asking: Asking): Promise<Cluste
     if (answer.kind !== 'unreachable') answeredAt ??= now;
     const late = answeredAt === undefined ? now - begin > timeoutMs : now - answeredAt > signingTimeoutMs;
     if (late) throw problem;
-    log.info('waiting for cluster-info', { server: options.server, why: errorMessage(problem) });
+    // Once each: who waits for minutes is to know for what.
+    if (problem.message !== said)
+      log.warn(
+        `${problem.message} Trying again for up to ${describeWait(answeredAt === undefined ? timeoutMs : signingTimeoutMs)}.`,
+      );
+    said = problem.message;
     await clock.sleep(RETRY_MS, context.signal);
   }
+}
+
+function describeWait(ms: number): string {
+  return ms < 120_000 ? `${Math.round(ms / 1000)} s` : `${Math.round(ms / 60_000)} minutes`;
 }
 
 function verified(
@@ -147,7 +167,7 @@ function problemOf(
   switch (answer.kind) {
     case 'found':
       return new UserError(
-        `The token ${token.id}.… is not one of the cluster at ${server}, or it has expired${skewText(answer.info.clockSkewMs)}. Make one on a control plane with: capstan token create --print-join-command`,
+        `The token ${token.id}.… is not one of the cluster at ${server}, or it has expired${skewNote(answer.info.clockSkewMs)}. Make one on a control plane with: capstan token create --print-join-command`,
       );
     case 'absent':
       return new UserError(
@@ -159,15 +179,20 @@ function problemOf(
       );
     case 'untrusted':
       return new UserError(
-        `The certificate of ${server} was not accepted (${answer.why})${skewText(skewMs)}${/altnames|hostname/i.test(answer.why) ? ': join by an address or name that the certificate has, or add this one to certSANs' : ''}.`,
+        `The certificate of ${server} was not accepted (${answer.why})${skewNote(skewMs)}${/altnames|hostname/i.test(answer.why) ? ': join by an address or name that the certificate has, or add this one to certSANs' : ''}.`,
       );
     case 'foreign':
       return new UserError(`${answer.why}. Is ${server} the address of a control plane?`);
   }
 }
 
+/** 'N s behind', where it matters; else ''. */
 function skewText(skewMs: number | undefined): string {
   if (skewMs === undefined || Math.abs(skewMs) < TOLERATED_SKEW_MS) return '';
-  const seconds = Math.round(Math.abs(skewMs) / 1000);
-  return `; note that this machine's clock is ${seconds} s ${skewMs > 0 ? 'behind' : 'ahead of'} the server's`;
+  return `${Math.round(Math.abs(skewMs) / 1000)} s ${skewMs > 0 ? 'behind' : 'ahead of'}`;
+}
+
+function skewNote(skewMs: number | undefined): string {
+  const text = skewText(skewMs);
+  return text === '' ? '' : `; note that this machine's clock is ${text} the server's`;
 }

@@ -95,7 +95,12 @@ export function etcdCheck({ given, kept, mayFetch }: EtcdCheckOptions): Check {
         const { remark } = await findEtcd({ given, kept, mayFetch: false });
         return remark === undefined ? undefined : warning(remark, 'its members and learners are safer then');
       } catch (error) {
-        return failure(errorMessage(error).replace(/\.$/, ''), 'install it, or name it with --etcd-binary');
+        return failure(
+          errorMessage(error).replace(/\.$/, ''),
+          given === undefined
+            ? 'install it, or name it with --etcd-binary'
+            : 'name the program etcd, or leave --etcd-binary out and the one on the PATH is taken',
+        );
       }
     },
   };
