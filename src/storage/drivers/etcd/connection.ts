@@ -130,10 +130,11 @@ export class EtcdConnection {
     };
   }
 
-  /** The member that is used does not answer at all, which it may do again. */
-  get silent(): string | undefined {
+  /** Why nothing is answered at the moment: the member that is used is silent, or, once it was given up, none is connected. */
+  get problem(): string | undefined {
     const member = this.#connected();
-    return member?.silent ? `etcd ${member.endpoint} does not answer` : undefined;
+    if (!member) return `no connection to etcd ${this.endpoints.join(', ')}`;
+    return member.silent ? `etcd ${member.endpoint} does not answer` : undefined;
   }
 
   /** Asks every member. */

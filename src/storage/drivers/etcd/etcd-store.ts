@@ -326,7 +326,7 @@ class EtcdStore implements Store {
       keys: this.#keys,
       sizeBytes: this.#monitor.sizeBytes,
       cluster: 'etcd-0',
-      problem: this.#connection.silent,
+      problem: this.#connection.problem,
     };
   }
 
