@@ -6,7 +6,7 @@
  *
  *   node bench/failover.ts [--rounds N] [--cases kill,stop,cut,shutdown,etcd] [--victims leader,follower] [--heartbeat MS --election MS] [--bound MS] [--logs DIR]
  */
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -73,7 +73,7 @@ class Cluster {
 
   async start(): Promise<void> {
     const [first, ...others] = this.planes as [Machine, ...Machine[]];
-    const config = join(process.env['TMPDIR'] ?? '/tmp', `capstan-failover-${process.pid}.json`);
+    const config = join(this.#machines.base, 'init.json');
     const extraArgs = [
       ...(values.heartbeat ? [{ name: 'heartbeat-interval', value: values.heartbeat }] : []),
       ...(values.election ? [{ name: 'election-timeout', value: values.election }] : []),
@@ -210,7 +210,8 @@ class Cluster {
   async close(): Promise<void> {
     if (values.logs)
       for (const { name, rootfs } of [...this.planes, this.#worker])
-        cpSync(join(rootfs, 'var/log/capstan'), join(values.logs, name), { recursive: true });
+        if (existsSync(join(rootfs, 'var/log/capstan')))
+          cpSync(join(rootfs, 'var/log/capstan'), join(values.logs, name), { recursive: true });
     await this.#machines.close();
   }
 }

@@ -18,7 +18,7 @@ export interface Machine {
 export class Machines {
   readonly lan: Lan;
   readonly #subnet: string;
-  readonly #base = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
+  readonly base = mkdtempSync(join(tmpdir(), 'capstan-bench-'));
   #count = 0;
 
   /** subnet: its first three numbers, '10.221.0'. */
@@ -30,12 +30,12 @@ export class Machines {
   add(name: string): Machine {
     const lan = this.lan.machine(name, `${this.#subnet}.${(this.#count += 1)}`);
     lan.run('ip', 'route', 'add', 'default', 'via', `${this.#subnet}.254`);
-    return { name, address: lan.address, rootfs: join(this.#base, name), lan };
+    return { name, address: lan.address, rootfs: join(this.base, name), lan };
   }
 
   async close(): Promise<void> {
     await this.lan.close();
-    rmSync(this.#base, { recursive: true, force: true });
+    rmSync(this.base, { recursive: true, force: true });
   }
 }
 
