@@ -57,6 +57,7 @@ it('carries the authorities from one control plane to the next, as kubeadm store
     'backup-recipients.pub',
     'ca.crt',
     'ca.key',
+    'encryption-config.key',
     'etcd-ca.crt',
     'etcd-ca.key',
     'front-proxy-ca.crt',
@@ -71,7 +72,7 @@ it('carries the authorities from one control plane to the next, as kubeadm store
   assert.equal(`${open.update(stored.subarray(12, -16))}${open.final()}`, 'content of sa.key\n');
 
   const written = await downloadCertificates({ api: joining, files: second, certificateKey: key });
-  assert.equal(written.length, 10);
+  assert.equal(written.length, 11);
   for (const { path, name } of second) {
     assert.equal(readFileSync(path, 'utf8'), `content of ${name}\n`);
     assert.equal(statSync(path).mode & 0o777, name.endsWith('.key') ? 0o600 : 0o644, name);
@@ -118,7 +119,7 @@ it('replaces an earlier upload, and says so to the old key', async () => {
     downloadCertificates({ api: joining, files: third, certificateKey: 'secret-stuff' }),
     (error: Error) => /64 hexadecimal digits/.test(error.message) && !error.message.includes('secret-stuff'),
   );
-  assert.equal((await downloadCertificates({ api: joining, files: third, certificateKey: key })).length, 10);
+  assert.equal((await downloadCertificates({ api: joining, files: third, certificateKey: key })).length, 11);
 });
 
 it('leaves the files of another cluster, and leaves out keys that an external authority keeps', async () => {
