@@ -132,7 +132,8 @@ const ABSENT: Readonly<Record<string, string>> = {
   'resourcepoolstatusrequest-controller': 'alpha, off by default',
   'selinux-warning-controller': 'off by default; nodes do not label volumes for SELinux',
   'service-cidr-controller': 'the API server follows ServiceCIDRs itself',
-  'service-lb-controller': 'needs a cloud provider: unimplemented-controller says so on each object',
+  'service-lb-controller':
+    'needs a cloud provider; load-balancer-controller says on each Service what it lacks',
   'storageversion-garbage-collector-controller': 'its API is alpha and not served',
   'validatingadmissionpolicy-status-controller':
     'expressions are checked by the API server when a policy is written',
@@ -179,12 +180,7 @@ const UPSTREAM = [
   'ttl-controller',
   'volumeattributesclass-protection-controller',
 ];
-const OWN = [
-  'addon-controller',
-  'kubelet-serving-approving-controller',
-  'leased-endpointslice-controller',
-  'unimplemented-controller',
-];
+const OWN = ['addon-controller', 'kubelet-serving-approving-controller', 'leased-endpointslice-controller'];
 
 it("every controller of upstream's is here, or its absence has a reason", () => {
   const { privateKey: serviceAccountKey } = generateKeyPairSync('ec', {

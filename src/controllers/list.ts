@@ -35,7 +35,6 @@ import {
 import { serviceAccountController } from './core/serviceaccount-controller.ts';
 import { taintEvictionController } from './core/taint-eviction-controller.ts';
 import { ttlController } from './core/ttl-controller.ts';
-import { unimplementedController } from './core/unimplemented-controller.ts';
 import { endpointsController } from './discovery/endpoints-controller.ts';
 import { endpointSliceController } from './discovery/endpointslice-controller.ts';
 import { endpointSliceMirroringController } from './discovery/endpointslicemirroring-controller.ts';
@@ -109,7 +108,6 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     legacyServiceAccountTokenCleanerController(options),
     taintEvictionController,
     ttlController,
-    unimplementedController,
     endpointsController,
     endpointSliceController,
     endpointSliceMirroringController,

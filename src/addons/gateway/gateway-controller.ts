@@ -1,6 +1,6 @@
 /**
  * Keeps what the gateway needs at the API: its IngressClass, its Service while an Ingress is of that class, and the status of Ingresses: the addresses at which they are served. Says by events what of an
- * Ingress is not carried out. The proxies (gateway.ts) compile the same objects by themselves.
+ * Ingress is not carried out, and which Ingresses no controller took. The proxies (gateway.ts) compile the same objects by themselves.
  */
 import type { Ingress, IngressClass, Service } from '#api/types.ts';
 import { endpointSlices, ingressClasses, ingresses, nodes, secrets, services } from '#client/refs.ts';
@@ -8,7 +8,8 @@ import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { objectKey, type Stored } from '#machinery/object.ts';
-import { defineController, watch, type ReconcileContext } from '#runtime/controller.ts';
+import { timeMs } from '#machinery/time.ts';
+import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { compileIngresses, INGRESS_CONTROLLER, isOurs } from './compile-ingress.ts';
 import {
   BY_SERVICE,
@@ -22,6 +23,10 @@ import {
 const ALL = 'all';
 const RESYNC_MS = 60_000;
 const REPEAT_MS = 50 * 60_000;
+/** Another controller may be meant to take an Ingress: it is given time. */
+const FOREIGN_GRACE_MS = 30_000;
+/** Maximum number of sentences that are remembered as said. */
+const MAX_SAID = 10_000;
 const keys = (): readonly string[] => [ALL];
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 
@@ -63,6 +68,7 @@ export const gatewayController = defineController({
     for (const ingress of ours)
       await writeStatus(context, { ingress, addresses, ports: model.listeners.map(({ port }) => port) });
     for (const { ingress, message } of problems) say(context, { ingress, message });
+    return sayUntaken(context);
   },
 });
 
@@ -161,6 +167,31 @@ async function writeStatus({ api }: ReconcileContext, { ingress, addresses, port
   );
 }
 
+/** Of Ingresses that no controller took. */
+function sayUntaken(context: ReconcileContext): ReconcileResult {
+  const { clock, informer } = context;
+  const classes = informer(ingressClasses).list();
+  const ages = informer(ingresses)
+    .list()
+    .filter((one) => !isOurs(one, classes) && isUntaken(one))
+    .map((ingress) => ({ ingress, ageMs: clock.now() - (timeMs(ingress.metadata.creationTimestamp) ?? 0) }));
+  for (const { ingress, ageMs } of ages)
+    if (ageMs >= FOREIGN_GRACE_MS) say(context, { ingress, message: untakenMessage(ingress) });
+  const waits = ages.map(({ ageMs }) => FOREIGN_GRACE_MS - ageMs).filter((waitMs) => waitMs > 0);
+  if (waits.length > 0) return { requeueAfterMs: Math.min(...waits) };
+}
+
+function isUntaken({ metadata, status }: Stored<Ingress>): boolean {
+  return !metadata.deletionTimestamp && (status?.loadBalancer?.ingress?.length ?? 0) === 0;
+}
+
+function untakenMessage({ spec }: Ingress): string {
+  const name = spec?.ingressClassName;
+  const which =
+    name === undefined ? 'it names no class, and no class is the default' : `its class is ${name}`;
+  return `no ingress controller has taken this Ingress: ${which}; this cluster serves class ${INGRESS_CLASS}`;
+}
+
 /** Again before the event expires. */
 function say(
   { clock, events, memory }: ReconcileContext,
@@ -169,6 +200,7 @@ function say(
   const name = `said ${objectKey(ingress)} ${ingress.metadata.uid} ${message}`;
   const atMs = memory.get(name) as number | undefined;
   if (atMs !== undefined && clock.now() - atMs < REPEAT_MS) return;
+  if (memory.size >= MAX_SAID && atMs === undefined) return;
   memory.set(name, clock.now());
   events.event(ingress, { type: 'Warning', reason: 'NotServed', message: message.slice(0, 1024) });
 }

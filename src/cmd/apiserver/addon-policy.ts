@@ -201,27 +201,6 @@ const OBJECTS: readonly PolicyObject[] = [
     object: {
       apiVersion: `${RBAC}/v1`,
       kind: 'ClusterRole',
-      metadata: { name: 'capstan:controller:unimplemented-controller', labels },
-      rules: [
-        { apiGroups: ['', 'events.k8s.io'], resources: ['events'], verbs: ['create', 'patch', 'update'] },
-      ],
-    },
-  },
-  {
-    resource: 'clusterrolebindings',
-    object: {
-      apiVersion: `${RBAC}/v1`,
-      kind: 'ClusterRoleBinding',
-      metadata: { name: 'capstan:controller:unimplemented-controller', labels },
-      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: 'capstan:controller:unimplemented-controller' },
-      subjects: [{ kind: 'ServiceAccount', name: 'unimplemented-controller', namespace: 'kube-system' }],
-    },
-  },
-  {
-    resource: 'clusterroles',
-    object: {
-      apiVersion: `${RBAC}/v1`,
-      kind: 'ClusterRole',
       metadata: { name: 'capstan:controller:local-path-provisioner', labels },
       rules: [
         {
