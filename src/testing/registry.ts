@@ -13,22 +13,40 @@ import { freePort, until } from './cluster.ts';
 export interface Registry {
   /** '127.0.0.1:5000' */
   readonly host: string;
+  /** Of requests to it; absent where everybody may. */
+  readonly authorization?: string | undefined;
   stop(): Promise<void>;
 }
 
-export async function startRegistry(): Promise<Registry> {
+/** The only user of a registry with basic authentication; its hash is bcrypt's. */
+export const REGISTRY_USER = { username: 'puller', password: 'secret' };
+const HTPASSWD = `${REGISTRY_USER.username}:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n`;
+
+export async function startRegistry({ basicAuth = false } = {}): Promise<Registry> {
   const dir = await mkdtemp(join(tmpdir(), 'capstan-registry-'));
   const port = await freePort();
   const config = join(dir, 'config.yml');
+  const htpasswd = join(dir, 'htpasswd');
+  await writeFile(htpasswd, HTPASSWD);
   await writeFile(
     config,
-    `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${dir}/data}}\nhttp: {addr: "127.0.0.1:${port}"}\n`,
+    `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${dir}/data}}\nhttp: {addr: "127.0.0.1:${port}"}\n${basicAuth ? `auth: {htpasswd: {realm: test, path: ${htpasswd}}}\n` : ''}`,
   );
+  const { username, password } = REGISTRY_USER;
+  const authorization = basicAuth
+    ? `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
+    : undefined;
+  const headers = authorizationOf({ authorization });
   const child = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  await until('the registry', async () => (await fetch(`http://127.0.0.1:${port}/v2/`)).ok, 20_000);
+  await until(
+    'the registry',
+    async () => (await fetch(`http://127.0.0.1:${port}/v2/`, { headers })).ok,
+    20_000,
+  );
   return {
     host: `127.0.0.1:${port}`,
+    authorization,
     async stop() {
       child.kill('SIGKILL');
       await ended;
@@ -69,7 +87,7 @@ export async function pushArchive(
     await pushBlob(registry, { repository, digest, bytes: files.get(blobPath(digest)) ?? Buffer.alloc(0) });
   const response = await fetch(`http://${registry.host}/v2/${repository}/manifests/${tag}`, {
     method: 'PUT',
-    headers: { 'content-type': descriptor.mediaType },
+    headers: { 'content-type': descriptor.mediaType, ...authorizationOf(registry) },
     body: new Uint8Array(manifest),
   });
   if (!response.ok)
@@ -87,15 +105,22 @@ async function pushBlob(
 ): Promise<void> {
   if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` !== digest)
     throw new Error(`blob ${digest} is not in the built image`);
-  const start = await fetch(`http://${registry.host}/v2/${repository}/blobs/uploads/`, { method: 'POST' });
+  const start = await fetch(`http://${registry.host}/v2/${repository}/blobs/uploads/`, {
+    method: 'POST',
+    headers: authorizationOf(registry),
+  });
   const location = new URL(start.headers.get('location') ?? '', `http://${registry.host}`);
   location.searchParams.set('digest', digest);
   const done = await fetch(location, {
     method: 'PUT',
     body: new Uint8Array(bytes),
-    headers: { 'content-type': 'application/octet-stream' },
+    headers: { 'content-type': 'application/octet-stream', ...authorizationOf(registry) },
   });
   if (!done.ok) throw new Error(`the registry refused a blob: ${done.status}`);
+}
+
+function authorizationOf({ authorization }: Pick<Registry, 'authorization'>): Record<string, string> {
+  return authorization === undefined ? {} : { authorization };
 }
 
 function blobPath(digest: string): string {

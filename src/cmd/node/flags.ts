@@ -294,6 +294,12 @@ export const RESOURCE_FLAGS = {
     own: true,
     to: (maximumParallelPulls) => ({ agent: { maximumParallelPulls } }),
   }),
+  'image-credential-provider-config': flag.file({
+    help: 'cri: CredentialProviderConfig of kubelet.config.k8s.io/v1, or a directory of such files: programs that give credentials for pulls, beside pull secrets',
+  }),
+  'image-credential-provider-bin-dir': flag.dir({
+    help: 'cri: directory of the programs that --image-credential-provider-config names',
+  }),
   'node-status-max-images': flag.number({
     min: -1,
     help: "cri: images in the Node's status, the largest ones; -1: all",
@@ -448,8 +454,6 @@ const REFUSED_FLAGS = {
     'feature-gates',
     'file-check-frequency',
     'http-check-frequency',
-    'image-credential-provider-bin-dir',
-    'image-credential-provider-config',
     'kube-reserved-cgroup',
     'lock-file',
     'manifest-url',

@@ -42,6 +42,7 @@ it("has the kubelet's defaults", () => {
       resolvConf: '/etc/resolv.conf',
       labels: {},
       taints: [],
+      credentialProviders: undefined,
     },
     logRotation: { maximumBytes: 10 * 1024 * 1024, maximumFiles: 5, periodMs: 10_000 },
     eviction: { maximumPodGraceSeconds: 0, transitionMs: 300_000 },
@@ -204,4 +205,25 @@ it('takes eviction thresholds, in words of flags, and names a wrong one', () => 
   refuses({ evictionHard: 'memory.available=1Gi' }, /--eviction-hard has "memory.available=1Gi"/);
   refuses({ evictionHard: 'memory<1Gi' }, /--eviction-hard has "memory"; it should be a signal/);
   refuses({ evictionSoft: 'memory.available<1Gi' }, /eviction-soft-grace-period should have it too\./);
+});
+
+it('reads credential providers, and wants both of their flags', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-provider-flags-'));
+  try {
+    const config = join(dir, 'config.yaml');
+    writeFileSync(
+      config,
+      'apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders: []\n',
+    );
+    assert.throws(
+      () => nodeSettingsFrom({ imageCredentialProviderConfig: config }),
+      /^UserError: --image-credential-provider-config and --image-credential-provider-bin-dir should be given together\.$/,
+    );
+    assert.throws(
+      () => nodeSettingsFrom({ imageCredentialProviderConfig: config, imageCredentialProviderBinDir: dir }),
+      /--image-credential-provider-config .*config\.yaml: failed to validate .* at least 1 item in plugins is required\.$/,
+    );
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });

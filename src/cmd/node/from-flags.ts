@@ -1,9 +1,14 @@
 /** Maps the flags of `capstan node` to settings of the node agent. Starts nothing. */
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Taint } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { Quantity, tryParseQuantity } from '#machinery/quantity.ts';
 import { DEFAULT_HARD, evictionThresholds } from '#node/agent/eviction/thresholds.ts';
+import {
+  readCredentialProviders,
+  type CredentialProviderSettings,
+} from '#node/images/credential-providers/configuration.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { kernelDefaultProblems } from '#node/agent/node/kernel-defaults.ts';
 import { readFlags, collectSettings } from '../flags/define.ts';
@@ -23,7 +28,12 @@ export function nodeSettingsFrom(flags: NodeFlags): NodeSettings {
   const { nodeLabels = '', registerWithTaints = '' } = flags;
   return {
     ...own,
-    agent: { ...own.agent, labels: labelsFrom(nodeLabels), taints: taintsFrom(registerWithTaints) },
+    agent: {
+      ...own.agent,
+      labels: labelsFrom(nodeLabels),
+      taints: taintsFrom(registerWithTaints),
+      credentialProviders: credentialProvidersFrom(flags),
+    },
     eviction: evictionFrom(own.eviction, flags),
     tls: tlsSettingsFrom(flags),
     reserved: reservedFrom(flags),
@@ -40,6 +50,22 @@ function evictionFrom(given: NodeSettings['eviction'], flags: NodeFlags): NodeSe
     return settings;
   } catch (error) {
     throw new UserError(`--${errorMessage(error)}.`, error);
+  }
+}
+
+function credentialProvidersFrom({
+  imageCredentialProviderConfig: path,
+  imageCredentialProviderBinDir: binDir,
+}: NodeFlags): CredentialProviderSettings | undefined {
+  if (path === undefined && binDir === undefined) return undefined;
+  if (path === undefined || binDir === undefined)
+    throw new UserError(
+      '--image-credential-provider-config and --image-credential-provider-bin-dir should be given together.',
+    );
+  try {
+    return readCredentialProviders({ path: resolve(path), binDir: resolve(binDir) });
+  } catch (error) {
+    throw new UserError(`--image-credential-provider-config ${path}: ${errorMessage(error)}.`, error);
   }
 }
 

@@ -1,7 +1,7 @@
 /** The node agent's counters as upstream's kubelet_* metrics. Values computed at a scrape are in server/metrics.ts. */
 import { X509Certificate } from 'node:crypto';
 import type { Clock } from '#stdx/clock.ts';
-import { Counter, Histogram, label, seriesLine } from '#stdx/instruments.ts';
+import { Counter, Gauge, Histogram, label, seriesLine } from '#stdx/instruments.ts';
 import { exponentialBuckets } from '#stdx/metrics-registry.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Cgroups } from './cgroups.ts';
@@ -85,6 +85,18 @@ export class AgentMetrics {
     'kubelet_device_plugin_alloc_duration_seconds',
     'Time that a device plugin took to allocate, by resource.',
   );
+  readonly #providerErrors = new Counter(
+    'kubelet_credential_provider_plugin_errors_total',
+    'Runs of credential providers that failed, by provider.',
+  );
+  readonly #providerSeconds = this.#seconds(
+    'kubelet_credential_provider_plugin_duration',
+    'Time of a run of a credential provider in seconds, by provider.',
+  );
+  readonly #providerConfig = new Gauge(
+    'kubelet_credential_provider_config_info',
+    'The configuration of credential providers, by its hash.',
+  );
   readonly #renewErrors = new Counter(
     'kubelet_certificate_manager_client_expiration_renew_errors',
     'Times that the client certificate could not be renewed.',
@@ -137,6 +149,9 @@ export class AgentMetrics {
         this.#evictionStatsAge,
         this.#deviceRegistrations,
         this.#deviceAllocations,
+        this.#providerErrors,
+        this.#providerSeconds,
+        this.#providerConfig,
         this.#renewErrors,
         this.#serverRenewErrors,
       ].flatMap((family) => family.render()),
@@ -196,6 +211,18 @@ export class AgentMetrics {
 
   devicesAllocated(resource: string, seconds: number): void {
     this.#deviceAllocations.observe(label('resource_name', resource), seconds);
+  }
+
+  credentialProvidersConfigured(hash: string): void {
+    this.#providerConfig.only(label('hash', hash), 1);
+  }
+
+  credentialProviderRun(
+    name: string,
+    { seconds, failed }: { readonly seconds: number; readonly failed: boolean },
+  ): void {
+    this.#providerSeconds.observe(label('plugin_name', name), seconds);
+    if (failed) this.#providerErrors.add(label('plugin_name', name));
   }
 
   renewFailed(of: 'client' | 'serving'): void {

@@ -6,6 +6,7 @@ import { errorMessage } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import { isCriError } from '../cri/errors.ts';
 import type { CriInput, Image, PodSandboxConfig } from '../cri/types.ts';
+import type { CredentialProviders } from '../images/credential-providers/credential-providers.ts';
 import { credentialsOfSecret, type RegistryCredential } from '../images/keyring.ts';
 import { pullImage } from '../images/pull.ts';
 import { Slots } from './slots.ts';
@@ -57,6 +58,8 @@ interface ImagePullerOptions {
   readonly events: EventRecorder;
   /** containerd's registry directory: see pullImage. */
   readonly registryDir?: string | undefined;
+  /** Used beside the pod's pull secrets. */
+  readonly credentialProviders?: CredentialProviders | undefined;
   /** Default: any number at the same time. */
   readonly maximumParallelPulls?: number | undefined;
 }
@@ -157,13 +160,29 @@ export class ImagePuller {
     );
   }
 
+  /** Of credential providers; nothing once the request's signal is aborted, which ends the pull. */
+  async #provided({ pod, signal }: PullRequest, image: string): Promise<readonly RegistryCredential[]> {
+    const { credentialProviders } = this.#options;
+    if (!credentialProviders) return [];
+    const { promise: aborted, resolve } = Promise.withResolvers<readonly RegistryCredential[]>();
+    const give = (): void => resolve([]);
+    signal.addEventListener('abort', give, { once: true });
+    try {
+      return await Promise.race([credentialProviders.credentials(image, pod), aborted]);
+    } finally {
+      signal.removeEventListener('abort', give);
+    }
+  }
+
   /** Returns how long it took, in ms. */
   async #transfer(request: PullRequest, image: string): Promise<number> {
+    const provided = await this.#provided(request, image);
     const startedMs = this.#clock.monotonic();
     await pullImage({
       cri: this.#cri,
       image,
       credentials: this.#credentials(request),
+      provided,
       sandboxConfig: request.sandbox,
       signal: request.signal,
       registryDir: this.#options.registryDir,

@@ -13,16 +13,30 @@ import type { Client } from '#client/client.ts';
 import { createClient } from '#client/create.ts';
 import { createDirectTransport } from '#client/direct.ts';
 import { TransportError } from '#client/transport-error.ts';
-import { configMaps, events, nodes, pods, secrets, serviceAccounts } from '#client/refs.ts';
+import {
+  clusterRoleBindings,
+  clusterRoles,
+  configMaps,
+  events,
+  nodes,
+  pods,
+  secrets,
+  serviceAccounts,
+} from '#client/refs.ts';
 import { decodeStaticPod } from '#cmd/node/decode-static-pod.ts';
 import { startControllerManager } from '#cmd/controller-manager/compose.ts';
 import { realClock } from '#stdx/clock.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { createLogger, silentLogger } from '#stdx/log.ts';
 import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { pushImage, REGISTRY_USER, startRegistry } from '#testing/registry.ts';
 import { createContainerd, destroyContainerd, type Containerd } from '../containerd/containerd.ts';
 import { inspectMachine } from '../containerd/machine.ts';
 import { buildBusyboxImage } from '../images/busybox-image.ts';
+import {
+  readCredentialProviders,
+  type CredentialProviderSettings,
+} from '../images/credential-providers/configuration.ts';
 import { GpuPlugin, gpus } from '../devices/testing/gpu-plugin.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from './node-agent.ts';
 import { mount, unmountBelow } from './volumes/mounts.ts';
@@ -1251,6 +1265,113 @@ describe('node agent with real containers', { skip }, () => {
       plugin.stop();
     }
   });
+
+  test(
+    'an image is pulled with the credentials of a provider that is given the service account',
+    { skip: existsSync('/usr/bin/docker-registry') ? false : 'needs the Debian package docker-registry' },
+    async () => {
+      const registry = await startRegistry({ basicAuth: true });
+      try {
+        const image = await pushImage(registry, { from: '/bin/busybox', as: 'team/box:1' });
+        const asked = join(dir, 'asked');
+        await agent.stop();
+        agent = await startAgent({
+          registryDir: runtime.layout.registryDir,
+          credentialProviders: await configureProvider({ host: registry.host, asked }),
+        });
+        const private_ = { image, imagePullPolicy: 'Always', command: ['sh', '-c', RUN_ON] };
+        await create('refused-token', { serviceAccountName: 'default', containers: [private_] });
+        await until('refused-token', (status) =>
+          /^(ErrImagePull|ImagePullBackOff)$/.test(
+            status.containerStatuses?.[0]?.state?.waiting?.reason ?? '',
+          ),
+        );
+        assert.equal(existsSync(asked), false, 'nodes may not request tokens for this audience yet');
+        await remove('refused-token');
+        await grantAudience('registry.example.com');
+        await create('private', { serviceAccountName: 'default', containers: [private_] });
+        await until('private', (status) => conditionOf(status, 'Ready') === 'True');
+        const request = JSON.parse(await readFile(asked, 'utf8')) as Record<string, string>;
+        const [, claims = ''] = request['serviceAccountToken']?.split('.') ?? [];
+        const { aud, sub } = JSON.parse(Buffer.from(claims, 'base64url').toString()) as Record<
+          string,
+          unknown
+        >;
+        assert.deepEqual(
+          [request['image'], aud, sub],
+          [`${registry.host}/team/box`, ['registry.example.com'], 'system:serviceaccount:default:default'],
+        );
+        await remove('private');
+      } finally {
+        await registry.stop();
+      }
+    },
+  );
+
+  /** A program that notes what it is asked and knows the registry's user. */
+  async function configureProvider({
+    host,
+    asked,
+  }: {
+    readonly host: string;
+    readonly asked: string;
+  }): Promise<CredentialProviderSettings> {
+    const binDir = join(dir, 'providers');
+    await mkdir(binDir);
+    const apiVersion = 'credentialprovider.kubelet.k8s.io/v1';
+    const response = {
+      apiVersion,
+      kind: 'CredentialProviderResponse',
+      cacheKeyType: 'Registry',
+      auth: { [host]: REGISTRY_USER },
+    };
+    await writeFile(
+      join(binDir, 'known-user'),
+      `#!/bin/sh\ncat > ${asked}\nprintf %s '${JSON.stringify(response)}'\n`,
+      { mode: 0o755 },
+    );
+    const path = join(dir, 'providers.yaml');
+    const tokenAttributes = {
+      serviceAccountTokenAudience: 'registry.example.com',
+      cacheType: 'ServiceAccount',
+      requireServiceAccount: true,
+    };
+    const provider = {
+      name: 'known-user',
+      apiVersion,
+      matchImages: [host],
+      defaultCacheDuration: '0s',
+      tokenAttributes,
+    };
+    await writeFile(
+      path,
+      JSON.stringify({
+        apiVersion: 'kubelet.config.k8s.io/v1',
+        kind: 'CredentialProviderConfig',
+        providers: [provider],
+      }),
+    );
+    return readCredentialProviders({ path, binDir });
+  }
+
+  /** As upstream's documentation has it. */
+  async function grantAudience(audience: string): Promise<void> {
+    const name = 'registry-audience';
+    const apiGroup = 'rbac.authorization.k8s.io';
+    await cluster.api.create(clusterRoles, {
+      apiVersion: `${apiGroup}/v1`,
+      kind: 'ClusterRole',
+      metadata: { name },
+      rules: [{ apiGroups: [''], resources: [audience], verbs: ['request-serviceaccounts-token-audience'] }],
+    });
+    await cluster.api.create(clusterRoleBindings, {
+      apiVersion: `${apiGroup}/v1`,
+      kind: 'ClusterRoleBinding',
+      metadata: { name },
+      roleRef: { apiGroup, kind: 'ClusterRole', name },
+      subjects: [{ apiGroup, kind: 'Group', name: 'system:nodes' }],
+    });
+  }
 
   test('a new agent adopts what runs; pods deleted meanwhile are removed; lost sandboxes are made again', async () => {
     await create('adopted', {

@@ -12,13 +12,15 @@ import type { Node, Pod, Taint } from '#api/types.ts';
 import { LOCAL_PATH_DIRECTORY } from '#component-helpers/local-path.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import type { Informer } from '#client/client.ts';
-import { nodes, pods, services } from '#client/refs.ts';
+import { nodes, pods, serviceAccounts, services } from '#client/refs.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { assert } from '#stdx/assert.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { CriClient } from '../cri/client.ts';
 import type { Image } from '../cri/types.ts';
+import type { CredentialProviderSettings } from '../images/credential-providers/configuration.ts';
+import { CredentialProviders } from '../images/credential-providers/credential-providers.ts';
 import type { ImageMounts } from '../images/mount.ts';
 import type { PodNetworkPolicies } from '../network-policy/node-pods.ts';
 import { AgentMetrics } from './agent-metrics.ts';
@@ -84,6 +86,8 @@ export interface NodeAgentOptions {
   readonly imageDir: string;
   /** containerd's registry directory; with it registries on loopback use plain HTTP. */
   readonly registryDir?: string | undefined;
+  /** Programs that give credentials for pulls, beside pods' pull secrets. */
+  readonly credentialProviders?: CredentialProviderSettings | undefined;
   /** Absent: image volumes are refused. */
   readonly imageMounts?: ImageMounts;
   /** At most one of each family. */
@@ -290,6 +294,7 @@ class Agent implements NodeAgent {
       clock,
       events: this.#events,
       registryDir: options.registryDir,
+      credentialProviders: this.#credentialProviders(tokens),
       maximumParallelPulls: options.maximumParallelPulls,
     });
     this.#pleg = new Pleg({
@@ -771,6 +776,20 @@ class Agent implements NodeAgent {
       this.#log.info('removing an orphaned pod', { pod: `${namespace}/${name}` });
       worker.gone();
     }
+  }
+
+  #credentialProviders(tokens: ServiceAccountTokens): CredentialProviders | undefined {
+    const { credentialProviders: settings, context } = this.#options;
+    if (!settings) return undefined;
+    this.#metrics.credentialProvidersConfigured(settings.hash);
+    return new CredentialProviders({
+      settings,
+      clock: context.clock,
+      log: this.#log,
+      metrics: this.#metrics,
+      serviceAccount: (namespace, name) => context.api.get(serviceAccounts, { namespace, name }),
+      token: async (pod, request) => (await tokens.token(pod, request)).token,
+    });
   }
 
   async #dns(): Promise<DnsOptions> {

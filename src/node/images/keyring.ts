@@ -42,7 +42,7 @@ export function credentialsOfSecret(secret: {
   const entries =
     key === '.dockerconfigjson' ? (parsed.auths ?? {}) : (parsed as Record<string, DockerEntry>);
   return Object.entries(entries).map(([registry, entry]) => ({
-    registry: withoutScheme(registry),
+    registry: registryOf(registry),
     auth: authOf(entry),
   }));
 }
@@ -56,7 +56,7 @@ export function credentialsFor(
   if (!reference) return [];
   const name = `${reference.domain}/${reference.repository}`;
   return credentials
-    .filter(({ registry }) => matches(registry, name))
+    .filter(({ registry }) => isImageOf(registry, name))
     .sort((one, other) => other.registry.length - one.registry.length)
     .map(({ auth }) => auth);
 }
@@ -80,15 +80,17 @@ function authOf({
   return { username: text.slice(0, colon), password: text.slice(colon + 1), ...tokens };
 }
 
-function withoutScheme(registry: string): string {
+/** As credentials have it. */
+export function registryOf(registry: string): string {
   const host = registry.replace(/^https?:\/\//, '').replace(/\/(v1|v2)?\/?$/, '');
   return /^(index\.docker\.io|registry-1\.docker\.io)$/.test(host) ? 'docker.io' : host;
 }
 
-function matches(registry: string, name: string): boolean {
-  const [host = '', ...path] = registry.split('/');
-  const [imageHost = '', ...imagePath] = name.split('/');
-  return hostMatches(host, imageHost) && path.every((part, index) => part === imagePath[index]);
+/** name: 'registry.example.com:5000/team/app'. pattern: a host with '*' in its parts, and the beginning of a path, as upstream's matchImages. */
+export function isImageOf(pattern: string, name: string): boolean {
+  const host = (text: string): string => text.split('/', 1)[0] ?? '';
+  const path = (text: string): string => text.slice(host(text).length);
+  return hostMatches(host(pattern), host(name)) && path(name).startsWith(path(pattern));
 }
 
 /** '*' matches characters of one part of the host's name; ports must be equal. */

@@ -12,6 +12,8 @@ interface PullOptions extends CriCallOptions {
   readonly cri: CriClient;
   readonly image: string;
   readonly credentials?: readonly RegistryCredential[];
+  /** Of credential providers: tried after those. */
+  readonly provided?: readonly RegistryCredential[];
   readonly sandboxConfig?: CriInput<PodSandboxConfig>;
   /** containerd's registry directory (its layout's registryDir): registries on loopback then use plain HTTP. */
   readonly registryDir?: string | undefined;
@@ -22,6 +24,7 @@ export async function pullImage({
   cri,
   image,
   credentials = [],
+  provided = [],
   sandboxConfig,
   registryDir,
   ...options
@@ -29,7 +32,7 @@ export async function pullImage({
   if (normalizeReference(image) === undefined)
     throw new ImageError('invalid-name', `couldn't parse image name "${image}": invalid reference format`);
   if (registryDir !== undefined) await allowPlainHttpOnLoopback(registryDir, image);
-  const attempts = [...credentialsFor(image, credentials), undefined];
+  const attempts = [...credentialsFor(image, credentials), ...credentialsFor(image, provided), undefined];
   let last: unknown;
   for (const auth of attempts) {
     try {

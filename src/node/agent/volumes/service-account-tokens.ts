@@ -37,15 +37,21 @@ export class ServiceAccountTokens {
     {
       audience,
       expirationSeconds = DEFAULT_SECONDS,
-    }: { readonly audience?: string | undefined; readonly expirationSeconds?: number | undefined },
+      serviceAccountUID = '',
+    }: {
+      readonly audience?: string | undefined;
+      readonly expirationSeconds?: number | undefined;
+      /** Of another one of the same name no token is given. */
+      readonly serviceAccountUID?: string | undefined;
+    },
   ): Promise<PodToken> {
     const { uid = '' } = pod.metadata ?? {};
-    const key = `${uid}/${audience ?? ''}/${expirationSeconds}`;
+    const key = `${uid}/${audience ?? ''}/${expirationSeconds}/${serviceAccountUID}`;
     const kept = this.#kept.get(key);
     const nowMs = this.#clock.now();
     if (kept && nowMs < kept.renewAtMs) return kept;
     try {
-      const fresh = await this.#request(pod, { audience, expirationSeconds });
+      const fresh = await this.#request(pod, { audience, expirationSeconds, serviceAccountUID });
       this.#kept.set(key, fresh);
       return fresh;
     } catch (error) {
@@ -63,12 +69,18 @@ export class ServiceAccountTokens {
     {
       audience,
       expirationSeconds,
-    }: { readonly audience: string | undefined; readonly expirationSeconds: number },
+      serviceAccountUID,
+    }: {
+      readonly audience: string | undefined;
+      readonly expirationSeconds: number;
+      readonly serviceAccountUID: string;
+    },
   ): Promise<Kept> {
     const { name = '', namespace = '', uid = '' } = pod.metadata ?? {};
     const body: TokenRequest = {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenRequest',
+      ...(serviceAccountUID === '' ? {} : { metadata: { uid: serviceAccountUID } }),
       spec: {
         audiences: audience ? [audience] : [],
         expirationSeconds,
