@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   reset: () => import('./reset.ts'),
   doctor: () => import('./doctor.ts'),
   readiness: () => import('./readiness.ts'),
+  capacity: () => import('./capacity.ts'),
   etcd: () => import('./etcd.ts'),
   store: () => import('./store.ts'),
   backup: () => import('./backup.ts'),

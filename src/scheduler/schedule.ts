@@ -112,6 +112,26 @@ export function findCandidates(
   return { kind: 'candidates', cycle, feasible, refusals, others, isNominated: false };
 }
 
+/** For simulations, which have no use for scores: the first of these nodes that passes the filters. */
+export function firstFit(
+  nodes: readonly NodeInfo[],
+  { pod, snapshot, profile }: Pick<ScheduleInput, 'pod' | 'snapshot' | 'profile'>,
+): { readonly node: string } | { readonly failure: Failure } {
+  const cycle: Cycle = { pod, snapshot, state: new Map(), filters: [] };
+  const narrowed = runPreFilters(cycle, profile.plugins);
+  const nodeCount = nodes.length;
+  const refusals = new Refusals();
+  if ('refused' in narrowed) return { failure: { nodeCount, refusals, everywhere: narrowed.refused } };
+  const filters = new CycleFilters(cycle, profile);
+  for (const node of nodes) {
+    if (narrowed.nodes?.has(node.name) === false) continue;
+    const refused = filters.refusalOn(node);
+    if (!refused) return { node: node.name };
+    refusals.add(node.name, refused);
+  }
+  return { failure: { nodeCount, refusals, others: narrowed.others } };
+}
+
 interface ChoiceInput extends Pick<ScheduleInput, 'profile' | 'random'> {
   /** Added to the plugins' scores, by node. */
   readonly extraScores?: ReadonlyMap<string, number>;

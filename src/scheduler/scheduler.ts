@@ -32,7 +32,7 @@ import { PreemptionExecutor } from './preemption-executor.ts';
 import { SchedulingQueue, type Backoff } from './queue.ts';
 import type { Profile } from './schedule.ts';
 import { SchedulingCycle } from './scheduling-cycle.ts';
-import type { Snapshot } from './snapshot.ts';
+import { liveSnapshot } from './snapshot.ts';
 import { AssumedStorage } from './storage.ts';
 import { VolumeBinder } from './volume-binder.ts';
 import { WriteSlots } from './write-slots.ts';
@@ -196,7 +196,13 @@ class Scheduler implements Component {
     this.#cycle = new SchedulingCycle({
       ...shared,
       profiles: this.#profiles,
-      snapshot: this.#liveSnapshot({ informers, assumed, devices, selectors }),
+      snapshot: liveSnapshot(this.#cache, {
+        namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
+        defaultSelector: (pod) => selectors.of(pod),
+        volumes: assumed,
+        resourceClaims: devices,
+        nominated: (node) => this.#nominator.on(node),
+      }),
       random,
       claimBinder,
       postFilter,
@@ -249,40 +255,6 @@ class Scheduler implements Component {
         sliceStart = performance.now();
       }
     }
-  }
-
-  /** Reads the live cache at each attempt, so one object serves all attempts. */
-  #liveSnapshot({
-    informers,
-    assumed,
-    devices,
-    selectors,
-  }: {
-    readonly informers: Informers;
-    readonly assumed: AssumedStorage;
-    readonly devices: DeviceState;
-    readonly selectors: DefaultSelectors;
-  }): Snapshot {
-    const cache = this.#cache;
-    return {
-      get nodes() {
-        return cache.nodes();
-      },
-      byName: cache.byName,
-      withAffinity: cache.withAffinity,
-      withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
-      imageNodes: cache.imageNodes,
-      namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
-      get namespacesVersion() {
-        return cache.namespacesVersion;
-      },
-      answers: cache.answers,
-      sums: cache.sums,
-      defaultSelector: (pod) => selectors.of(pod),
-      volumes: assumed,
-      resourceClaims: devices,
-      nominated: (node) => this.#nominator.on(node),
-    };
   }
 }
 

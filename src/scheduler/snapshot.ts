@@ -2,6 +2,7 @@
  * The snapshot of one scheduling cycle: the nodes at this moment. Cycles are synchronous, so the snapshot shares the cache's
  * NodeInfos instead of copying them; preemption and nominated pods are simulated on copies of single nodes.
  */
+import type { SchedulerCache } from './cache.ts';
 import type { NodeAnswers } from './node-answers.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { NodeSums } from './node-sums.ts';
@@ -31,4 +32,29 @@ export interface Snapshot {
   readonly resourceClaims: ResourceClaims;
   /** Pods nominated to this node that are not bound yet. */
   readonly nominated: (node: string) => readonly PodInfo[];
+}
+
+/** What a snapshot reads beside nodes and their pods. */
+export type SnapshotFacts = Pick<
+  Snapshot,
+  'namespaceLabels' | 'defaultSelector' | 'volumes' | 'resourceClaims' | 'nominated'
+>;
+
+/** Reads the cache at each attempt, so one object serves all attempts. */
+export function liveSnapshot(cache: SchedulerCache, facts: SnapshotFacts): Snapshot {
+  return {
+    ...facts,
+    get nodes() {
+      return cache.nodes();
+    },
+    byName: cache.byName,
+    withAffinity: cache.withAffinity,
+    withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
+    imageNodes: cache.imageNodes,
+    get namespacesVersion() {
+      return cache.namespacesVersion;
+    },
+    answers: cache.answers,
+    sums: cache.sums,
+  };
 }

@@ -58,9 +58,9 @@ export type StorageEvent = `${StorageKind}-${'added' | 'updated' | 'deleted'}`;
 
 export function storageInformers(api: Client): StorageInformers {
   const volumes = api.informer(persistentVolumes);
-  volumes.addIndex(BY_CLASS, (volume) => [classOfVolume(volume)]);
+  volumes.addIndex(BY_CLASS, classesOf);
   const attachments = api.informer(volumeAttachments);
-  attachments.addIndex(BY_NODE, ({ spec }) => (spec?.nodeName ? [spec.nodeName] : []));
+  attachments.addIndex(BY_NODE, nodesOf);
   return {
     claims: api.informer(persistentVolumeClaims),
     volumes,
@@ -70,6 +70,14 @@ export function storageInformers(api: Client): StorageInformers {
     capacities: api.informer(csiStorageCapacities),
     attachments,
   };
+}
+
+function classesOf(volume: PersistentVolume): readonly string[] {
+  return [classOfVolume(volume)];
+}
+
+function nodesOf({ spec }: VolumeAttachment): readonly string[] {
+  return spec?.nodeName ? [spec.nodeName] : [];
 }
 
 /** Returns the functions that end it. */

@@ -15,7 +15,7 @@ import type { KubeObject } from '#machinery/object.ts';
 import { SchedulerCache } from '../cache.ts';
 import type { ResourceClaims } from '../dra/resource-claims.ts';
 import { podInfo, type PodInfo } from '../pod-info.ts';
-import type { Snapshot } from '../snapshot.ts';
+import { liveSnapshot, type Snapshot } from '../snapshot.ts';
 import type { StorageObjects } from '../storage.ts';
 
 let uids = 0;
@@ -130,23 +130,13 @@ export function world(options: WorldOptions): World {
   const cache = new SchedulerCache();
   for (const one of options.nodes) cache.setNode(one);
   for (const one of options.pods ?? []) cache.setPod(one);
-  const snapshot: Snapshot = {
-    get nodes() {
-      return cache.nodes();
-    },
-    byName: cache.byName,
-    withAffinity: cache.withAffinity,
-    withRequiredAntiAffinity: cache.withRequiredAntiAffinity,
-    imageNodes: cache.imageNodes,
+  const snapshot = liveSnapshot(cache, {
     namespaceLabels: (name) => ({ 'kubernetes.io/metadata.name': name }),
-    namespacesVersion: 0,
-    answers: cache.answers,
-    sums: cache.sums,
     defaultSelector: options.defaultSelector ?? (() => undefined),
     nominated: options.nominated ?? (() => []),
     resourceClaims: options.resourceClaims ?? noResourceClaims,
     volumes: options.volumes ?? storage({}),
-  };
+  });
   return { cache, snapshot };
 }
 
