@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { failure, runChecks, type Check } from './check.ts';
 import { clock, diskSpace, hostName, ipForward, memory, portFree } from './checks.ts';
-import { externalEtcdCheck } from './machine-checks.ts';
+import { controlPlaneManifests, externalEtcdCheck } from './machine-checks.ts';
 
 const fails = (name: string): Check => ({ name, run: () => failure(`${name} is wrong`, 'mend it') });
 
@@ -62,6 +62,21 @@ test('forwarding that is off: the node turns it on where it may', async (t) => {
   writeFileSync(file, '0\n');
   assert.equal(await outcome([ipForward(file)]), '');
   assert.match(await outcome([ipForward(join(dir, 'none'))]), /is not 1, and cannot be written here: set it/);
+});
+
+test('manifests of a control plane of static pods, that would run beside the services', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'capstan-preflight-'));
+  t.after(() => rmSync(dir, { recursive: true }));
+  writeFileSync(join(dir, 'mine.yaml'), '');
+  assert.equal(await outcome(controlPlaneManifests(dir)), '');
+  writeFileSync(join(dir, 'kube-apiserver.yaml'), '');
+  const name = `FileAvailable-${dir.replaceAll('/', '-')}-kube-apiserver.yaml`;
+  const text = await outcome(controlPlaneManifests(dir));
+  assert.match(
+    text,
+    new RegExp(`ERROR ${name}\\]: ${dir}/kube-apiserver.yaml already exists.*not static pods: move it out`),
+  );
+  assert.match(await outcome(controlPlaneManifests(dir), [name]), /^\[WARNING FileAvailable-/);
 });
 
 test('the machine', async () => {

@@ -1,5 +1,6 @@
 /** Checks shared by init and join: requirements of every control plane, and of a node with real containers. */
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { findEtcd } from '../packages/etcd.ts';
@@ -10,8 +11,34 @@ import { bridgeNetfilter, cgroup2, ipForward, noOtherKubelet, portFree, programs
 export const MINIMUM_MEMORY_BYTES = 1700 * 2 ** 20;
 export const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
 
-/** ours: this machine's own supervisor may hold the port. */
-export function realNodeChecks(ours: Parameters<typeof portFree>[1]): readonly Check[] {
+/** Of kubeadm's manifests. */
+const CONTROL_PLANE_PODS = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'etcd'];
+
+/** The node agent would run them beside the services that init and join set up. */
+export function controlPlaneManifests(dir: string): readonly Check[] {
+  return CONTROL_PLANE_PODS.map((name) => {
+    const path = join(dir, `${name}.yaml`);
+    return {
+      name: `FileAvailable-${path.replaceAll('/', '-')}`,
+      run: () =>
+        existsSync(path)
+          ? failure(
+              `${path} already exists, and the components of this machine are to be services, not static pods`,
+              'move it out of that directory, or clean this machine with capstan reset',
+            )
+          : undefined,
+    };
+  });
+}
+
+interface RealNode {
+  /** This machine's own supervisor may hold the port. */
+  readonly ours: Parameters<typeof portFree>[1];
+  /** Directory of static pods. */
+  readonly manifests: string;
+}
+
+export function realNodeChecks({ ours, manifests }: RealNode): readonly Check[] {
   return [
     portFree(10250, ours),
     kernelVersion(),
@@ -22,6 +49,7 @@ export function realNodeChecks(ours: Parameters<typeof portFree>[1]): readonly C
     bridgeNetfilter(),
     swap(),
     noOtherKubelet(),
+    ...controlPlaneManifests(manifests),
   ];
 }
 

@@ -54,7 +54,7 @@ function selectChecks(context: InitContext): readonly Check[] {
     portFree(10257, ours),
     portFree(10259, ours),
     ...(cluster.etcd.local ? [portFree(2379, ours), portFree(2380, { ...ours, address })] : []),
-    ...(isReal ? realNodeChecks(ours) : []),
+    ...(isReal ? realNodeChecks({ ours, manifests: paths.manifests }) : []),
     cluster.etcd.external ? externalEtcdOf(context, cluster.etcd.external) : etcdOf(context),
     hostName(init.nodeRegistration.name),
     mtu(address),

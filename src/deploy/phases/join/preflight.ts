@@ -72,7 +72,7 @@ function selectChecks(context: JoinContext): readonly Check[] {
     ...(isControlPlane ? [numCPU(), memory(MINIMUM_MEMORY_BYTES)] : []),
     clockCheck(clock.now()),
     ...(isControlPlane ? [local.bindPort, 10257, 10259].map((port) => portFree(port, ours)) : []),
-    ...(isReal ? realNodeChecks(ours) : []),
+    ...(isReal ? realNodeChecks({ ours, manifests: paths.manifests }) : []),
     hostName(join.nodeRegistration.name),
     ...(role === 'worker'
       ? []
