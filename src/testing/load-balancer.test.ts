@@ -6,9 +6,11 @@ import { events, ipAddresses, services } from '#client/refs.ts';
 import { createControllerManager } from '#runtime/run-controllers.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { startTestWorld, type TestWorld } from '#controllers/testing/world.ts';
+import type { Client } from '#client/client.ts';
 import type { Stored } from '#machinery/object.ts';
+import { formatMicroTime } from '#machinery/time.ts';
 import { holdersOf } from '#addons/load-balancer/address-holders.ts';
-import { ipAddressPools, type IPAddressPool } from '#addons/load-balancer/api.ts';
+import { ipAddressPools, speakers, type IPAddressPool, type Speaker } from '#addons/load-balancer/api.ts';
 import { loadBalancerController } from '#addons/load-balancer/load-balancer-controller.ts';
 
 const NAMESPACE = 'shop';
@@ -74,6 +76,29 @@ describe('load balancer addresses', () => {
     assert.deepEqual(metadata.finalizers, ['service.kubernetes.io/load-balancer-cleanup']);
     const { spec } = await world.api.get(ipAddresses, { name: '192.0.2.1' });
     assert.equal(spec?.parentRef?.name, 'public');
+  });
+
+  it('a node writes its own Speaker and no other', async () => {
+    const as = (name: string, group: string): Client =>
+      world.test.clientAs({ name, groups: [group, 'system:authenticated'] });
+    const node = as('system:node:n1', 'system:nodes');
+    const speaker = (name: string): Speaker => ({
+      apiVersion: 'network.capstan.dev/v1alpha1',
+      kind: 'Speaker',
+      metadata: { name },
+      spec: { renewTime: formatMicroTime(0), leaseDurationSeconds: 2, ipAddressPools: [] },
+    });
+    const patch = { type: 'merge', patch: { spec: { leaseDurationSeconds: 20 } } } as const;
+    await node.create(speakers, speaker('n1'));
+    await node.patch(speakers, { name: 'n1' }, patch);
+    await as('system:kube-proxy', 'system:node-proxier').create(speakers, speaker('n2'));
+    const refused =
+      /speakers\.network\.capstan\.dev "\w+" is forbidden: can only access Speaker with the same name as the requesting node/;
+    await assert.rejects(node.create(speakers, speaker('n3')), refused);
+    await assert.rejects(node.patch(speakers, { name: 'n2' }, patch), refused);
+    await assert.rejects(node.delete(speakers, { name: 'n2' }), refused);
+    await node.delete(speakers, { name: 'n1' });
+    await world.api.delete(speakers, { name: 'n2' });
   });
 
   it('addresses asked for, exhausted pools, and release', async () => {

@@ -55,13 +55,6 @@ export class Membership {
     return [...this.#peers.values()].some((peer) => peer.node !== this.#node && this.#isLive(peer));
   }
 
-  /** What is long gone: its Speaker may be deleted. */
-  get gone(): string[] {
-    return [...this.#peers.values()]
-      .filter((peer) => this.#renewals - peer.seenAt > MISSED_SLOW * 10)
-      .map(({ node }) => node);
-  }
-
   #isLive({ node, seenAt, isSlow }: Peer): boolean {
     return node === this.#node || this.#renewals - seenAt < (isSlow ? MISSED_SLOW : MISSED);
   }

@@ -2,7 +2,7 @@
  * The speaker of one node: follows Services and pools, writes a Speaker to say that it lives, elects with the others who announces which address, and hands its own to the announcer.
  * It waits for the load balancer's definitions, and writes nothing while no Service has an address.
  */
-import type { EndpointSlice, Node, Service } from '#api/types.ts';
+import type { EndpointSlice, Node, OwnerReference, Service } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import { endpointSlices, nodes, services } from '#client/refs.ts';
@@ -96,7 +96,7 @@ class Speaker implements Component {
     await Promise.all([this.#work, this.#renewing]);
     await this.#announcer.close();
     this.#events.stop();
-    if (this.#freshUntilMs > 0) await this.#deleteSpeaker(this.#options.nodeName);
+    if (this.#freshUntilMs > 0) await this.#deleteSpeaker();
   }
 
   async #follow(): Promise<void> {
@@ -271,7 +271,11 @@ class Speaker implements Component {
     const speaker: SpeakerObject = {
       apiVersion: `${speakers.group}/${speakers.version}`,
       kind: speakers.kind,
-      metadata: { name: nodeName },
+      metadata: {
+        name: nodeName,
+        // It is deleted with its Node: other nodes may not.
+        ...(node ? { ownerReferences: [ownedBy(node)] } : {}),
+      },
       spec: {
         renewTime: formatMicroTime(clock.now()),
         leaseDurationSeconds: this.#isFast ? FAST_LEASE_SECONDS : SLOW_LEASE_SECONDS,
@@ -285,17 +289,14 @@ class Speaker implements Component {
         return api.create(speakers, speaker);
       });
     this.#freshUntilMs = startedMs + FRESH_MS + (this.#isFast ? 0 : RENEW_SLOW_MS);
-    for (const gone of this.#membership.gone) await this.#deleteSpeaker(gone);
     this.#schedule();
   }
 
-  async #deleteSpeaker(name: string): Promise<void> {
-    await this.#options.api.delete(speakers, { name }).catch((error: unknown) => {
+  async #deleteSpeaker(): Promise<void> {
+    const { api, log, nodeName } = this.#options;
+    await api.delete(speakers, { name: nodeName }).catch((error: unknown) => {
       if (!isStatusError(error, 'NotFound'))
-        this.#options.log.warn('error deleting a Speaker', {
-          node: name,
-          error: errorMessage(error),
-        });
+        log.warn('error deleting the Speaker', { error: errorMessage(error) });
     });
   }
 }
@@ -307,6 +308,10 @@ interface Informers {
   readonly pools: Informer<IPAddressPool>;
   readonly advertisements: Informer<L2Advertisement>;
   readonly speakers: Informer<SpeakerObject>;
+}
+
+function ownedBy({ metadata: { name, uid } }: Stored<Node>): OwnerReference {
+  return { apiVersion: 'v1', kind: 'Node', name, uid };
 }
 
 function serviceKey({ metadata }: EndpointSlice): string {

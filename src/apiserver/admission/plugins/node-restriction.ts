@@ -38,6 +38,7 @@ const CHECKS: Readonly<Record<string, Check>> = {
   'storage.k8s.io/csinodes': checkCSINode,
   'resource.k8s.io/resourceslices': checkResourceSlice,
   'certificates.k8s.io/certificatesigningrequests': checkSigningRequest,
+  'network.capstan.dev/speakers': checkSpeaker,
 };
 /** Nodes may use no other subresources of pods and nodes. */
 const CLOSED: ReadonlySet<string> = new Set(['pods', 'nodes']);
@@ -404,6 +405,12 @@ function checkCSINode(attributes: AdmissionAttributes, nodeName: string): void {
   if (attributes.operation === 'DELETE') return;
   if ((attributes.name || attributes.object?.metadata?.name) !== nodeName)
     throw forbid(attributes, 'can only access CSINode with the same name as the requesting node');
+}
+
+/** Not upstream's: of the load balancer. Who writes another node's can take its addresses over, by saying that it is gone. */
+function checkSpeaker(attributes: AdmissionAttributes, nodeName: string): void {
+  if ((attributes.name || attributes.object?.metadata?.name) !== nodeName)
+    throw forbid(attributes, 'can only access Speaker with the same name as the requesting node');
 }
 
 function checkResourceSlice(attributes: AdmissionAttributes, nodeName: string): void {
