@@ -72,6 +72,8 @@ export interface ApiServerOptions {
   readonly cbor?: boolean;
   /** Impersonation for some requests only: upstream's feature gate ConstrainedImpersonation. Default true. */
   readonly constrainedImpersonation?: boolean;
+  /** Upstream's feature gates by name, as hooks of resources see them. Default: all off. */
+  readonly features?: Readonly<Record<string, boolean>>;
   /** How extension API servers are reached. */
   readonly aggregation?: AggregationSettings | undefined;
   /** Of a shared store: requests that only other servers can serve are passed on to them. */

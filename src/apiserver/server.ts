@@ -172,7 +172,11 @@ function assemble(base: Base, storage: Storage): Parts {
 
 function assembleCore({ options, clock, log, metrics, health }: Base, storage: Storage): Parts {
   const { store, cache, servedEndpoints, services } = storage;
-  const internal: InternalApi = createInternalApi({ servedEndpoints, registry: () => registry });
+  const internal: InternalApi = createInternalApi({
+    servedEndpoints,
+    registry: () => registry,
+    features: namesOn(options.features),
+  });
   const part: PartContext = { internal, clock, log };
   const nodePorts = cache.isShared ? shareAllocations(storage, { internal, options }) : undefined;
   const authentication = options.authentication(part);
@@ -220,6 +224,10 @@ function assembleCore({ options, clock, log, metrics, health }: Base, storage: S
     running: new Set(),
   };
   return { core, flow, stopAdmission: () => {} };
+}
+
+function namesOn(features: Readonly<Record<string, boolean>> = {}): ReadonlySet<string> {
+  return new Set(Object.keys(features).filter((name) => features[name]));
 }
 
 /** Of a store that no other server uses there are no peers. */

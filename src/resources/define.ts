@@ -23,6 +23,8 @@ export interface HookContext {
     resource: { readonly group: string; readonly resource: string },
     name: { readonly name: string; readonly namespace?: string },
   ) => KubeObject | undefined;
+  /** Feature gates that are on. Absent: none. */
+  readonly features?: ReadonlySet<string> | undefined;
   /** Set for writes to a subresource: 'status', 'scale', 'ephemeralcontainers', 'resize', … */
   readonly subresource?: string;
 }

@@ -30,6 +30,7 @@ import {
   certificateSubjectRestriction,
   clusterTrustBundleAttest,
 } from './plugins/signers.ts';
+import { podGroupProtection, podGroupWorkloadExists } from './plugins/pod-groups.ts';
 import { storageObjectInUseProtection } from './plugins/storage-object-in-use-protection.ts';
 import { taintNodesByCondition } from './plugins/taint-nodes-by-condition.ts';
 import { mutatingAdmissionWebhook } from './webhooks/mutating.ts';
@@ -88,6 +89,7 @@ function build({ authorization, enabled = [], configuration = {} }: AdmissionOpt
     ...optional('PodTolerationRestriction', 'EventRateLimit', 'ExtendedResourceToleration'),
     defaultStorageClass,
     storageObjectInUseProtection,
+    podGroupProtection,
     ...optional('OwnerReferencesPermissionEnforcement'),
     persistentVolumeClaimResize,
     runtimeClass,
@@ -98,6 +100,7 @@ function build({ authorization, enabled = [], configuration = {} }: AdmissionOpt
     defaultIngressClass,
     ...optional('DenyServiceExternalIPs'),
     podTopologyLabels,
+    podGroupWorkloadExists,
     rbacEscalation(authorizer, rbac),
     mutatingAdmissionPolicy(),
     mutatingAdmissionWebhook(),

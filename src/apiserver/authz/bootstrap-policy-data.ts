@@ -443,6 +443,10 @@ export const CONTROLLER_ROLES: Readonly<Record<string, readonly string[]>> = {
 export const GATED_CONTROLLER_ROLES: Readonly<
   Record<string, { readonly gate: string; readonly rules: readonly string[] }>
 > = {
+  'podgroup-protection-controller': {
+    gate: 'GenericWorkload',
+    rules: ['get,list,update,watch podgroups@scheduling.k8s.io', 'get,list,watch pods'],
+  },
   'storage-version-migrator-controller': {
     gate: 'StorageVersionMigrator',
     rules: [
@@ -450,6 +454,20 @@ export const GATED_CONTROLLER_ROLES: Readonly<
       'get customresourcedefinitions@apiextensions.k8s.io',
       'patch customresourcedefinitions/status@apiextensions.k8s.io',
       'update storageversionmigrations/status@storagemigration.k8s.io',
+    ],
+  },
+};
+
+/** Rules that roles of CLUSTER_ROLES have with a feature gate: gate → role → rules. */
+export const GATED_RULES: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  GenericWorkload: {
+    'system:aggregate-to-edit': [
+      'create,delete,deletecollection,patch,update podgroups,workloads@scheduling.k8s.io',
+    ],
+    'system:aggregate-to-view': ['get,list,watch podgroups,podgroups/status,workloads@scheduling.k8s.io'],
+    'system:kube-scheduler': [
+      'get,list,watch podgroups@scheduling.k8s.io',
+      'patch,update podgroups/status@scheduling.k8s.io',
     ],
   },
 };

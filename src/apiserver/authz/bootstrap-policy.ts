@@ -66,7 +66,11 @@ export function defaultPolicy(features: ReadonlySet<string> = new Set()): Defaul
     .map(([name, { rules }]) => [name, rules] as const);
   const controllerRoles = [...Object.entries(facts.CONTROLLER_ROLES), ...gated];
   const plain = Object.entries(facts.CLUSTER_ROLES).map(([name, rules]) =>
-    roleObject({ name, rules, labels: aggregateLabels(facts.AGGREGATES_INTO[name]) }),
+    roleObject({
+      name,
+      rules: [...rules, ...gatedRules(name, features)],
+      labels: aggregateLabels(facts.AGGREGATES_INTO[name]),
+    }),
   );
   const controllers = controllerRoles.map(([name, rules]) =>
     roleObject({ name: CONTROLLER_PREFIX + name, rules }),
@@ -99,6 +103,12 @@ export function defaultPolicy(features: ReadonlySet<string> = new Set()): Defaul
       }),
     ),
   };
+}
+
+function gatedRules(role: string, features: ReadonlySet<string>): readonly string[] {
+  return Object.entries(facts.GATED_RULES).flatMap(([gate, roles]) =>
+    features.has(gate) ? (roles[role] ?? []) : [],
+  );
 }
 
 /** The rules of role system:node, which the Node authorizer applies to nodes without any binding. */

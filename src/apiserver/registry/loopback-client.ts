@@ -24,6 +24,8 @@ export interface InternalWatchHandler {
 }
 
 export interface InternalApi {
+  /** Feature gates that are on. Absent: none. */
+  readonly features?: ReadonlySet<string> | undefined;
   get(resource: GroupResource, name: InternalName): Stored | undefined;
   /** In key order; namespace absent or '' = all. Parses every object: for small resources or one namespace, not for hot paths over pods. */
   list(resource: GroupResource, options?: { readonly namespace?: string | undefined }): Stored[];

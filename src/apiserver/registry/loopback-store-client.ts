@@ -15,9 +15,11 @@ const UNCHANGED = Symbol('unchanged');
 export function createInternalApi({
   servedEndpoints,
   registry,
+  features,
 }: {
   readonly servedEndpoints: ServedEndpoints;
   readonly registry: () => RegistryStore;
+  readonly features?: ReadonlySet<string> | undefined;
 }): InternalApi {
   const computeEndpoint = ({ group, resource }: GroupResource): StoredEndpoint =>
     servedEndpoints.required(group, resource);
@@ -39,6 +41,7 @@ export function createInternalApi({
     endpoint.cache.key({ name, namespace: endpoint.resource.namespaced ? namespace : '' });
 
   const internal: InternalApi = {
+    features,
     get(resource, name) {
       const endpoint = computeEndpoint(resource);
       const entry = endpoint.cache.entries.get(keyOf(endpoint, name));

@@ -76,6 +76,7 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
   readonly timeoutMs: number | undefined;
   readonly onAbort: AdmissionAttributes['onAbort'];
   readonly find: HookContext['find'];
+  readonly features: HookContext['features'];
   readonly #write: WriteOptions;
 
   operation: AdmissionOperation = 'CREATE';
@@ -109,6 +110,7 @@ export class WriteRequest implements AdmissionAttributes, HookContext {
     this.timeoutMs = write.timeoutMs;
     this.onAbort = write.onAbort;
     this.find = write.internal.get;
+    this.features = write.internal.features;
   }
 
   /** Sets the object of an attempt. Called again for a retry after a conflict. */

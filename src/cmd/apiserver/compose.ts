@@ -113,15 +113,17 @@ export interface ComposedApiServer {
   stop(): Promise<void>;
 }
 
-/** Plugins that came with a feature gate, which an older emulated version has off. */
+/** Plugins that come with a feature gate, which is off by default or in an older emulated version. */
 const PLUGIN_GATES: Readonly<Record<string, FeatureName>> = {
   MutatingAdmissionPolicy: 'MutatingAdmissionPolicy',
+  PodGroupProtection: 'GenericWorkload',
+  PodGroupWorkloadExists: 'GenericWorkload',
   PodTopologyLabels: 'PodTopologyLabelsAdmission',
 };
 
 function isOfVersion(plugin: string, features: Features | undefined): boolean {
   const gate = Object.hasOwn(PLUGIN_GATES, plugin) ? PLUGIN_GATES[plugin] : undefined;
-  return gate === undefined || features === undefined || features[gate];
+  return gate === undefined || (features ?? featuresFrom(new Map()))[gate];
 }
 
 /** Resolves once listening. */

@@ -434,7 +434,7 @@ export const SERVING_FLAGS = {
   }),
   'feature-gates': flag.text({
     placeholder: '<settings>',
-    help: 'feature gates: CBORServingAndStorage=true, ConstrainedImpersonation=false, StorageVersionMigrator=true',
+    help: 'feature gates: CBORServingAndStorage=true, ConstrainedImpersonation=false, GenericWorkload=true',
   }),
   'event-ttl': flag.duration({ help: 'how long to keep events after their last update', defaultText: '1h' }),
 };

@@ -50,8 +50,8 @@ export const daemonsets = defineResource<DaemonSet>({
     if (!isCount(set.metadata?.annotations?.[GENERATION_ANNOTATION])) setTemplateGeneration(set, 0);
     defaultPodTemplate(spec.template);
   },
-  prepareForCreate: (set) => {
-    prepareCreate(set);
+  prepareForCreate: (set, context) => {
+    prepareCreate(set, context);
     set.status = {
       currentNumberScheduled: 0,
       numberMisscheduled: 0,
@@ -60,8 +60,8 @@ export const daemonsets = defineResource<DaemonSet>({
     };
     if (templateGeneration(set) < 1) setTemplateGeneration(set, 1);
   },
-  prepareForUpdate: (next, previous) => {
-    prepareUpdate(next, previous);
+  prepareForUpdate: (next, previous, context) => {
+    prepareUpdate(next, previous, context);
     const before = templateGeneration(previous);
     setTemplateGeneration(
       next,

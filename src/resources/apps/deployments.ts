@@ -42,8 +42,8 @@ export const deployments = defineResource<Deployment>({
     defaultPodTemplate(spec.template);
   },
   prepareForCreate: prepareCreate,
-  prepareForUpdate: (next, previous) => {
-    prepareUpdate(next, previous);
+  prepareForUpdate: (next, previous, context) => {
+    prepareUpdate(next, previous, context);
     // Annotation changes count too, because the controller copies them to replica sets.
     if (
       next.metadata?.generation === previous.metadata?.generation &&

@@ -12,6 +12,7 @@ import {
 } from '../checks.ts';
 import { dropDisabledTemplateFields } from '../core/pod/disabled.ts';
 import { checkPodTemplate } from '../core/pod/spec.ts';
+import type { HookContext } from '../define.ts';
 import { type Errors, SPEC } from '../field-path.ts';
 import { bumpGeneration, keepField, semanticEqual, startGeneration } from '../strategy.ts';
 import { formatSelector } from '../tables.ts';
@@ -111,15 +112,15 @@ export function checkCounts(spec: { replicas?: number; minReadySeconds?: number 
 }
 
 /** Create and update hooks of kinds with a status and a generation that counts spec changes. */
-export function prepareCreate(object: KubeObject): void {
+export function prepareCreate(object: KubeObject, context: HookContext): void {
   object['status'] = {};
   startGeneration(object);
-  dropDisabledTemplateFields(templateOf(object), undefined);
+  dropDisabledTemplateFields(templateOf(object), undefined, context);
 }
 
-export function prepareUpdate(next: KubeObject, previous: KubeObject): void {
+export function prepareUpdate(next: KubeObject, previous: KubeObject, context: HookContext): void {
   keepField(next, previous, 'status');
-  dropDisabledTemplateFields(templateOf(next), templateOf(previous));
+  dropDisabledTemplateFields(templateOf(next), templateOf(previous), context);
   bumpGeneration(next, previous);
 }
 

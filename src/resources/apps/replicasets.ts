@@ -26,8 +26,8 @@ export const replicasets = defineResource<ReplicaSet>({
     spec.replicas ??= 1;
     defaultPodTemplate(spec.template);
   },
-  prepareForCreate: (set) => {
-    prepareCreate(set);
+  prepareForCreate: (set, context) => {
+    prepareCreate(set, context);
     set.status = { replicas: 0 };
   },
   prepareForUpdate: prepareUpdate,

@@ -60,14 +60,14 @@ export const statefulsets = defineResource<StatefulSet>({
       claim.status.phase ||= 'Pending';
     }
   },
-  prepareForCreate: (set) => {
-    prepareCreate(set);
+  prepareForCreate: (set, context) => {
+    prepareCreate(set, context);
     set.status = { replicas: 0, availableReplicas: 0 };
     dropMaxUnavailable(set.spec, undefined);
   },
-  prepareForUpdate: (next, previous) => {
+  prepareForUpdate: (next, previous, context) => {
     dropMaxUnavailable(next.spec, previous.spec);
-    prepareUpdate(next, previous);
+    prepareUpdate(next, previous, context);
   },
   validate: (set) => {
     const errors = new Errors();

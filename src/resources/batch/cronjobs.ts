@@ -36,16 +36,17 @@ export const cronjobs = defineResource<CronJob>({
     // The rest is defaulted when its jobs are created.
     defaultJobParts((template.spec ??= {} as JobSpec));
   },
-  prepareForCreate: (cronJob) => {
-    prepareCreate(cronJob);
-    dropDisabledTemplateFields(cronJob.spec?.jobTemplate?.spec?.template, undefined);
+  prepareForCreate: (cronJob, context) => {
+    prepareCreate(cronJob, context);
+    dropDisabledTemplateFields(cronJob.spec?.jobTemplate?.spec?.template, undefined, context);
   },
-  prepareForUpdate: (next, previous) => {
+  prepareForUpdate: (next, previous, context) => {
     dropDisabledTemplateFields(
       next.spec?.jobTemplate?.spec?.template,
       previous.spec?.jobTemplate?.spec?.template,
+      context,
     );
-    prepareUpdate(next, previous);
+    prepareUpdate(next, previous, context);
   },
   validate: (cronJob) => {
     const errors = new Errors();

@@ -37,10 +37,10 @@ export const jobs = defineResource<Job>({
     if (labels && Object.keys(labels).length > 0 && Object.keys(job.metadata?.labels ?? {}).length === 0)
       metaOf(job).labels = labels;
   },
-  prepareForCreate: (job) => {
+  prepareForCreate: (job, context) => {
     if (job.spec?.manualSelector !== true) generateSelector(job);
     labelAsTemplate(job);
-    prepareCreate(job);
+    prepareCreate(job, context);
   },
   prepareForUpdate: prepareUpdate,
   validate: (job) => {

@@ -43,11 +43,11 @@ export const pods = defineResource<Pod>({
     // For pods, not for templates.
     if (pod.spec!.terminationGracePeriodSeconds! < 0) pod.spec!.terminationGracePeriodSeconds = 1;
   },
-  prepareForCreate: (pod, { nowMs, warn }) => {
+  prepareForCreate: (pod, { nowMs, warn, features }) => {
     startGeneration(pod);
     const spec = pod.spec!;
     pod.status = { phase: 'Pending', qosClass: pod.status?.qosClass || computePodQOS(spec) };
-    dropDisabledFields(spec, undefined);
+    dropDisabledFields(spec, undefined, { features });
     if (spec.schedulingGates?.length) pod.status.conditions = [gatedCondition(nowMs)];
     applyMatchLabelKeys(pod);
     applyAppArmorAnnotations(pod, warn);
@@ -55,7 +55,7 @@ export const pods = defineResource<Pod>({
   },
   prepareForUpdate: (next, previous, context) => {
     keepField(next, previous, 'status');
-    dropDisabledFields(next.spec, previous.spec);
+    dropDisabledFields(next.spec, previous.spec, context);
     if (context.subresource === 'ephemeralcontainers')
       next.spec = withEphemeralContainers(previous.spec!, next.spec);
     else if (context.subresource === 'resize') next.spec = withResources(previous.spec!, next.spec!);

@@ -13,12 +13,12 @@ export const podtemplates = defineResource<PodTemplate>({
   group: '',
   plural: 'podtemplates',
   applyDefaults: (object) => defaultPodTemplate((object.template ??= {})),
-  prepareForCreate: (object) => {
+  prepareForCreate: (object, context) => {
     startGeneration(object);
-    dropDisabledTemplateFields(object.template, undefined);
+    dropDisabledTemplateFields(object.template, undefined, context);
   },
-  prepareForUpdate: (next, previous) => {
-    dropDisabledTemplateFields(next.template, previous.template);
+  prepareForUpdate: (next, previous, context) => {
+    dropDisabledTemplateFields(next.template, previous.template, context);
     bumpGeneration(next, previous, ['template']);
   },
   validate: (object) => {

@@ -26,8 +26,8 @@ export const replicationcontrollers = defineResource<ReplicationController>({
     spec.replicas ??= 1;
     defaultPodTemplate(spec.template);
   },
-  prepareForCreate: (controller) => {
-    prepareCreate(controller);
+  prepareForCreate: (controller, context) => {
+    prepareCreate(controller, context);
     controller.status = { replicas: 0 };
   },
   prepareForUpdate: prepareUpdate,

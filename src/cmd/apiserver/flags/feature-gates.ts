@@ -34,6 +34,7 @@ const FEATURE_GATES = {
   CBORServingAndStorage: { since: { 32: ALPHA }, switchable: true },
   ConstrainedImpersonation: { since: { 35: ALPHA, 36: BETA }, switchable: true },
   ExternalServiceAccountTokenSigner: { since: { 32: ALPHA, 34: BETA_OFF } },
+  GenericWorkload: { since: { 35: ALPHA }, switchable: true },
   KMSv1: { since: { 29: { stage: 'DEPRECATED', default: false } } },
   KubeletFineGrainedAuthz: { since: { 33: BETA, 36: GA } },
   MutatingAdmissionPolicy: { since: { 32: ALPHA, 34: BETA_OFF, 36: GA } },

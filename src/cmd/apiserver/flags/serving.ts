@@ -156,14 +156,15 @@ export function parseGates(featureGates: string | undefined, emulated?: MajorMin
   return featuresFrom(collectSettings('--feature-gates', featureGates ?? ''), emulated);
 }
 
-/** Groups that exist only with a feature, whatever --runtime-config enables. */
+/** Groups, or versions of them, that exist only with a feature, whatever --runtime-config enables. */
 const GROUP_GATES: Readonly<Record<string, FeatureName>> = {
+  'scheduling.k8s.io/v1alpha2': 'GenericWorkload',
   'storagemigration.k8s.io': 'StorageVersionMigrator',
 };
 
 function gated(isEnabled: IsEnabled, features: Features): IsEnabled {
   return (served) => {
-    const gate = GROUP_GATES[served.group];
+    const gate = GROUP_GATES[served.group] ?? GROUP_GATES[nameOf(served)];
     return (gate === undefined || features[gate]) && isEnabled(served);
   };
 }

@@ -1,14 +1,21 @@
-/** Fields of features that upstream disables by default: dropped on write, unless the stored object has them already. */
+/** Fields of features that upstream disables by default: dropped on write, unless the stored object has them already, or their gate is on. */
 import type { PodSpec, PodStatus, PodTemplateSpec, VolumeProjection } from '#api/types.ts';
+import type { HookContext } from '../../define.ts';
 import { eachContainer } from './visit.ts';
 
 /** ClusterTrustBundleProjection, PodCertificateRequest. */
 const PROJECTIONS = ['clusterTrustBundle', 'podCertificate'] as const;
 
-export function dropDisabledFields(spec: PodSpec | undefined, stored: PodSpec | undefined): void {
+type Gates = Pick<HookContext, 'features'>;
+
+export function dropDisabledFields(
+  spec: PodSpec | undefined,
+  stored: PodSpec | undefined,
+  { features }: Gates,
+): void {
   if (!spec) return;
-  // GenericWorkload
-  if (spec.schedulingGroup && !stored?.schedulingGroup) delete spec.schedulingGroup;
+  if (spec.schedulingGroup && !stored?.schedulingGroup && !features?.has('GenericWorkload'))
+    delete spec.schedulingGroup;
   if (spec.volumes)
     for (const field of PROJECTIONS) if (!projects(stored, field)) dropProjection(spec, field);
   dropStopSignals(spec, stored);
@@ -17,8 +24,9 @@ export function dropDisabledFields(spec: PodSpec | undefined, stored: PodSpec | 
 export function dropDisabledTemplateFields(
   template: PodTemplateSpec | undefined,
   stored: PodTemplateSpec | undefined,
+  gates: Gates,
 ): void {
-  dropDisabledFields(template?.spec, stored?.spec);
+  dropDisabledFields(template?.spec, stored?.spec, gates);
 }
 
 function projects(spec: PodSpec | undefined, field: keyof VolumeProjection): boolean {

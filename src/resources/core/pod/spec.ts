@@ -98,6 +98,7 @@ function checkPodSpec(
     ),
   );
   if (spec.schedulingGates) checkSchedulingGates(spec.schedulingGates, path.child('schedulingGates'), errors);
+  if (spec.schedulingGroup) checkSchedulingGroup(spec.schedulingGroup, path.child('schedulingGroup'), errors);
   if (spec.topologySpreadConstraints)
     checkTopologySpread(spec.topologySpreadConstraints, path.child('topologySpreadConstraints'), errors);
   checkHostProcess(spec, path, errors);
@@ -313,6 +314,17 @@ function checkDNSConfig(
   options.forEach((option, i) => {
     if (!option.name) errors.required(path.child('options').index(i), 'must not be empty');
   });
+}
+
+/** A one-of set with one possible member. */
+function checkSchedulingGroup(
+  { podGroupName }: NonNullable<PodSpec['schedulingGroup']>,
+  path: Path,
+  errors: Errors,
+): void {
+  const at = path.child('podGroupName');
+  if (podGroupName === undefined) errors.invalid(at, null, 'must specify one of: `podGroupName`');
+  else errors.invalidEach(at, podGroupName, validateDNS1123Subdomain(podGroupName));
 }
 
 function checkSchedulingGates(
