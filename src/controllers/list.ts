@@ -47,6 +47,7 @@ import {
   type LegacyTokenCleanerOptions,
 } from './serviceaccount/legacy-serviceaccount-token-cleaner-controller.ts';
 import { serviceAccountTokenController } from './serviceaccount/serviceaccount-token-controller.ts';
+import { podGroupProtectionController } from './scheduling/podgroup-protection-controller.ts';
 import { storageVersionMigratorController } from './storagemigration/storage-version-migrator-controller.ts';
 import { ephemeralVolumeController } from './volume/ephemeral-volume-controller.ts';
 import { persistentVolumeAttachDetachController } from './volume/persistentvolume-attach-detach-controller.ts';
@@ -115,6 +116,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     disruptionController,
     deviceTaintEvictionController,
     resourceClaimController(options),
+    podGroupProtectionController,
     storageVersionMigratorController,
     persistentVolumeAttachDetachController,
     persistentVolumeBinderController,
