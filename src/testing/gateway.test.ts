@@ -1,19 +1,21 @@
-/** Ingresses on a real API server, carried out by the real HAProxy on a loopback address, in front of servers of this process. */
+/** Ingresses and Gateway API on a real API server, carried out by the real HAProxy on a loopback address, in front of servers of this process. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, request, type IncomingHttpHeaders, type Server } from 'node:http';
-import { request as requestTls } from 'node:https';
+import { createServer as createTlsServer, request as requestTls } from 'node:https';
 import { connect, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Event, Ingress } from '#api/types.ts';
 import { createGateway } from '#addons/gateway/gateway.ts';
+import { gatewayClasses, gateways, httpRoutes, tlsRoutes } from '#addons/gateway/gateway-api.ts';
 import { gatewayController } from '#addons/gateway/gateway-controller.ts';
 import { findHaproxy } from '#addons/gateway/haproxy/haproxy.ts';
 import { endpointSlices, events, ingressClasses, ingresses, secrets, services } from '#client/refs.ts';
+import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { controllerIdentity } from '#cmd/all-in-one/identities.ts';
 import { issueCertificate } from '#pki/certificate.ts';
 import type { Component } from '#runtime/component.ts';
@@ -122,11 +124,15 @@ describe('the gateway', { skip: !isInside && 'runs in a namespace' }, () => {
       },
     });
   };
-  const ask = (host: string, url: string, { tls = false, method = 'GET', body = '' } = {}): Promise<Answer> =>
+  const ask = (
+    host: string,
+    url: string,
+    { tls = false, method = 'GET', body = '', port = 0 } = {},
+  ): Promise<Answer> =>
     new Promise((resolve, reject) => {
       const options = {
         host: ADDRESS,
-        port: tls ? 443 : 80,
+        port: port || (tls ? 443 : 80),
         path: url,
         method,
         headers: { host, 'content-length': Buffer.byteLength(body) },
@@ -354,6 +360,185 @@ describe('the gateway', { skip: !isInside && 'runs in a namespace' }, () => {
     });
     await serves('evil.example.org', '/ok', 'fresh');
     assert.equal(await served('evil.example.org', '/'), '404');
+  });
+
+  describe('Gateway API', () => {
+    const at = (name: string): { name: string; namespace: string } => ({ name, namespace: 'default' });
+    const parentRefs = [{ name: 'edge' }];
+    const backends = (...names: string[]): object[] => names.map((name) => ({ name, port: 80 }));
+    const listener = (name: string, port: number, more: object): object => ({ name, port, ...more });
+
+    it('the class is accepted; a Gateway without routes listens and is programmed', async () => {
+      await until('the class', async () =>
+        isConditionTrue(
+          (await test.api.get(gatewayClasses, { name: 'capstan' })).status?.conditions,
+          'Accepted',
+        ),
+      );
+      await secret('edge-a', 'gw-a.example.org');
+      await test.api.create(gateways, {
+        metadata: at('edge'),
+        spec: {
+          gatewayClassName: 'capstan',
+          listeners: [
+            listener('http', 80, { protocol: 'HTTP' }),
+            listener('https', 443, {
+              protocol: 'HTTPS',
+              hostname: '*.example.org',
+              tls: { certificateRefs: [{ name: 'edge-a' }] },
+            }),
+            listener('tls', 8443, { protocol: 'TLS', tls: { mode: 'Passthrough' } }),
+          ],
+        },
+      } as never);
+      const { status } = await until('it is programmed', async () => {
+        const found = await test.api.get(gateways, at('edge'));
+        return isConditionTrue(found.status?.conditions, 'Programmed') && found;
+      });
+      assert.deepEqual(status?.addresses, [{ type: 'IPAddress', value: '192.0.2.7' }]);
+      await assert.rejects(
+        test.api.create(httpRoutes, {
+          metadata: at('wrong'),
+          spec: { rules: [{ matches: [{ path: { type: 'Exact', value: 'relative' } }] }] },
+        }),
+        /value must be an absolute path/,
+      );
+    });
+
+    it('weights, header and query matches, redirects, rewrites and header changes', async () => {
+      const exact = (name: string, value: string): object => ({ name, value });
+      await test.api.create(httpRoutes, {
+        metadata: at('shop'),
+        spec: {
+          parentRefs,
+          hostnames: ['gw-a.example.org', '*.gw.example.org'],
+          rules: [
+            {
+              backendRefs: [
+                { name: 'two', port: 80, weight: 9 },
+                { name: 'three', port: 80, weight: 1 },
+                { name: 'one', port: 80, weight: 0 },
+              ],
+            },
+            { matches: [{ headers: [exact('x-canary', 'yes')] }], backendRefs: backends('three') },
+            {
+              matches: [{ queryParams: [exact('to', 'two')], method: 'POST' }],
+              backendRefs: backends('two'),
+            },
+            { matches: [{ path: { type: 'PathPrefix', value: '/none' } }], backendRefs: backends('nowhere') },
+            {
+              matches: [{ path: { type: 'PathPrefix', value: '/old' } }],
+              filters: [
+                {
+                  type: 'RequestRedirect',
+                  requestRedirect: {
+                    scheme: 'https',
+                    statusCode: 301,
+                    path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/new' },
+                  },
+                },
+              ],
+            },
+            {
+              matches: [{ path: { type: 'PathPrefix', value: '/api' } }],
+              filters: [
+                {
+                  type: 'URLRewrite',
+                  urlRewrite: {
+                    hostname: 'inner.example.org',
+                    path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/' },
+                  },
+                },
+                {
+                  type: 'RequestHeaderModifier',
+                  requestHeaderModifier: { set: [exact('x-from', "it's 5%")] },
+                },
+                { type: 'ResponseHeaderModifier', responseHeaderModifier: { add: [exact('x-to', 'you')] } },
+              ],
+              backendRefs: backends('two'),
+            },
+          ],
+        },
+      } as never);
+      const host = 'x.y.gw.example.org';
+      await until('it is served', async () => /two|three/.test(await served(host, '/')));
+      const names = await Promise.all(Array.from({ length: 60 }, () => served(host, '/')));
+      const share = names.filter((name) => name === 'two').length;
+      assert.ok(share >= 48 && share < 60, `${share} of 60 go where 9 of 10 should`);
+      assert.ok(!names.includes('one') && !names.includes('fresh'));
+      assert.equal(await served(host, '/?to=two', { method: 'POST' }), 'two');
+      assert.equal(await served(host, '/none'), '500');
+      const moved = await ask(host, '/old/deep?q=1');
+      assert.deepEqual([moved.status, moved.headers.location], [301, `https://${host}/new/deep?q=1`]);
+      const { body, headers } = await ask(host, '/api/v1?q=1');
+      const asked = JSON.parse(body) as { url: string; headers: Record<string, string> };
+      assert.deepEqual(
+        [asked.url, asked.headers['host'], asked.headers['x-from'], headers['x-to']],
+        ['/v1?q=1', 'inner.example.org', "it's 5%", 'you'],
+      );
+      const { status } = await until('the status', async () => {
+        const found = await test.api.get(httpRoutes, at('shop'));
+        return found.status?.parents?.length ? found : undefined;
+      });
+      assert.deepEqual(
+        status?.parents?.[0]?.conditions.map(({ type, status: is, reason }) => [type, is, reason]),
+        [
+          ['Accepted', 'True', 'Accepted'],
+          ['ResolvedRefs', 'False', 'BackendNotFound'],
+        ],
+      );
+    });
+
+    it('TLS is ended for its host, and passed through by SNI elsewhere', async () => {
+      await until('TLS', async () =>
+        /two|three/.test(await served('gw-a.example.org', '/', { tls: true }).catch(String)),
+      );
+      const { certificatePem, keyPem } = issueCertificate(test.pki.ca, {
+        subject: { commonName: 'inner.pass.example.org' },
+        altNames: { dnsNames: ['inner.pass.example.org'], ipAddresses: [] },
+        usages: ['serverAuth'],
+        nowMs: Date.now(),
+        lifetimeMs: 3_600_000,
+      });
+      const server = createTlsServer({ cert: certificatePem, key: keyPem }, (_, res) => res.end('own TLS'));
+      server.listen(0, SERVERS);
+      await once(server, 'listening');
+      servers.push(server);
+      await service('own-tls', (server.address() as AddressInfo).port);
+      await test.api.create(tlsRoutes, {
+        metadata: at('pass'),
+        spec: {
+          parentRefs,
+          hostnames: ['*.pass.example.org'],
+          rules: [{ backendRefs: backends('own-tls') }],
+        },
+      } as never);
+      const through = (host: string): Promise<string> =>
+        ask(host, '/', { tls: true, port: 8443 }).then(({ body }) => body, String);
+      await until('it is passed through', async () => (await through('a.pass.example.org')) === 'own TLS');
+      assert.match(await through('other.example.org'), /Error/);
+    });
+
+    it('listeners count their routes; without the Gateway the ports are closed', async () => {
+      await until('the counts', async () => {
+        const { status } = await test.api.get(gateways, at('edge'));
+        const counts = Object.fromEntries(
+          status?.listeners?.map((one) => [one.name, one.attachedRoutes]) ?? [],
+        );
+        return counts['http'] === 1 && counts['https'] === 1 && counts['tls'] === 1;
+      });
+      await test.api.delete(gateways, at('edge'));
+      await until('the port is closed', () =>
+        ask('a.pass.example.org', '/', { tls: true, port: 8443 }).then(
+          () => false,
+          (error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED',
+        ),
+      );
+      await until('the route says so', async () => {
+        const { status } = await test.api.get(httpRoutes, at('shop'));
+        return status?.parents?.length === 0;
+      });
+    });
   });
 
   it('without an Ingress nothing listens, and the Service is gone', async () => {

@@ -23,19 +23,19 @@ interface DefinitionOptions {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-const FIELD_MANAGER = 'capstan-addon-definitions';
+export const DEFINITION_MANAGER = 'capstan-addon-definitions';
 const ESTABLISHED_POLL_MS = 50;
 const ESTABLISHED_TIMEOUT_MS = 30_000;
 
 export const text = (more: Schema = {}): Schema => ({ type: 'string', ...more });
 export const flag = (more: Schema = {}): Schema => ({ type: 'boolean', ...more });
 export const integer = (more: Schema = {}): Schema => ({ type: 'integer', format: 'int32', ...more });
-const oneOf = (...values: readonly string[]): Schema => ({
+export const oneOf = (...values: readonly string[]): Schema => ({
   type: 'string',
   enum: values as unknown as Schema['enum'] & object,
 });
 export const listOf = (items: Schema, more: Schema = {}): Schema => ({ type: 'array', items, ...more });
-const mapOf = (values: Schema): Schema => ({ type: 'object', additionalProperties: values });
+export const mapOf = (values: Schema): Schema => ({ type: 'object', additionalProperties: values });
 export const record = (
   properties: Readonly<Record<string, Schema>>,
   { required, ...more }: { readonly required?: readonly string[] } & Omit<Schema, 'required'> = {},
@@ -140,7 +140,7 @@ export async function installDefinitions(
     await api.patch(
       customResourceDefinitions,
       { name },
-      { type: 'apply', patch: definition, fieldManager: FIELD_MANAGER, force: true },
+      { type: 'apply', patch: definition, fieldManager: DEFINITION_MANAGER, force: true },
     );
     await established({ api, clock, signal }, name);
   }

@@ -3,11 +3,11 @@ import type { EndpointSlice, Ingress, IngressClass, Secret, Service } from '#api
 import { objectKey, type Stored } from '#machinery/object.ts';
 import { parseQuantity } from '#machinery/quantity.ts';
 import { readCertificate } from './certificates.ts';
+import { endpointsOf } from './endpoints.ts';
 import {
   compareMatches,
   type Backend,
   type Certificate,
-  type Endpoint,
   type Filter,
   type GatewayModel,
   type RequestMatch,
@@ -225,22 +225,6 @@ function bodyBytes(
     });
     return undefined;
   }
-}
-
-/** That take connections: those that are ready, else those that end and still serve. */
-function endpointsOf(slices: readonly EndpointSlice[], portName: string): Endpoint[] {
-  const all = slices.flatMap(({ ports = [], endpoints = [] }) => {
-    const port = ports.find(({ name }) => (name ?? '') === portName)?.port;
-    return port === undefined
-      ? []
-      : endpoints.map(({ addresses, conditions }) => ({ ip: addresses[0]!, port, conditions }));
-  });
-  const ready = all.filter(({ conditions }) => conditions?.ready ?? true);
-  const serving = all.filter(({ conditions }) => conditions?.terminating && (conditions.serving ?? false));
-  const found = new Map(
-    (ready.length > 0 ? ready : serving).map(({ ip, port }) => [`${ip} ${port}`, { ip, port }]),
-  );
-  return [...found.values()].toSorted((a, b) => (a.ip === b.ip ? a.port - b.port : a.ip < b.ip ? -1 : 1));
 }
 
 function certificatesOf(ingress: Stored<Ingress>, { input, problems }: Compiling): Certificate[] {

@@ -1,21 +1,31 @@
 /**
- * Keeps what the gateway needs at the API: its IngressClass, its Service while an Ingress is of that class, and the status of Ingresses: the addresses at which they are served. Says by events what of an
- * Ingress is not carried out, and which Ingresses no controller took. The proxies (gateway.ts) compile the same objects by themselves.
+ * Keeps what the gateway needs at the API: its classes, the definitions of Gateway API, its Service while something is served, and the status of what is served: addresses, and of Gateways and routes
+ * conditions. Says by events what of an Ingress is not carried out, and which Ingresses no controller took. The proxies (gateway.ts) compile the same objects by themselves.
  */
 import type { Ingress, IngressClass, Service } from '#api/types.ts';
-import { endpointSlices, ingressClasses, ingresses, nodes, secrets, services } from '#client/refs.ts';
+import {
+  endpointSlices,
+  ingressClasses,
+  ingresses,
+  namespaces,
+  nodes,
+  secrets,
+  services,
+} from '#client/refs.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
 import { objectKey, type Stored } from '#machinery/object.ts';
 import { timeMs } from '#machinery/time.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { compileIngresses, INGRESS_CONTROLLER, isOurs } from './compile-ingress.ts';
+import { INGRESS_CONTROLLER, isOurs } from './compile-ingress.ts';
+import { prepareGatewayApi, writeGatewayStatus } from './gateway-api-status.ts';
 import {
   BY_SERVICE,
+  compileAll,
+  gatewayApiInformers,
   GATEWAY_SERVICE,
   INGRESS_CLASS,
-  ingressInput,
   serviceOfSlice,
   type GatewayInformers,
 } from './gateway-objects.ts';
@@ -43,6 +53,10 @@ export const gatewayController = defineController({
         !deepEqual([slice.endpoints, slice.ports], [before.endpoints, before.ports]),
     }),
     watch(secrets, { select: { fieldSelector: 'type=kubernetes.io/tls' }, keys }),
+    watch(namespaces, {
+      keys,
+      changed: ({ metadata }, before) => !deepEqual(metadata.labels, before.metadata.labels),
+    }),
     watch(nodes, { keys, changed: (node, before) => isReady(node) !== isReady(before) }),
   ],
   indexes: [
@@ -57,17 +71,22 @@ export const gatewayController = defineController({
   async reconcile(context) {
     if (context.key !== ALL) return context.enqueue(ALL);
     await ensureClass(context);
+    const isPrepared = await prepareGatewayApi(context);
     const informers = informersOf(context);
     const ours = informers.ingresses.list().filter((one) => isOurs(one, informers.classes.list()));
-    const { model, problems } = compileIngresses(ingressInput(informers));
-    await keepService(
-      context,
-      model.listeners.map(({ port }) => port),
-    );
+    const { model, ingresses: compiled, gateways: compiledGateways } = compileAll(informers);
+    const ports = model.listeners.map(({ port }) => port);
+    // Without Gateways known, nothing to serve is no reason to delete it.
+    if (isPrepared || ports.length > 0) await keepService(context, ports);
     const addresses = addressesOf(context);
     for (const ingress of ours)
-      await writeStatus(context, { ingress, addresses, ports: model.listeners.map(({ port }) => port) });
-    for (const { ingress, message } of problems) say(context, { ingress, message });
+      await writeStatus(context, {
+        ingress,
+        addresses,
+        ports: compiled.model.listeners.map(({ port }) => port),
+      });
+    if (isPrepared) await writeGatewayStatus(context, { compiled: compiledGateways, addresses });
+    for (const { ingress, message } of compiled.problems) say(context, { ingress, message });
     return sayUntaken(context);
   },
 });
@@ -87,6 +106,8 @@ function informersOf({ informer, shared }: ReconcileContext): GatewayInformers {
     services: informer(services),
     slices: informer(endpointSlices),
     secrets: shared.informer(secrets, { fieldSelector: 'type=kubernetes.io/tls' }),
+    namespaces: informer(namespaces),
+    api: gatewayApiInformers(shared),
   };
 }
 

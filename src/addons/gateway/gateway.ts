@@ -1,22 +1,23 @@
 /**
- * The gateway's proxy on one machine: follows Ingresses and what they name, and has HAProxy carry out what they mean. It starts no process while there is nothing to serve. Where it runs, it says by
+ * The gateway's proxy on one machine: follows Ingresses, Gateways, routes and what they name, and has HAProxy carry out what they mean. It starts no process while there is nothing to serve. Where it runs, it says by
  * an EndpointSlice of Service kube-system/capstan-gateway.
  */
 import type { EndpointSlice } from '#api/types.ts';
+import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
-import { endpointSlices, ingressClasses, ingresses, secrets, services } from '#client/refs.ts';
+import { endpointSlices, ingressClasses, ingresses, namespaces, secrets, services } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { ipFamily } from '#machinery/ip.ts';
 import { deepEqual } from '#machinery/json.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { compileIngresses } from './compile-ingress.ts';
 import {
   BY_SERVICE,
+  compileAll,
+  gatewayApiInformers,
   GATEWAY_SERVICE,
   INGRESS_CLASS,
-  ingressInput,
   SERVICE_NAME,
   serviceOfSlice,
   TLS_SECRETS,
@@ -75,10 +76,13 @@ class Gateway implements Component {
       services: api.informer(services),
       slices: api.informer(endpointSlices),
       secrets: api.informer(secrets, TLS_SECRETS),
+      namespaces: api.informer(namespaces),
+      api: gatewayApiInformers(api),
     };
     informers.slices.addIndex(BY_SERVICE, (slice) => [serviceOfSlice(slice)]);
+    const { api: gatewayApi, ...ours } = informers;
     await Promise.all(
-      Object.values(informers).map((one: { synced(signal: AbortSignal): Promise<void> }) =>
+      Object.values(ours).map((one: { synced(signal: AbortSignal): Promise<void> }) =>
         one.synced(this.#stop.signal),
       ),
     );
@@ -91,7 +95,12 @@ class Gateway implements Component {
       informers.services.subscribe(all),
       informers.slices.subscribe(all),
       informers.secrets.subscribe(all),
+      informers.namespaces.subscribe(all),
+      ...Object.values(gatewayApi).map((one: Informer<never>) => one.subscribe(all)),
     );
+    // Their definitions may come later; even an empty list may release what waits for a ReferenceGrant.
+    for (const one of Object.values(gatewayApi) as Informer<never>[])
+      void one.synced(this.#stop.signal).then(changed, () => {});
     changed();
   }
 
@@ -119,7 +128,7 @@ class Gateway implements Component {
 
   async #apply(): Promise<void> {
     if (this.#stop.signal.aborted) return;
-    const { model } = compileIngresses(ingressInput(this.#informers!));
+    const { model } = compileAll(this.#informers!);
     if (model.listeners.length === 0 && !this.#haproxy) return;
     this.#haproxy ??= new Haproxy(this.#options);
     if (model.listeners.length > 0) await this.#haproxy.apply(model);

@@ -1,6 +1,6 @@
 /**
  * What Ingresses and Gateways mean, in words of neither and of no proxy: listeners, virtual hosts, rules in the order in which they are tried, and backends.
- * Compilers make it (compile-ingress.ts), a driver carries it out (haproxy/). Pure data.
+ * Compilers make it (compile-ingress.ts, compile-gateway.ts), a driver carries it out (haproxy/). Pure data.
  */
 export interface GatewayModel {
   /** One a port. */
@@ -13,6 +13,8 @@ export interface Listener {
   /** Absent: clear text. */
   readonly certificates?: readonly Certificate[] | undefined;
   readonly hosts: readonly VirtualHost[];
+  /** TLS that the backends end themselves, by the name that the client asks for: no hosts and certificates then. Wildcards stand for labels. */
+  readonly passthrough?: readonly { readonly hostname: string; readonly backend: string }[] | undefined;
 }
 
 export interface Certificate {
@@ -55,7 +57,7 @@ export interface Backend {
   readonly targets: readonly BackendTarget[];
   /** Of the weights, what leads nowhere: answered with 500. */
   readonly invalidWeight: number;
-  readonly protocol: 'http1' | 'h2c';
+  readonly protocol: 'http1' | 'h2c' | 'tcp';
   readonly filters: readonly Filter[];
   /** Of one attempt to get an answer. */
   readonly timeoutMs?: number | undefined;
@@ -117,4 +119,31 @@ export function compareMatches(a: RequestMatch, b: RequestMatch): number {
     (b.headers?.length ?? 0) - (a.headers?.length ?? 0) ||
     (b.query?.length ?? 0) - (a.query?.length ?? 0)
   );
+}
+
+/** Both on the same ports; the rules of a host that both have are tried in one order, the first model's first among equal ones. */
+export function mergeModels(one: GatewayModel, other: GatewayModel): GatewayModel {
+  const byPort = Map.groupBy([...one.listeners, ...other.listeners], ({ port }) => port);
+  return {
+    listeners: [...byPort.values()]
+      .map((some) => some.reduce(mergeListeners))
+      .toSorted((a, b) => a.port - b.port),
+    backends: [...new Map([...one.backends, ...other.backends].map((each) => [each.id, each])).values()],
+  };
+}
+
+function mergeListeners(one: Listener, other: Listener): Listener {
+  const byName = Map.groupBy([...one.hosts, ...other.hosts], ({ hostname, wildcard }) =>
+    hostname.startsWith('*.') ? `${wildcard} ${hostname}` : hostname,
+  );
+  return {
+    ...one,
+    hosts: [...byName.values()].map(([host, ...more]) => ({
+      ...host!,
+      rules: [host!, ...more]
+        .flatMap(({ rules }) => rules)
+        .toSorted((a, b) => compareMatches(a.match, b.match)),
+    })),
+    ...(one.certificates ? { certificates: [...one.certificates, ...(other.certificates ?? [])] } : {}),
+  };
 }

@@ -6,6 +6,7 @@ const RBAC = 'rbac.authorization.k8s.io';
 const CONTROLLER = 'capstan:controller:load-balancer-controller';
 const SPEAKER = 'capstan:load-balancer-speaker';
 const GATEWAY = 'capstan:controller:gateway';
+const GATEWAY_API = 'capstan:controller:gateway-api';
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
 const EVENTS = {
   apiGroups: ['', 'events.k8s.io'],
@@ -87,6 +88,36 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
     ],
   }),
   binding({ name: GATEWAY, subjects: GATEWAYS }),
+  // A role of its own: those that exist are never changed.
+  role({
+    name: GATEWAY_API,
+    rules: [
+      { apiGroups: [''], resources: ['namespaces'], verbs: READ },
+      {
+        apiGroups: ['gateway.networking.k8s.io'],
+        resources: ['gateways', 'httproutes', 'grpcroutes', 'tlsroutes', 'referencegrants'],
+        verbs: READ,
+      },
+      {
+        apiGroups: ['gateway.networking.k8s.io'],
+        resources: ['gatewayclasses'],
+        verbs: [...READ, 'create'],
+      },
+      {
+        apiGroups: ['gateway.networking.k8s.io'],
+        resources: ['gatewayclasses', 'gateways', 'httproutes', 'grpcroutes', 'tlsroutes'].map(
+          (one) => `${one}/status`,
+        ),
+        verbs: ['patch', 'update'],
+      },
+      {
+        apiGroups: ['apiextensions.k8s.io'],
+        resources: ['customresourcedefinitions'],
+        verbs: ['get', 'list', 'create', 'patch'],
+      },
+    ],
+  }),
+  binding({ name: GATEWAY_API, subjects: GATEWAYS }),
   ...inKubeSystem(GATEWAY, {
     subjects: GATEWAYS,
     rules: [

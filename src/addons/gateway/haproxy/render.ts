@@ -3,7 +3,7 @@
  * runtime API fills them without a reload. Pure. Follows the configuration manual of HAProxy 2.6.
  */
 import { assert } from '#stdx/assert.ts';
-import { hasControlCharacters, shortHash } from '../words.ts';
+import { hasControlCharacters, isPlainWord, shortHash } from '../words.ts';
 import type {
   Backend,
   Filter,
@@ -55,7 +55,9 @@ export function renderConfig(model: GatewayModel, options: RenderOptions): Rende
   const slots = new Map(
     model.backends.map((backend) => [backend.id, slotsOf(backend, options.slotsBefore.get(backend.id))]),
   );
-  const frontends = model.listeners.flatMap((listener) => frontend(listener, { ...options, files }));
+  const frontends = model.listeners.flatMap((listener) =>
+    listener.passthrough ? passthroughFrontend(listener, options) : frontend(listener, { ...options, files }),
+  );
   const render = (servers: (backend: Backend) => readonly string[]): string =>
     [
       ...head(options),
@@ -140,6 +142,30 @@ function frontend(
   ];
 }
 
+/** By the name that the client's hello shows, without a look at what follows. Clients that name no host of a route are cut off. */
+function passthroughFrontend(
+  { port, passthrough = [] }: Listener,
+  { listenOn }: Pick<RenderOptions, 'listenOn'>,
+): string[] {
+  const specificity = (hostname: string): number => (hostname.startsWith('*.') ? 0 : 1000) + hostname.length;
+  const tests = (hostname: string): string => {
+    if (hostname === '') return '{ req.ssl_hello_type 1 }';
+    const isWild = hostname.startsWith('*.');
+    return `{ req.ssl_sni,lower -m ${isWild ? 'end' : 'str'} ${word(isWild ? hostname.slice(1) : hostname)} }`;
+  };
+  return [
+    `frontend port-${port}`,
+    '  mode tcp',
+    ...listenOn.map((address) => `  bind ${address}:${port}${address.includes(':') ? ' v6only' : ''}`),
+    '  tcp-request inspect-delay 5s',
+    '  tcp-request content accept if { req.ssl_hello_type 1 }',
+    '  tcp-request content reject',
+    ...passthrough
+      .toSorted((a, b) => specificity(b.hostname) - specificity(a.hostname))
+      .map(({ hostname, backend }) => `  use_backend ${backend} if ${tests(hostname)}`),
+  ];
+}
+
 /** Without a certificate for all, clients that name another host get no answer. */
 function tlsWords(
   certificates: NonNullable<Listener['certificates']>,
@@ -200,6 +226,7 @@ function backendLines({
   id,
   targets,
   invalidWeight,
+  protocol,
   filters,
   timeoutMs,
   retry,
@@ -207,6 +234,16 @@ function backendLines({
 }: Backend): string[] {
   const total = targets.reduce((sum, { weight }) => sum + weight, 0) + invalidWeight;
   const redirects = filters.some(({ kind }) => kind === 'Redirect');
+  if (protocol === 'tcp')
+    return [
+      `backend ${id}`,
+      '  mode tcp',
+      '  balance roundrobin',
+      '  retry-on conn-failure',
+      ...(invalidWeight > 0
+        ? [`  tcp-request content reject if { rand(${total}) lt ${invalidWeight} }`]
+        : []),
+    ];
   return [
     `backend ${id}`,
     '  balance roundrobin',
@@ -303,10 +340,7 @@ function slotsOf({ targets }: Backend, before = 0): Slot[] {
 
 /** One word without anything that the configuration gives a meaning: names, which the API has checked. */
 function word(text: string): string {
-  assert(
-    /^[A-Za-z0-9.*_!#$&^`|~+-]+$/.test(text) && !/[#$`]/.test(text),
-    `${JSON.stringify(text)} is not one plain word`,
-  );
+  assert(isPlainWord(text), `${JSON.stringify(text)} is not one plain word`);
   return text;
 }
 
