@@ -372,3 +372,24 @@ test('a rule of 100,000 groups and as many resources is matched, and its table i
   assert.equal(allows({ resource: 'pods', subresource: 'log' }), true);
   assert.equal(allows({ isResourceRequest: false, path: '/healthz' }), false);
 });
+
+test('roles have rules of a feature gate with it only', () => {
+  const shown = (...gates: string[]): Map<string, string> =>
+    new Map(
+      defaultPolicy(new Set(gates)).clusterRoles.map((role) => [
+        role.metadata?.name ?? '',
+        JSON.stringify(role),
+      ]),
+    );
+  const [off, on] = [shown(), shown('GenericWorkload')];
+  const changed = [...on].flatMap(([name, role]) => (off.get(name) === role ? [] : name));
+  assert.deepEqual(changed.toSorted(), [
+    'admin',
+    'edit',
+    'system:aggregate-to-edit',
+    'system:aggregate-to-view',
+    'system:controller:podgroup-protection-controller',
+    'system:kube-scheduler',
+    'view',
+  ]);
+});
