@@ -12,7 +12,7 @@ import { PROXY_FLAGS } from '../proxy/flags.ts';
 import { SCHEDULER_FIELDS, SCHEDULER_KIND } from '../scheduler/config.ts';
 import { SCHEDULER_FLAGS } from '../scheduler/flags.ts';
 import { schedulerSettingsFrom } from '../scheduler/run.ts';
-import { withConfigFile } from './config-file.ts';
+import { effectiveConfig, withConfigFile } from './config-file.ts';
 import type { FlagTable } from './define.ts';
 
 const DIR = mkdtempSync(join(tmpdir(), 'capstan-config-'));
@@ -278,4 +278,63 @@ test('drop-ins are merged over the file: maps by key, lists whole, in the order 
   assert.equal(nodeSettingsFrom(kubelet(content, { configDir, maxPods: 5 }).flags).agent?.maximumPods, 5);
   writeFileSync(join(configDir, '30-wrong.conf'), `${head}maxPodz: 1\n`);
   assert.throws(() => kubelet(content, { configDir }), /30-wrong\.conf|maxPodz/);
+});
+
+test('configz shows the values in effect in the notation of the kind', () => {
+  const shown = effectiveConfig(NODE_FLAGS, {}, KUBELET_FIELDS);
+  assert.deepEqual(shown['evictionHard'], {
+    'memory.available': '100Mi',
+    'nodefs.available': '10%',
+    'nodefs.inodesFree': '5%',
+    'imagefs.available': '15%',
+    'imagefs.inodesFree': '5%',
+  });
+  assert.deepEqual(shown['systemReserved'], { pid: '1000' });
+  for (const left of [
+    'address',
+    'kubeReserved',
+    'evictionSoft',
+    'registerWithTaints',
+    'maxParallelImagePulls',
+  ])
+    assert.equal(left in shown, false, left);
+  const content = `
+evictionHard: {memory.available: 5%}
+evictionSoft: {nodefs.available: 1Gi}
+evictionSoftGracePeriod: {nodefs.available: 1m30s}
+kubeReserved: {cpu: 500m, memory: 1Gi}
+systemReserved: {cpu: 100m}
+imageMinimumGCAge: 90s
+nodeStatusReportFrequency: 5m
+registerWithTaints: [{key: a, value: b, effect: NoSchedule}, {key: c, effect: NoExecute}]
+maxPods: 20
+`;
+  const { flags } = kubelet(content);
+  const { evictionHard, evictionSoft, evictionSoftGracePeriod, kubeReserved, systemReserved, ...rest } =
+    effectiveConfig(NODE_FLAGS, flags, KUBELET_FIELDS);
+  assert.deepEqual(
+    [evictionHard, evictionSoft, evictionSoftGracePeriod, kubeReserved, systemReserved],
+    [
+      { 'memory.available': '5%' },
+      { 'nodefs.available': '1Gi' },
+      { 'nodefs.available': '1m30s' },
+      { cpu: '500m', memory: '1Gi' },
+      { cpu: '100m' },
+    ],
+  );
+  const { imageMinimumGCAge, nodeStatusReportFrequency, registerWithTaints, maxPods, cpuManagerPolicy } =
+    rest;
+  assert.deepEqual(
+    [imageMinimumGCAge, nodeStatusReportFrequency, registerWithTaints, maxPods, cpuManagerPolicy],
+    [
+      '1m30s',
+      '5m0s',
+      [
+        { key: 'a', value: 'b', effect: 'NoSchedule' },
+        { key: 'c', effect: 'NoExecute' },
+      ],
+      20,
+      'none',
+    ],
+  );
 });

@@ -7,8 +7,10 @@ import { dirname, join, resolve } from 'node:path';
 import { UserError } from '#deploy/data-dir.ts';
 import { applyFields, type ConfigFields, type SetFlag } from '#machinery/config/fields.ts';
 import { ConfigError, readConfig } from '#machinery/config/read.ts';
+import { formatGoDuration, parseGoDuration } from '#machinery/go-duration.ts';
 import { isJsonObject } from '#machinery/json.ts';
 import { applyMergePatch } from '#machinery/patch/merge-patch.ts';
+import type { ValueSchema } from '#machinery/schema.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { flagKey, type FlagTable, type GivenFlags } from './define.ts';
 
@@ -80,7 +82,7 @@ function withName<T>(name: string, work: () => T): T {
   }
 }
 
-/** For /configz: the kind's fields with the values in effect. Those that nothing acts on are left out. */
+/** For /configz: the kind's fields with the values in effect, in the notation of the kind. Those that nothing acts on are left out. */
 export function effectiveConfig<Table extends FlagTable>(
   table: Table,
   flags: GivenFlags<Table>,
@@ -89,14 +91,22 @@ export function effectiveConfig<Table extends FlagTable>(
   const values = Object.entries(fields).map(([name, field]): [string, unknown] => {
     if ('fields' in field) return [name, effectiveConfig(table, flags, field.fields)];
     if (field.only !== undefined) return [name, field.holds];
-    // A value in another notation is given as a flag.
-    if (field.flag === undefined || field.words) return [name, undefined];
-    return [
-      name,
-      (flags as Readonly<Record<string, unknown>>)[flagKey(field.flag)] ?? table[field.flag]?.default,
-    ];
+    if (field.flag === undefined) return [name, undefined];
+    const given = (flags as Readonly<Record<string, unknown>>)[flagKey(field.flag)];
+    const { default: byDefault, defaultText } = table[field.flag] ?? {};
+    if (!field.words) return [name, goText(given ?? byDefault, field.schema)];
+    // Of a flag whose value stands for a map or a list the default's text is in the same notation.
+    const text = given ?? byDefault ?? defaultText;
+    return [name, typeof text === 'string' ? field.shows?.(text) : undefined];
   });
   return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+}
+
+/** Durations as Go writes them: '5m' is '5m0s'. */
+function goText(value: unknown, schema: ValueSchema): unknown {
+  return typeof value === 'string' && schema.kind === 'scalar' && schema.type === 'duration'
+    ? formatGoDuration(parseGoDuration(value))
+    : value;
 }
 
 export function warnAll(warnings: readonly string[], log: Logger): void {

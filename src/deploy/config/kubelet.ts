@@ -43,6 +43,34 @@ function pairs(map: Readonly<Record<string, string>>, separator: string): string
     .join(',');
 }
 
+/** The inverse of pairs. */
+function mapFrom(separator: string): (text: string) => Record<string, string> {
+  return (text) =>
+    Object.fromEntries(
+      text
+        .split(',')
+        .filter((pair) => pair.trim() !== '')
+        .map((pair) => {
+          const at = pair.indexOf(separator);
+          return [pair.slice(0, at).trim(), pair.slice(at + 1).trim()];
+        }),
+    );
+}
+
+const AMOUNTS = { words: amounts, shows: mapFrom('=') };
+const THRESHOLDS = { words: thresholds, shows: mapFrom('<') };
+
+function taintsFrom(text: string): ConfiguredTaint[] {
+  return text
+    .split(',')
+    .filter((taint) => taint.trim() !== '')
+    .map((taint) => {
+      const [pair = '', effect = ''] = taint.trim().split(':');
+      const [key = '', value] = pair.split('=');
+      return { key, ...(value ? { value } : {}), effect };
+    });
+}
+
 function taints(list: readonly ConfiguredTaint[]): string {
   return list
     .map(({ key = '', value, effect = '' }) => `${key}${value ? `=${value}` : ''}:${effect}`)
@@ -138,12 +166,12 @@ export const KUBELET_FIELDS: ConfigFields = {
   kubeAPIBurst: unused(integer, NO_LIMIT),
   serializeImagePulls: sets(flag, 'serialize-image-pulls'),
   maxParallelImagePulls: sets(integer, 'max-parallel-image-pulls', { pointer: true }),
-  evictionHard: sets(mapOf(text), 'eviction-hard', { words: thresholds, pointer: true }),
-  evictionSoft: sets(mapOf(text), 'eviction-soft', { words: thresholds }),
-  evictionSoftGracePeriod: sets(mapOf(text), 'eviction-soft-grace-period', { words: amounts }),
+  evictionHard: sets(mapOf(text), 'eviction-hard', { ...THRESHOLDS, pointer: true }),
+  evictionSoft: sets(mapOf(text), 'eviction-soft', THRESHOLDS),
+  evictionSoftGracePeriod: sets(mapOf(text), 'eviction-soft-grace-period', AMOUNTS),
   evictionPressureTransitionPeriod: sets(duration, 'eviction-pressure-transition-period'),
   evictionMaxPodGracePeriod: sets(integer, 'eviction-max-pod-grace-period'),
-  evictionMinimumReclaim: sets(mapOf(text), 'eviction-minimum-reclaim', { words: amounts }),
+  evictionMinimumReclaim: sets(mapOf(text), 'eviction-minimum-reclaim', AMOUNTS),
   mergeDefaultEvictionSettings: sets(flag, 'merge-default-eviction-settings'),
   podsPerCore: sets(integer, 'pods-per-core'),
   enableControllerAttachDetach: only(flag, true, 'the node agent attaches nothing'),
@@ -161,8 +189,8 @@ export const KUBELET_FIELDS: ConfigFields = {
   containerLogMaxWorkers: unused(integer, NO_SETTING, 1),
   containerLogMonitorInterval: sets(duration, 'container-log-monitor-interval'),
   configMapAndSecretChangeDetectionStrategy: unused(text, ALWAYS, 'Watch'),
-  systemReserved: sets(mapOf(text), 'system-reserved', { words: amounts }),
-  kubeReserved: sets(mapOf(text), 'kube-reserved', { words: amounts }),
+  systemReserved: sets(mapOf(text), 'system-reserved', AMOUNTS),
+  kubeReserved: sets(mapOf(text), 'kube-reserved', AMOUNTS),
   reservedSystemCPUs: only(text, '', NUMA),
   showHiddenMetricsForVersion: unused(text, 'no metric is hidden'),
   systemReservedCgroup: only(
@@ -214,7 +242,7 @@ export const KUBELET_FIELDS: ConfigFields = {
   registerWithTaints: sets(
     listOf(struct('Taint', { key: text, value: text, effect: text, timeAdded: text })),
     'register-with-taints',
-    { words: taints },
+    { words: taints, shows: taintsFrom },
   ),
   registerNode: only(flag, true, 'the node agent registers its Node'),
   tracing: unused(opaque, NO_SETTING),

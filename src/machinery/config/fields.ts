@@ -12,6 +12,8 @@ interface Leaf {
   readonly flag?: string;
   /** The flag's value; default: that of the field. */
   words?(value: unknown): unknown;
+  /** The inverse of words, for /configz; without it a field with words is not shown. */
+  shows?(given: string): unknown;
   /** Zero is a value, not the default. */
   readonly pointer?: boolean | undefined;
   /** Why it can only have the value `holds`. */
@@ -52,7 +54,11 @@ interface AppliedFields {
 export function sets<Value>(
   schema: ValueSchema,
   flag: string,
-  options: { readonly words?: (value: Value) => unknown; readonly pointer?: boolean } = {},
+  options: {
+    readonly words?: (value: Value) => unknown;
+    readonly shows?: (given: string) => unknown;
+    readonly pointer?: boolean;
+  } = {},
 ): Leaf {
   return { schema, flag, ...options };
 }
