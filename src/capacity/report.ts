@@ -87,7 +87,8 @@ export function nameOf({ metadata }: Pod): string {
   return `${metadata?.namespace}/${metadata?.name}`;
 }
 
-function isWaiting(pod: Pod): boolean {
+/** For a node, and for nothing else. */
+export function isWaiting(pod: Pod): boolean {
   return !pod.spec?.nodeName && !isPodTerminal(pod) && (pod.spec?.schedulingGates ?? []).length === 0;
 }
 

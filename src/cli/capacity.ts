@@ -22,6 +22,10 @@ export function register(program: Command): void {
       ),
     )
     .option('--like <node>', 'the Node that more Nodes are like (default: one of the commonest size)')
+    .option(
+      '--groups <file>',
+      'node groups: which of them have to grow for pods that wait, or for the Deployment',
+    )
     .option('--json', 'as JSON')
     .addOption(rootfsOption())
     .action(

@@ -62,6 +62,28 @@ it('answers from the live cluster', async (t) => {
     addedNodes: 2,
   });
 
+  const groups = join(directory, 'groups.yaml');
+  const allocatable = { cpu: '4', memory: '8Gi', pods: '110' };
+  const group = {
+    name: 'rack-a',
+    selector: 'rack=a',
+    maxSize: 3,
+    template: { labels: { rack: 'a' }, allocatable },
+  };
+  const version = { apiVersion: 'capacity.capstan.dev/v1alpha1', kind: 'NodeGroups' };
+  await writeFile(groups, JSON.stringify({ ...version, groups: [group] }));
+  assert.deepEqual(await ask({ deployment: 'default/web', groups, replicas: 9 }), {
+    code: 1,
+    lines: [
+      '9 pods: 2 fit on the Nodes there are, 6 on more Nodes of these groups:',
+      '  rack-a 0->3 (max: 3)',
+      'In no group fit 1:',
+      '  default/web-planned-8: rack-a: max node group size reached',
+    ],
+  });
+  await writeFile(groups, JSON.stringify(version));
+  await assert.rejects(ask({ groups }), /groups has 0 entries/);
+
   await assert.rejects(ask({ deployment: 'web' }), /--deployment is web; it should be NAMESPACE\/NAME/);
   await assert.rejects(ask({ deployment: 'default/none' }), /There is no Deployment default\/none/);
   await assert.rejects(ask({ file, like: 'n9' }), /--like is n9, which is no Node/);

@@ -2,7 +2,10 @@
 import { readFile } from 'node:fs/promises';
 import type { Deployment, Pod } from '#api/types.ts';
 import { nodesFor } from '#capacity/questions.ts';
-import { deploymentOf, isControlPlane, reportCapacity, samplesOf } from '#capacity/report.ts';
+import { parseNodeGroups, type NodeGroups } from '#capacity/node-groups.ts';
+import { decideScaleUp } from '#capacity/scale-up.ts';
+import { podLike } from '#capacity/template-node.ts';
+import { deploymentOf, isControlPlane, isWaiting, reportCapacity, samplesOf } from '#capacity/report.ts';
 import type { Client } from '#client/client.ts';
 import { deployments } from '#client/refs.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
@@ -16,9 +19,10 @@ import {
   type SimulationSource,
 } from '#scheduler/simulation.ts';
 import { realClock } from '#stdx/clock.ts';
+import { realRandom } from '#stdx/random.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { connectCluster, type ConnectFlags } from '../doctor/connect.ts';
-import { renderPlan, renderReport, type Plan } from './render.ts';
+import { renderPlan, renderReport, renderScaleUp, scaleUpFacts, type Plan } from './render.ts';
 
 export interface CapacityFlags extends ConnectFlags {
   /** NAMESPACE/NAME of a Deployment in the cluster. */
@@ -26,6 +30,8 @@ export interface CapacityFlags extends ConnectFlags {
   /** Of a manifest with one Deployment that is not in the cluster yet. */
   readonly file?: string;
   readonly replicas?: number;
+  /** File of node groups: which of them have to grow. */
+  readonly groups?: string;
   /** Name of the Node that added ones are like. */
   readonly like?: string;
   readonly json?: boolean;
@@ -44,7 +50,9 @@ export async function runCapacity(flags: CapacityFlags, print: (line: string) =>
   }
 }
 
-function checkFlags({ deployment, file, replicas, like }: CapacityFlags): void {
+function checkFlags({ deployment, file, replicas, like, groups }: CapacityFlags): void {
+  if (groups !== undefined && like !== undefined)
+    throw new UserError('--groups and --like are given; it should be one of them.');
   if (deployment !== undefined && file !== undefined)
     throw new UserError('--deployment and --file are given; it should be one of them.');
   if (deployment === undefined && file === undefined && (replicas ?? like) !== undefined)
@@ -63,6 +71,8 @@ export async function askCapacity(
   }).catch((error: unknown) => {
     throw new UserError(`Cannot read the cluster: ${errorMessage(error)}.`);
   });
+  if (flags.groups !== undefined)
+    return askGroups(await readGroups(flags.groups), { wanted, source, flags, print });
   const result = wanted
     ? plan(wanted, { source, flags })
     : reportCapacity(source.begin(), source.pods.list());
@@ -70,6 +80,39 @@ export async function askCapacity(
   else for (const line of 'like' in result ? renderPlan(result) : renderReport(result)) print(line);
   if ('like' in result) return result.left || result.addedNodes > 0 ? 1 : 0;
   return result.pending.length > 0 ? 1 : 0;
+}
+
+async function readGroups(file: string): Promise<NodeGroups> {
+  try {
+    return parseNodeGroups(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw new UserError(`--groups ${file}: ${errorMessage(error)}.`);
+  }
+}
+
+/** For the Deployment that is asked about, else for the pods that wait. */
+function askGroups(
+  config: NodeGroups,
+  {
+    wanted,
+    source,
+    flags,
+    print,
+  }: {
+    readonly wanted: Wanted | undefined;
+    readonly source: SimulationSource;
+    readonly flags: CapacityFlags;
+    readonly print: (line: string) => void;
+  },
+): number {
+  const { pod, count } = wanted ? plannedPods(wanted, { source, flags }) : {};
+  const pods = pod
+    ? Array.from({ length: count! }, (_, index) => podLike(pod, `planned-${index}`))
+    : source.pods.list().filter(isWaiting);
+  const decision = decideScaleUp(source.begin(), { pods, config, random: realRandom });
+  if (flags.json) print(JSON.stringify(scaleUpFacts(decision), undefined, 2));
+  else for (const line of renderScaleUp(decision)) print(line);
+  return decision.notHelped.length + decision.increases.length > 0 ? 1 : 0;
 }
 
 interface Wanted {
@@ -111,22 +154,38 @@ function plan(
   { deployment, isLive }: Wanted,
   { source, flags }: { readonly source: SimulationSource; readonly flags: CapacityFlags },
 ): Plan & { readonly like: string } {
-  const { namespace = 'default', name = '' } = deployment.metadata ?? {};
-  const key = `${namespace}/${name}`;
   const simulation = source.begin();
-  const all = isLive ? source.pods.list() : [];
-  const running = all.filter((pod) => deploymentOf(pod) === key && pod.spec?.nodeName && !isPodTerminal(pod));
-  const replicas = flags.replicas ?? deployment.spec?.replicas ?? 1;
-  const count = Math.max(0, replicas - running.length);
-  // A pod has what admission added to the template.
-  const pod = samplesOf(all).get(key) ?? podOf(deployment, namespace);
   const like = nodeToAdd(simulation, flags.like);
+  const { key, pod, count } = plannedPods({ deployment, isLive }, { source, flags });
   return {
     deployment: key,
     count,
     like: like.node.metadata?.name ?? '',
     ...nodesFor(simulation, { pod, count, like }),
   };
+}
+
+interface PlannedPods {
+  /** 'namespace/name' of the Deployment. */
+  readonly key: string;
+  /** What each is like. */
+  readonly pod: Pod;
+  readonly count: number;
+}
+
+function plannedPods(
+  { deployment, isLive }: Wanted,
+  { source, flags }: { readonly source: SimulationSource; readonly flags: CapacityFlags },
+): PlannedPods {
+  const { namespace = 'default', name = '' } = deployment.metadata ?? {};
+  const key = `${namespace}/${name}`;
+  const all = isLive ? source.pods.list() : [];
+  const running = all.filter((pod) => deploymentOf(pod) === key && pod.spec?.nodeName && !isPodTerminal(pod));
+  const replicas = flags.replicas ?? deployment.spec?.replicas ?? 1;
+  const count = Math.max(0, replicas - running.length);
+  // A pod has what admission added to the template.
+  const pod = samplesOf(all).get(key) ?? podOf(deployment, namespace);
+  return { key, pod, count };
 }
 
 function podOf({ metadata, spec }: Deployment, namespace: string): Pod {

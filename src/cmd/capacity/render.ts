@@ -8,6 +8,7 @@ import {
   type Share,
   type Shares,
 } from '#capacity/report.ts';
+import type { ScaleUp } from '#capacity/scale-up.ts';
 import type { NodesNeeded } from '#capacity/questions.ts';
 import { alignColumns } from '#stdx/columns.ts';
 
@@ -128,5 +129,33 @@ export function renderPlan({
     `  ${onPresent} fit on the Nodes there are.`,
     ...(addedNodes > 0 ? [`  ${onAdded} need ${addedNodes} more Nodes like ${like}.`] : []),
     ...(left ? [`  ${left.count} fit on no Node like ${like} either: ${left.reasons.join(', ')}.`] : []),
+  ];
+}
+
+/** What JSON has of a decision. */
+export function scaleUpFacts({ increases, helped, fitting, notHelped }: ScaleUp): object {
+  return {
+    increases,
+    helped: helped.map(nameOf),
+    fitting: fitting.map(nameOf),
+    notHelped: notHelped.map(({ pod, reasons }) => ({
+      pod: nameOf(pod),
+      reasons: Object.fromEntries(reasons),
+    })),
+  };
+}
+
+export function renderScaleUp({ increases, helped, fitting, notHelped }: ScaleUp): string[] {
+  const total = helped.length + fitting.length + notHelped.length;
+  return [
+    `${total} pods: ${fitting.length} fit on the Nodes there are, ${helped.length} on more Nodes of these groups:`,
+    ...(increases.length === 0 ? ['  none has to grow'] : []),
+    ...increases.map(({ group, from, to, maxSize }) => `  ${group} ${from}->${to} (max: ${maxSize})`),
+    ...(notHelped.length === 0 ? [] : [`In no group fit ${notHelped.length}:`]),
+    ...lines(
+      notHelped,
+      ({ pod, reasons }) =>
+        `${nameOf(pod)}: ${[...reasons].map(([group, reason]) => `${group}: ${reason}`).join('; ')}`,
+    ),
   ];
 }
