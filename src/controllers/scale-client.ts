@@ -3,7 +3,7 @@ import type { Scale } from '#api/types.ts';
 import type { Client, ResourceRef } from '#client/client.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { groupResourceString, type Stored } from '#machinery/object.ts';
-import { findResourceOfKind } from './discovery-client.ts';
+import { findResourceOfKind } from '#client/discovery.ts';
 
 export interface ScaleTarget {
   readonly resource: ResourceRef<Scale>;

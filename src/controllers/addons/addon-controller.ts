@@ -31,7 +31,7 @@ import { objectKey, parseApiVersion, type KubeObject, type Stored } from '#machi
 import { formatTime } from '#machinery/time.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { discoverResources, resourceOfKind, type ServedResource } from '../discovery-client.ts';
+import { discoverResources, resourceOfKind, type ServedResource } from '#client/discovery.ts';
 import { inApplyOrder, parseManifests } from './manifests.ts';
 
 const FIELD_MANAGER = 'capstan-addons';

@@ -11,7 +11,7 @@ import { parseQuantity } from '#machinery/quantity.ts';
 import { timeMs } from '#machinery/time.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { findResourceOfKind } from '../discovery-client.ts';
+import { findResourceOfKind } from '#client/discovery.ts';
 import type { PodMetric, PodMetrics } from './replica-calculator.ts';
 
 interface ContainerUsage {

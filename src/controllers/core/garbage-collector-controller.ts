@@ -16,7 +16,7 @@ import type { KubeObject, OwnerReference } from '#machinery/object.ts';
 import type { DeleteOptions, Informer } from '#client/client.ts';
 import { customResourceDefinitions } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { discoverResources, resourceOfKind, type ServedResource } from '../discovery-client.ts';
+import { discoverResources, resourceOfKind, type ServedResource } from '#client/discovery.ts';
 import { nameOf } from '../owners.ts';
 import {
   FOREGROUND_FINALIZER,

@@ -15,7 +15,7 @@ import type { Client } from '#client/client.ts';
 import { namespaces, pods } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
 import { findCondition, withoutCondition } from '#component-helpers/conditions.ts';
-import { discoverResources, type ServedResource } from '../discovery-client.ts';
+import { discoverResources, type ServedResource } from '#client/discovery.ts';
 
 const FINALIZER = 'kubernetes';
 /** Retry interval for a namespace with remaining content, doubling. */

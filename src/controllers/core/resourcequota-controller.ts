@@ -14,7 +14,7 @@ import { Quantity } from '#machinery/quantity.ts';
 import type { Informer } from '#client/client.ts';
 import { resourceQuotas } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { discoverResources, type ServedResource } from '../discovery-client.ts';
+import { discoverResources, type ServedResource } from '#client/discovery.ts';
 
 const RECOUNT_EVERY_MS = 300_000;
 /** Retry interval for a resource that is not served. */

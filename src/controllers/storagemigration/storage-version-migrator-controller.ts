@@ -15,7 +15,7 @@ import { compareResourceVersions, resourceVersionProblem } from '#machinery/reso
 import { timeMs } from '#machinery/time.ts';
 import { storageVersionMigrations } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { discoverResources, type ServedResource } from '../discovery-client.ts';
+import { discoverResources, type ServedResource } from '#client/discovery.ts';
 import { nameOf } from '../owners.ts';
 import { noteEnd, noteRunning } from './definitions.ts';
 import { byAge, fail, isOver, isTrue, formatResourceName, say } from './migration.ts';

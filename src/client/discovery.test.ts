@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Client } from '#client/client.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
-import { findResourceOfKind } from './discovery-client.ts';
+import { findResourceOfKind } from './discovery.ts';
 
 const DEPLOYMENT = { apiVersion: 'apps/v1', kind: 'Deployment' };
 
