@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   store: () => import('./store.ts'),
   backup: () => import('./backup.ts'),
   history: () => import('./history.ts'),
+  tree: () => import('./tree.ts'),
   undelete: () => import('./undelete.ts'),
   login: () => import('./login.ts'),
   user: () => import('./user.ts'),

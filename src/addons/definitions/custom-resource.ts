@@ -17,6 +17,8 @@ interface DefinitionOptions {
   readonly categories?: readonly string[];
   /** Of spec; a status without a schema of its own takes any fields. */
   readonly spec: Schema;
+  /** Default: true. */
+  readonly isSpecRequired?: boolean;
   readonly status?: Schema;
   /** 'Name:.json.path' or 'Name:type:.json.path', beside the name and the age. */
   readonly columns?: readonly string[];
@@ -79,6 +81,7 @@ export function customResource({
   shortNames = [],
   categories = [],
   spec,
+  isSpecRequired = true,
   status = { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
   columns = [],
   annotations,
@@ -110,7 +113,7 @@ export function customResource({
           schema: {
             openAPIV3Schema: record(
               { apiVersion: text(), kind: text(), metadata: { type: 'object' }, spec, status },
-              { required: ['spec'] },
+              isSpecRequired ? { required: ['spec'] } : {},
             ),
           },
           subresources: { status: {} },
