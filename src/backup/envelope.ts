@@ -3,7 +3,7 @@
  * Both are streams; a flipped bit or a missing end is an error before its plaintext is handed out.
  */
 import { Readable } from 'node:stream';
-import type { ReadableStream } from 'node:stream/web';
+import { ReadableStream } from 'node:stream/web';
 import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import { Decrypter, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption';
 import { BackupError } from './errors.ts';
@@ -48,8 +48,12 @@ export async function* seal(
   const compressed = Readable.from(gathered(plain), { objectMode: false }).compose(
     createZstdCompress(ZSTD_OPTIONS),
   );
-  const web = Readable.toWeb(compressed as Readable) as ReadableStream<Uint8Array>;
-  yield* await encrypter.encrypt(web as unknown as globalThis.ReadableStream<Uint8Array>);
+  yield* await encrypter.encrypt(webOf(compressed as AsyncIterable<Uint8Array>));
+}
+
+/** Not Readable.toWeb: a reader that gives up, as on a full disk, is an uncaught AbortError there. */
+function webOf(source: AsyncIterable<Uint8Array>): globalThis.ReadableStream<Uint8Array> {
+  return ReadableStream.from(source) as unknown as globalThis.ReadableStream<Uint8Array>;
 }
 
 function addRecipient(encrypter: Encrypter, recipient: string): void {
@@ -93,10 +97,7 @@ export async function* unseal(
     }
   })();
   try {
-    const web = Readable.toWeb(Readable.from(guarded, { objectMode: false }));
-    const decrypted = await decrypter(identities).decrypt(
-      web as unknown as globalThis.ReadableStream<Uint8Array>,
-    );
+    const decrypted = await decrypter(identities).decrypt(webOf(guarded));
     const source = Readable.fromWeb(decrypted as unknown as ReadableStream);
     yield* source.compose(createZstdDecompress()) as AsyncIterable<Uint8Array>;
   } catch (error) {

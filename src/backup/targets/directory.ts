@@ -4,7 +4,7 @@ import { link, mkdir, open, readdir, readFile, rename, rm, stat, type FileHandle
 import { join } from 'node:path';
 import { BackupError } from '../errors.ts';
 import { backupPrefix } from '../format.ts';
-import type { BackupTarget, StoredFile } from './target.ts';
+import type { BackupTarget, BeforeStep, StoredFile } from './target.ts';
 
 const PART = '.part';
 const READ_BYTES = 256 * 1024;
@@ -12,8 +12,11 @@ const READ_BYTES = 256 * 1024;
 export class DirectoryTarget implements BackupTarget {
   readonly location: string;
 
-  constructor(directory: string) {
+  readonly #before: BeforeStep;
+
+  constructor(directory: string, { before = () => {} }: { readonly before?: BeforeStep | undefined } = {}) {
     this.location = directory;
+    this.#before = before;
   }
 
   async list(): Promise<readonly StoredFile[]> {
@@ -42,16 +45,21 @@ export class DirectoryTarget implements BackupTarget {
     let file: FileHandle | undefined;
     try {
       await mkdir(this.location, { recursive: true, mode: 0o700 });
+      this.#before('open');
       file = await open(part, 'w', 0o600);
       let bytes = 0;
+      this.#before('write');
       for await (const chunk of source) {
         await file.writeFile(chunk);
         bytes += chunk.length;
       }
+      this.#before('sync');
       await file.sync();
       await file.close();
       file = undefined;
+      this.#before('link');
       await link(part, this.#path(name));
+      this.#before('unlink');
       await rm(part);
       await this.#sync();
       return bytes;
@@ -74,6 +82,7 @@ export class DirectoryTarget implements BackupTarget {
   async writeText(name: string, text: string): Promise<void> {
     const part = this.#path(`${name}.${process.pid}${PART}`);
     try {
+      this.#before('note');
       const file = await open(part, 'w', 0o600);
       try {
         await file.writeFile(text);
@@ -81,6 +90,7 @@ export class DirectoryTarget implements BackupTarget {
       } finally {
         await file.close();
       }
+      this.#before('rename');
       await rename(part, this.#path(name));
       await this.#sync();
     } catch (error) {

@@ -1,5 +1,8 @@
 /** Where backups are kept. A target holds bytes by name; what they mean is that of stored-backups.ts. */
 
+/** Called before each step of a backup, by its name: tests end the process, fill the disk or stop the store there. What it throws is the step's error. */
+export type BeforeStep = (step: string) => void;
+
 export interface StoredFile {
   readonly name: string;
   readonly bytes: number;

@@ -44,11 +44,15 @@ interface Making {
 async function make({ flags, say, place, target, source }: Making): Promise<MadeBackup> {
   const recipients = await recipientsFor(flags, place.pkiDir);
   const files = collectFiles(place.roots);
+  flags.before?.('tidy');
   if (source.isOnly) await target.tidy(shortCluster(await source.cluster()));
   // For the drill alone: it is forgotten with this process.
   const key = await generateKeyPair();
   const made = await makeBackup({
-    snapshot: () => source.snapshot(),
+    snapshot() {
+      flags.before?.('snapshot');
+      return source.snapshot();
+    },
     encode,
     files,
     recipients: [...recipients, key.recipient],
@@ -75,7 +79,7 @@ async function proven(
   },
 ): Promise<void> {
   const { runDrill } = await import('./drill.ts');
-  const drill = await runDrill({ target, name, identities: [identity] });
+  const drill = await runDrill({ target, name, identities: [identity], before: flags.before });
   await writeNote(target, name, { ...note, drill });
   if (flags.json) say(JSON.stringify({ name, drill }));
   else if (drill.passed)

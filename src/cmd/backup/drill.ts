@@ -11,7 +11,7 @@ import type { BackupRecord, Manifest } from '#backup/format.ts';
 import { openBackup } from '#backup/open-backup.ts';
 import type { DrillResult } from '#backup/stored-backups.ts';
 import { takeSnapshot } from '#backup/snapshot.ts';
-import type { BackupTarget } from '#backup/targets/target.ts';
+import type { BackupTarget, BeforeStep } from '#backup/targets/target.ts';
 import { allowAll } from '#apiserver/authz/authorizer.ts';
 import { createApiServer } from '#apiserver/server.ts';
 import { configMaps } from '#api/refs.ts';
@@ -32,6 +32,7 @@ export interface DrillOptions {
   readonly target: BackupTarget;
   readonly name: string;
   readonly identities: readonly string[];
+  readonly before?: BeforeStep | undefined;
 }
 
 /** What is put into the API server; of everything else only bytes pass by, so that memory is bounded whatever the backup has. */
@@ -66,9 +67,13 @@ export async function runDrill(options: DrillOptions): Promise<DrillResult> {
 }
 
 async function drill(options: DrillOptions, state: State): Promise<void> {
+  const { before = () => {} } = options;
+  before('drill-decode');
   const loaded = await load(options, state);
   try {
+    before('drill-read');
     await requireReadBack(loaded);
+    before('drill-serve');
     await serve(loaded);
   } finally {
     await loaded.store.close();

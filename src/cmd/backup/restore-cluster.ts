@@ -22,7 +22,7 @@ import { clusterUID, isPassing, takeSnapshot } from '#backup/snapshot.ts';
 import type { BackupTarget } from '#backup/targets/target.ts';
 import { runningPid, stopDaemon } from '#deploy/daemon.ts';
 import { prepareDataDir, readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
-import { createLogger } from '#stdx/log.ts';
+import { createLogger, errorMessage } from '#stdx/log.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { StoreError, type Revision, type Store } from '#storage/store.ts';
 import { raise } from '../store/copy.ts';
@@ -140,23 +140,47 @@ async function restoreDataDir(restore: Restore, dir: DataDir): Promise<void> {
   before('stop');
   if (!(await stopDaemon(dir, { timeoutMs: STOP_TIMEOUT_MS })))
     throw new UserError(`The cluster in ${dir.path} did not stop within ${STOP_TIMEOUT_MS / 1000} s.`);
+  try {
+    await replaceStore(restore, { dir, isDamaged, point });
+  } catch (error) {
+    if (running !== undefined && existsSync(dir.store)) await goOn(restore, dir);
+    throw error;
+  }
+  await startAgain(restore, { dir, wasRunning: running !== undefined });
+}
+
+async function replaceStore(
+  restore: Restore,
+  {
+    dir,
+    isDamaged,
+    point,
+  }: { readonly dir: DataDir; readonly isDamaged: boolean; readonly point: PointInTime | undefined },
+): Promise<void> {
   prepareDataDir(dir);
   const lock = acquireProcessLock(dir.lock);
   try {
     const newest = isDamaged ? 0 : await revisionOf(restore, dir);
     const incoming = `${dir.store}.restoring`;
-    const files = await writeStore(restore, {
-      incoming,
-      startRevision: Math.max(newest, restore.newest) + BUMP,
-      point,
+    const startRevision = Math.max(newest, restore.newest) + BUMP;
+    const files = await writeStore(restore, { incoming, startRevision, point }).catch((error: unknown) => {
+      // It may be what fills the disk of the cluster that goes on.
+      rmSync(incoming, { recursive: true, force: true });
+      throw error;
     });
     exchange(restore, { dir, incoming });
-    before('files');
+    restore.before('files');
     writeMissing(dir, files);
   } finally {
     lock.release();
   }
-  await startAgain(restore, { dir, wasRunning: running !== undefined });
+}
+
+/** A cluster that was stopped for a restore which failed serves again. */
+async function goOn({ flags, say, start }: Restore, dir: DataDir): Promise<void> {
+  if (!start || flags.start === false) return;
+  say(`the restore failed: the cluster in ${dir.path} is started again`);
+  await start(dir).catch((error: unknown) => say(`it did not start: ${errorMessage(error)}`));
 }
 
 /** With the lock released, which the cluster takes. */

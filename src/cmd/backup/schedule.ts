@@ -46,6 +46,8 @@ export interface ScheduleContext {
   readonly log: Logger;
   /** Before the first look, for tests. */
   readonly firstMs?: number | undefined;
+  /** The program of the worker process, for tests. */
+  readonly worker?: string | undefined;
 }
 
 export interface Backups {
@@ -64,6 +66,7 @@ const LATE = 2;
 /** A backup and its drill may take so long. */
 const WORKER_MS = 60 * 60_000;
 const TRIES = 3;
+const WORKER = join(import.meta.dirname, 'worker-main.ts');
 /** A heap that no backup needs, however large: what is beyond it is a fault, which ends this process instead of the machine's memory. */
 const WORKER_FLAGS = [...NODE_FLAGS, '--max-old-space-size=192'];
 
@@ -152,9 +155,9 @@ class Scheduler implements Backups {
     return intervalMs;
   }
 
-  /** The age of the newest backup, whoever made it; Infinity where there is none. */
+  /** The age of the newest backup whose drill was held, whoever made it; Infinity where there is none. One that a kill left without is made again. */
   async #look(target: BackupTarget, cluster: string): Promise<number> {
-    const [newest] = await listBackups(target, cluster);
+    const newest = (await listBackups(target, cluster)).find(({ note }) => note?.drill);
     this.#status.saw(newest?.note);
     if (!newest) return Infinity;
     const { clock } = this.#context;
@@ -223,7 +226,7 @@ class Scheduler implements Backups {
     for (let attempt = 1; ; attempt++) {
       const ended = this.#status.begin();
       const task = { target, roots, recipients, cluster };
-      const result = await runWorker(task, { store: this.#context.store, signal }).finally(ended);
+      const result = await runWorker(task, { ...this.#context, signal }).finally(ended);
       if (result.type === 'drilled') return result;
       const { code, message } =
         result.type === 'failed' ? result : { code: undefined, message: 'the drill did not end' };
@@ -275,9 +278,13 @@ function succeeded(name: string, { drill }: BackupNote): readonly Condition[] {
 /** Rejects where the process ends without a word, or takes too long. */
 function runWorker(
   task: WorkerTask,
-  { store, signal }: { readonly store: Store; readonly signal: AbortSignal },
+  {
+    store,
+    signal,
+    worker = WORKER,
+  }: Pick<ScheduleContext, 'store' | 'worker'> & { readonly signal: AbortSignal },
 ): Promise<WorkerMessage> {
-  const child = fork(join(import.meta.dirname, 'worker.ts'), {
+  const child = fork(worker, {
     execArgv: WORKER_FLAGS,
     env: { ...process.env, ...MEMORY_ENV },
     stdio: ['pipe', 'ignore', 'inherit', 'ipc'],

@@ -8,12 +8,12 @@ import { BackupError } from '#backup/errors.ts';
 import { clusterUID, decodeSnapshot, takeSnapshot, type Snapshot } from '#backup/snapshot.ts';
 import { createClient } from '#client/create.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
-import type { TransportResponse } from '#client/transport.ts';
+import type { Transport, TransportResponse } from '#client/transport.ts';
 import type { Stored } from '#machinery/object.ts';
 import { runningPid } from '#deploy/daemon.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createLogger } from '#stdx/log.ts';
+import { createLogger, errorMessage } from '#stdx/log.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { openEmbedded, openEtcd, type StoreFlags } from '../store/open.ts';
 import { BACKUP_PATH } from './endpoint.ts';
@@ -77,7 +77,7 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
 }
 
 function apiServer(kubeconfig: string): Source {
-  const transport = createKubeconfigTransport({ path: kubeconfig });
+  const transport = openTransport(kubeconfig);
   const client = createClient(transport, { userAgent: 'capstan-backup' });
   const get = async (path: string): Promise<TransportResponse> => {
     const response = await transport.request({ method: 'GET', path });
@@ -98,6 +98,15 @@ function apiServer(kubeconfig: string): Source {
     alone: (run) => whileAlone({ api: client, clock: realClock }, run),
     close: () => client.close(),
   };
+}
+
+function openTransport(path: string): Transport {
+  try {
+    return createKubeconfigTransport({ path });
+  } catch (error) {
+    // A cluster that is being started has none yet.
+    throw new UserError(`The cluster runs, and cannot be asked: ${errorMessage(error)}.`, error);
+  }
 }
 
 /** Of a Status. */

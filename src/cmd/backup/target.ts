@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { DirectoryTarget } from '#backup/targets/directory.ts';
-import type { BackupTarget } from '#backup/targets/target.ts';
+import type { BackupTarget, BeforeStep } from '#backup/targets/target.ts';
 import { UserError } from '#deploy/data-dir.ts';
 
 export interface TargetFlags {
@@ -10,6 +10,8 @@ export interface TargetFlags {
   readonly s3Endpoint?: string | undefined;
   readonly s3Region?: string | undefined;
   readonly s3CredentialsFile?: string | undefined;
+  /** Of directories. */
+  readonly before?: BeforeStep | undefined;
 }
 
 const DEFAULT_REGION = 'us-east-1';
@@ -19,7 +21,7 @@ export async function openTarget(flags: TargetFlags, usual: string): Promise<Bac
   const location = flags.location ?? usual;
   if (location === '')
     throw new UserError('The location is empty; it should be a directory, or s3://BUCKET/PREFIX.');
-  if (!/^[a-z0-9+]+:\/\//i.test(location)) return new DirectoryTarget(resolve(location));
+  if (!/^[a-z0-9+]+:\/\//i.test(location)) return new DirectoryTarget(resolve(location), flags);
   const [, bucket = '', path = ''] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(location) ?? [];
   if (bucket === '')
     throw new UserError(`The location ${location} should be a directory, or s3://BUCKET/PREFIX.`);

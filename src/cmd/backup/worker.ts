@@ -12,6 +12,7 @@ import { shortCluster } from '#backup/format.ts';
 import { makeBackup } from '#backup/make.ts';
 import { decodeSnapshot } from '#backup/snapshot.ts';
 import { writeNote, type BackupNote } from '#backup/stored-backups.ts';
+import type { BeforeStep } from '#backup/targets/target.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { StoreError } from '#storage/store.ts';
 import { encode, VERSIONS } from './codec.ts';
@@ -36,14 +37,30 @@ function send(message: WorkerMessage): void {
   process.send!(message);
 }
 
+/** Serves one task of the parent, and ends. before: as in `TargetFlags`, which functions do not reach over IPC. */
+export function serveParent(before?: BeforeStep): void {
+  process.once('message', (task: WorkerTask) => {
+    lowerPriority();
+    work({ ...task, target: { ...task.target, before } })
+      .catch((error: unknown) => {
+        const code = error instanceof BackupError || error instanceof StoreError ? error.code : undefined;
+        send({ type: 'failed', code, message: errorMessage(error) });
+      })
+      .finally(() => process.disconnect());
+  });
+  process.once('disconnect', () => process.exit());
+}
+
 async function work({ target: flags, roots, recipients, cluster }: WorkerTask): Promise<void> {
   const target = await openTarget(flags, flags.location);
+  flags.before?.('tidy');
   await target.tidy(shortCluster(cluster));
   // For the drill alone: it is forgotten with this process.
   const key = await generateKeyPair();
   let isRead = false;
   const { name, note } = await makeBackup({
     async snapshot() {
+      flags.before?.('snapshot');
       if (isRead) throw new BackupError('unavailable', 'the snapshot can be read once');
       isRead = true;
       return decodeSnapshot(process.stdin);
@@ -55,7 +72,7 @@ async function work({ target: flags, roots, recipients, cluster }: WorkerTask): 
     versions: VERSIONS,
   });
   send({ type: 'made', name, note });
-  const drill = await runDrill({ target, name, identities: [key.identity] });
+  const drill = await runDrill({ target, name, identities: [key.identity], before: flags.before });
   const drilled = { ...note, drill };
   await writeNote(target, name, drilled);
   send({ type: 'drilled', name, note: drilled });
@@ -66,14 +83,3 @@ function lowerPriority(): void {
   for (const thread of readdirSync('/proc/self/task'))
     setPriority(Number(thread), constants.priority.PRIORITY_LOW);
 }
-
-process.once('message', (task: WorkerTask) => {
-  lowerPriority();
-  work(task)
-    .catch((error: unknown) => {
-      const code = error instanceof BackupError || error instanceof StoreError ? error.code : undefined;
-      send({ type: 'failed', code, message: errorMessage(error) });
-    })
-    .finally(() => process.disconnect());
-});
-process.once('disconnect', () => process.exit());
