@@ -39,6 +39,7 @@ interface GatewayOptions extends ComponentContext {
 /** Changes within this time are one change of the configuration. */
 const GATHER_MS = 50;
 const RETRY_MS = 5_000;
+const DEFINITIONS_WAIT_MS = 2_000;
 
 export function createGateway(options: GatewayOptions): Component {
   return new Gateway(options);
@@ -80,27 +81,33 @@ class Gateway implements Component {
       api: gatewayApiInformers(api),
     };
     informers.slices.addIndex(BY_SERVICE, (slice) => [serviceOfSlice(slice)]);
-    const { api: gatewayApi, ...ours } = informers;
+    const { api: _, ...ours } = informers;
     await Promise.all(
       Object.values(ours).map((one: { synced(signal: AbortSignal): Promise<void> }) =>
         one.synced(this.#stop.signal),
       ),
     );
     this.#informers = informers;
-    const changed = (): void => this.#schedule(GATHER_MS);
-    const all = { added: changed, updated: changed, deleted: changed };
-    this.#unsubscribe.push(
-      informers.ingresses.subscribe(all),
-      informers.classes.subscribe(all),
-      informers.services.subscribe(all),
-      informers.slices.subscribe(all),
-      informers.secrets.subscribe(all),
-      informers.namespaces.subscribe(all),
-      ...Object.values(gatewayApi).map((one: Informer<never>) => one.subscribe(all)),
+    void this.#gatewayApiKnown(informers).then(() => this.#follow(informers));
+  }
+
+  /** Not for long: where its definitions are not installed, it never is. Without it, Gateways would be served for a moment without their routes. */
+  async #gatewayApiKnown({ api }: GatewayInformers): Promise<void> {
+    const signal = this.#stop.signal;
+    const all = Promise.all(
+      Object.values(api).map((one: { synced(signal: AbortSignal): Promise<void> }) => one.synced(signal)),
     );
-    // Their definitions may come later; even an empty list may release what waits for a ReferenceGrant.
-    for (const one of Object.values(gatewayApi) as Informer<never>[])
+    await Promise.race([all, this.#options.clock.sleep(DEFINITIONS_WAIT_MS, signal)]).catch(() => {});
+  }
+
+  #follow({ api, ...others }: GatewayInformers): void {
+    if (this.#stop.signal.aborted) return;
+    const changed = (): void => this.#schedule(GATHER_MS);
+    for (const one of [...Object.values(others), ...Object.values(api)] as Informer<never>[]) {
+      this.#unsubscribe.push(one.subscribe({ added: changed, updated: changed, deleted: changed }));
+      // Definitions may come later; even an empty list may release what waits for it.
       void one.synced(this.#stop.signal).then(changed, () => {});
+    }
     changed();
   }
 
