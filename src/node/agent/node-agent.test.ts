@@ -37,6 +37,7 @@ import {
   readCredentialProviders,
   type CredentialProviderSettings,
 } from '../images/credential-providers/configuration.ts';
+import { NetworkPolicyError } from '../network-policy/node-pods.ts';
 import { GpuPlugin, gpus } from '../devices/testing/gpu-plugin.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from './node-agent.ts';
 import { mount, unmountBelow } from './volumes/mounts.ts';
@@ -1264,6 +1265,37 @@ describe('node agent with real containers', { skip }, () => {
     } finally {
       plugin.stop();
     }
+  });
+
+  test('containers wait for network policies to be in force, and an event says why', async () => {
+    const why = 'policy default/web is not enforced: no br_netfilter';
+    const observed: string[] = [];
+    let isRefused = true;
+    await agent.stop();
+    agent = await startAgent({
+      networkPolicies: {
+        observe: (pod, addresses) => observed.push(`${pod.metadata?.name} ${addresses.length}`),
+        inForce: async (pod) => {
+          if (isRefused && pod.metadata?.name === 'guarded') throw new NetworkPolicyError(why);
+        },
+        release: () => {},
+      },
+    });
+    await create('guarded', { containers: [{ command: ['sh', '-c', RUN_ON] }] });
+    const said = async (): Promise<(string | undefined)[]> =>
+      (
+        await cluster.api.list(events, { namespace: 'default', fieldSelector: 'involvedObject.name=guarded' })
+      ).items.map(({ type, reason, message }) => `${type} ${reason}: ${message}`);
+    await eventually('the event', async () =>
+      (await said()).includes(`Warning NetworkPolicyNotEnforced: ${why}`),
+    );
+    assert.ok(observed.includes('guarded 1'), 'the address is reported first');
+    assert.equal((await get('guarded'))?.status?.containerStatuses?.[0]?.containerID, undefined);
+    isRefused = false;
+    await until('guarded', (status) => conditionOf(status, 'Ready') === 'True');
+    await remove('guarded');
+    await agent.stop();
+    agent = await startAgent();
   });
 
   test(
