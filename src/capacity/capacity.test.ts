@@ -147,7 +147,7 @@ it('reports use, what is stranded, what breaks and what fits', () => {
     replica('web-2', { on: 'part', cpu: '2', memory: '1Gi' }),
     pod('waiting', { cpu: '8' }),
   ];
-  const report = reportCapacity(simulate([node('full'), node('part')], pods), pods);
+  const report = reportCapacity(simulate([node('full'), node('part')], pods), { pods, budgets: [] });
   assert.deepEqual(report.total.cpu, { requested: 6_000, allocatable: 8_000 });
   assert.deepEqual(
     report.nodes.map(({ name, stranded }) => [name, stranded]),

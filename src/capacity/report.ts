@@ -1,9 +1,10 @@
 /** What a cluster's nodes hold: how full they are, what is wasted, what breaks first. Requests count, as they do for the scheduler. */
-import type { Node, Pod } from '#api/types.ts';
+import type { Node, Pod, PodDisruptionBudget } from '#api/types.ts';
 import { findController } from '#component-helpers/owner-references.ts';
 import { CONTROL_PLANE_ROLE } from '#component-helpers/node-roles.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { NodeUse, Simulation } from '#scheduler/simulation.ts';
+import { blockerOf, type BlockingReason } from './drainable.ts';
 import { countMore, lossOf, spareNodes, type Loss } from './questions.ts';
 import { podLike } from './template-node.ts';
 
@@ -32,8 +33,10 @@ export interface CapacityReport {
   /** Of nodes that take pods. */
   readonly total: Shares;
   readonly stranded: Readonly<Record<Dimension, number>>;
-  /** Nodes whose pods fit on the others, all of these together. */
+  /** Workers that may be emptied and whose pods fit on the others, all of these together. */
   readonly spare: readonly string[];
+  /** Workers that may not be emptied, and the first reason. */
+  readonly kept: readonly { readonly node: string; readonly reason: BlockingReason; readonly pod?: string }[];
   /** Nodes whose failure leaves pods without a place, the worst first. */
   readonly losses: readonly Loss[];
   /** How many more replicas of each Deployment fit, the fewest first. */
@@ -46,18 +49,25 @@ export const HEADROOM_LIMIT = 100;
 /** Of a dimension's allocatable, from which on nothing usual fits any more. */
 const FULL = 0.95;
 
-export function reportCapacity(simulation: Simulation, pods: readonly Pod[]): CapacityReport {
+export function reportCapacity(
+  simulation: Simulation,
+  { pods, budgets }: { readonly pods: readonly Pod[]; readonly budgets: readonly PodDisruptionBudget[] },
+): CapacityReport {
   const nodes = simulation.nodeNames.map((name) => capacityOf(simulation.use(name)));
   const open = nodes.filter(({ takesPods }) => takesPods);
   const workers = nodes.filter(({ name }) => !isControlPlane(simulation.use(name).node));
   const byUse = workers.toSorted((one, other) => fullness(one.shares) - fullness(other.shares));
+  const blockers = new Map(byUse.map(({ name }) => [name, blockerOf(simulation.use(name), budgets)]));
   return {
     nodes,
     total: sum(open.map(({ shares }) => shares)),
     stranded: strandedIn(open),
     spare: spareNodes(
       simulation,
-      byUse.map(({ name }) => name),
+      byUse.map(({ name }) => name).filter((name) => !blockers.get(name)),
+    ),
+    kept: [...blockers].flatMap(([node, blocker]) =>
+      blocker ? [{ node, reason: blocker.reason, ...(blocker.pod ? { pod: nameOf(blocker.pod) } : {}) }] : [],
     ),
     losses: nodes
       .map(({ name }) => lossOf(simulation, name))

@@ -3,7 +3,7 @@
  * cluster autoscaler; nothing is written. Without scores, preemption, extenders and the allocation of devices: a pod with resource claims is
  * refused by name. Volumes are looked at but not handed out: two pods may count on the same one.
  */
-import type { Node, Pod } from '#api/types.ts';
+import type { Node, Pod, PodDisruptionBudget } from '#api/types.ts';
 import type { Client, Informer } from '#client/client.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { Clock } from '#stdx/clock.ts';
@@ -114,6 +114,7 @@ function failed(failure: Failure): Placement {
 export interface SimulationSource {
   readonly nodes: Informer<Node>;
   readonly pods: Informer<Pod>;
+  readonly budgets: Informer<PodDisruptionBudget>;
   /** The cluster as it is now. */
   begin(): Simulation;
 }
@@ -136,6 +137,11 @@ export async function followForSimulation(
     resourceClaims: new DeviceState(informers, clock),
   };
   await Promise.all(Object.values(informers).map((informer: Informer<never>) => informer.synced(signal)));
-  const { nodes, pods } = informers;
-  return { nodes, pods, begin: () => new Simulation({ nodes: nodes.list(), pods: pods.list() }, facts) };
+  const { nodes, pods, budgets } = informers;
+  return {
+    nodes,
+    pods,
+    budgets,
+    begin: () => new Simulation({ nodes: nodes.list(), pods: pods.list() }, facts),
+  };
 }

@@ -75,7 +75,7 @@ export async function askCapacity(
     return askGroups(await readGroups(flags.groups), { wanted, source, flags, print });
   const result = wanted
     ? plan(wanted, { source, flags })
-    : reportCapacity(source.begin(), source.pods.list());
+    : reportCapacity(source.begin(), { pods: source.pods.list(), budgets: source.budgets.list() });
   if (flags.json) print(JSON.stringify(result, undefined, 2));
   else for (const line of 'like' in result ? renderPlan(result) : renderReport(result)) print(line);
   if ('like' in result) return result.left || result.addedNodes > 0 ? 1 : 0;

@@ -55,7 +55,7 @@ function amount(dimension: Dimension, value: number): string {
   return `${Math.round((value / size) * 10) / 10}${unit}`;
 }
 
-function wasted({ stranded, spare }: CapacityReport): string[] {
+function wasted({ stranded, spare, kept }: CapacityReport): string[] {
   const free = DIMENSIONS.filter((dimension) => stranded[dimension] > 0).map(
     (dimension) => `${dimension} ${amount(dimension, stranded[dimension])}`,
   );
@@ -64,8 +64,10 @@ function wasted({ stranded, spare }: CapacityReport): string[] {
       ? 'Nothing is stranded: no Node is full in one dimension and free in another.'
       : `Stranded, because another dimension of the Node is full: ${free.join(', ')}.`,
     spare.length === 0
-      ? 'No worker could go: the others would not take all of its pods.'
+      ? 'No worker could go: the others would not take all of its pods, or it may not be emptied.'
       : `Could go, together: ${shortened(spare).join(', ')}. Their pods fit on the others.`,
+    ...(kept.length === 0 ? [] : ['May not be emptied, by the rules of the cluster autoscaler:']),
+    ...lines(kept, ({ node, reason, pod }) => `${node}: ${reason}${pod === undefined ? '' : ` (${pod})`}`),
   ];
 }
 

@@ -1,0 +1,74 @@
+/** What keeps a node from being emptied: the cluster autoscaler's rules of scale-down for pods and nodes, with upstream's names and defaults. Pure. */
+import type { Node, Pod, PodDisruptionBudget } from '#api/types.ts';
+import { findController } from '#component-helpers/owner-references.ts';
+import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
+import { comesWithNode } from './template-node.ts';
+
+const PREFIX = 'cluster-autoscaler.kubernetes.io/';
+const SCALE_DOWN_DISABLED = `${PREFIX}scale-down-disabled`;
+const SAFE_TO_EVICT = `${PREFIX}safe-to-evict`;
+/** Names of volumes, with commas between. */
+const SAFE_VOLUMES = `${PREFIX}safe-to-evict-local-volumes`;
+const SYSTEM_NAMESPACE = 'kube-system';
+
+export type BlockingReason =
+  | 'ScaleDownDisabledAnnotation'
+  | 'NotSafeToEvictAnnotation'
+  | 'NotReplicated'
+  | 'UnmovableKubeSystemPod'
+  | 'LocalStorageRequested'
+  | 'NotEnoughPdb';
+
+interface Blocker {
+  readonly reason: BlockingReason;
+  /** Undefined: it is about the node. */
+  readonly pod?: Pod;
+}
+
+/** The first that is found. Undefined: its pods may be evicted; whether they fit elsewhere is another question. */
+export function blockerOf(
+  { node, pods }: { readonly node: Node; readonly pods: readonly Pod[] },
+  budgets: readonly PodDisruptionBudget[],
+): Blocker | undefined {
+  if (node.metadata?.annotations?.[SCALE_DOWN_DISABLED] === 'true')
+    return { reason: 'ScaleDownDisabledAnnotation' };
+  const moving = pods.filter((pod) => !comesWithNode(pod) && !pod.metadata?.deletionTimestamp);
+  for (const pod of moving) {
+    const reason = reasonToStay(pod, budgets);
+    if (reason) return { reason, pod };
+  }
+  // All of them leave at once, so that a budget has to allow as many as it has here.
+  for (const budget of budgets) {
+    const covered = moving.filter((pod) => isCovered(pod, budget));
+    if (covered.length > (budget.status?.disruptionsAllowed ?? 0))
+      return { reason: 'NotEnoughPdb', pod: covered[0]! };
+  }
+  return undefined;
+}
+
+function reasonToStay(pod: Pod, budgets: readonly PodDisruptionBudget[]): BlockingReason | undefined {
+  const { annotations, namespace } = pod.metadata ?? {};
+  const safe = annotations?.[SAFE_TO_EVICT];
+  if (safe === 'true') return undefined;
+  if (safe === 'false') return 'NotSafeToEvictAnnotation';
+  if (!findController(pod)) return 'NotReplicated';
+  if (namespace === SYSTEM_NAMESPACE && !budgets.some((budget) => isCovered(pod, budget)))
+    return 'UnmovableKubeSystemPod';
+  return hasLocalStorage(pod) ? 'LocalStorageRequested' : undefined;
+}
+
+/** Volumes in memory end with the pod anyway. */
+function hasLocalStorage({ metadata, spec }: Pod): boolean {
+  const safe = new Set((metadata?.annotations?.[SAFE_VOLUMES] ?? '').split(','));
+  return (spec?.volumes ?? []).some(
+    ({ name, emptyDir, hostPath }) =>
+      (hostPath !== undefined || (emptyDir !== undefined && emptyDir.medium !== 'Memory')) && !safe.has(name),
+  );
+}
+
+function isCovered({ metadata }: Pod, budget: PodDisruptionBudget): boolean {
+  if (metadata?.namespace !== budget.metadata?.namespace) return false;
+  return compileLabelSelector(budget.spec?.selector as LabelSelectorObject | undefined).matches(
+    metadata?.labels ?? {},
+  );
+}
