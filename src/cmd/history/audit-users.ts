@@ -2,16 +2,15 @@
  * The users of changes from this server's audit log, for changes of which nothing else knows the user. An event tells no revision, so a change is that of the nearest successful event on the
  * same object, of a verb that makes such a change, within two seconds; a name that the server generated is in no event.
  */
-import { createReadStream, readdirSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { createGunzip } from 'node:zlib';
 import type { Change } from '#history/change.ts';
 import { objectAt } from '#history/resource-name.ts';
+import { readLogLines } from '#readiness/log-lines.ts';
 
 const NEAR_MS = 2_000;
-/** Of the log that is read at most, its newest part. */
-const MAX_BYTES = 512 * 1024 * 1024;
+/** Of the log that is read at most, unpacked, its newest part. */
+const MAXIMUM_BYTES = 512 * 1024 * 1024;
 const VERBS: Readonly<Record<Change['operation'], readonly string[]>> = {
   create: ['create', 'update', 'patch'],
   update: ['update', 'patch', 'create', 'delete'],
@@ -66,48 +65,36 @@ export class AuditUsers {
     { fromMs }: { readonly fromMs: number },
   ): Promise<Map<string, Seen[]>> {
     const events = new Map<string, Seen[]>();
-    for (const file of this.#files(fromMs))
-      for await (const line of createInterface({ input: opened(file) })) {
-        const event = parsed(line);
-        const name = event && eventName(event);
-        if (!event || name === undefined || !wanted.has(name)) continue;
-        const timeMs = Date.parse(event.stageTimestamp ?? '');
-        const user = event.impersonatedUser?.username ?? event.user?.username ?? '';
-        const known = events.get(name);
-        const seen = { timeMs, verb: event.verb ?? '', user };
-        if (known) known.push(seen);
-        else events.set(name, [seen]);
-      }
+    const onLine = (line: Buffer): void => {
+      const event = parsed(line);
+      const name = event && eventName(event);
+      if (!event || name === undefined || !wanted.has(name)) return;
+      const timeMs = Date.parse(event.stageTimestamp ?? '');
+      const user = event.impersonatedUser?.username ?? event.user?.username ?? '';
+      const known = events.get(name);
+      const seen = { timeMs, verb: event.verb ?? '', user };
+      if (known) known.push(seen);
+      else events.set(name, [seen]);
+    };
+    await readLogLines(this.#files(fromMs), { maximumBytes: MAXIMUM_BYTES, onLine });
     return events;
   }
 
-  /** Those that end after a time, as far as the bound allows. */
+  /** Those that end after a time. */
   #files(fromMs: number): string[] {
     const extension = extname(this.#path);
     const stem = basename(this.#path, extension);
-    const files: string[] = [];
-    let bytes = 0;
-    for (const name of readdirSync(dirname(this.#path)).toSorted().toReversed()) {
-      if (!name.startsWith(stem) || (!name.endsWith('.gz') && extname(name) !== extension)) continue;
-      const path = join(dirname(this.#path), name);
-      const { mtimeMs, size } = statSync(path);
-      if (mtimeMs < fromMs || bytes + size > MAX_BYTES) continue;
-      bytes += size;
-      files.push(path);
-    }
-    return files;
+    return readdirSync(dirname(this.#path))
+      .filter((name) => name.startsWith(stem) && (name.endsWith('.gz') || extname(name) === extension))
+      .map((name) => join(dirname(this.#path), name))
+      .filter((path) => (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0) >= fromMs);
   }
 }
 
-function opened(file: string): NodeJS.ReadableStream {
-  const stream = createReadStream(file);
-  return file.endsWith('.gz') ? stream.pipe(createGunzip()) : stream;
-}
-
-function parsed(line: string): AuditEvent | undefined {
+function parsed(line: Buffer): AuditEvent | undefined {
   if (!line.includes('"ResponseComplete"')) return undefined;
   try {
-    const event = JSON.parse(line) as AuditEvent;
+    const event = JSON.parse(line.toString('utf8')) as AuditEvent;
     return (event.responseStatus?.code ?? 0) < 300 ? event : undefined;
   } catch {
     // A line that is being written.
