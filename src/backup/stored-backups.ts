@@ -13,6 +13,10 @@ export interface DrillResult {
   readonly objects: number;
   /** Of these, put into the API server. */
   readonly served: number;
+  /** Of the decoded, those that this version's validation refuses as updates of themselves. They fail no drill. Absent in drills of earlier versions. */
+  readonly invalid?: number | undefined;
+  /** The first ten of these, with what is wrong. */
+  readonly invalidObjects?: readonly string[] | undefined;
   /** Why it failed. */
   readonly problem?: string | undefined;
 }

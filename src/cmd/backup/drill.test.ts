@@ -50,9 +50,22 @@ describe('the drill', () => {
         },
       } as KubeObject,
     );
-    const { passed, problem, objects } = await backupAndDrill();
+    const { passed, problem, objects, invalidObjects } = await backupAndDrill();
     assert.equal(problem, undefined);
     assert.ok(passed && objects > 100);
+    assert.deepEqual(invalidObjects, []);
+  });
+
+  test('names an object that validation refuses, and passes', async () => {
+    const key = '/registry/configmaps/default/invalid';
+    const metadata = { name: 'invalid', namespace: 'default' };
+    const object = { kind: 'ConfigMap', apiVersion: 'v1', metadata, data: { 'no key': '' } };
+    await server.store.put(key, Buffer.from(JSON.stringify(object)));
+    const { passed, invalid, invalidObjects } = await backupAndDrill();
+    assert.ok(passed);
+    assert.equal(invalid, 1);
+    assert.match(invalidObjects![0]!, /^configmaps\/default\/invalid: data\[no key\]: /);
+    await server.store.delete(key);
   });
 
   test('fails for an object that is not the one of its key', async () => {

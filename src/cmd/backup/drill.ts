@@ -26,6 +26,7 @@ import { errorMessage } from '#stdx/log.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import type { Store } from '#storage/store.ts';
 import { decode } from './codec.ts';
+import { ObjectValidation } from './validate-objects.ts';
 import { identities } from '../all-in-one/identities.ts';
 
 export interface DrillOptions {
@@ -46,16 +47,20 @@ const STEP = 1_000;
 interface State {
   objects: number;
   served: number;
+  readonly validation: ObjectValidation;
 }
 
 /** Never rejects: what goes wrong is the result. */
 export async function runDrill(options: DrillOptions): Promise<DrillResult> {
   const startedMs = performance.now();
-  const state = { objects: 0, served: 0 };
+  const state: State = { objects: 0, served: 0, validation: new ObjectValidation(Date.now()) };
   const result = (rest: { readonly passed: boolean; readonly problem?: string }): DrillResult => ({
     time: isoTime(Date.now()),
     seconds: (performance.now() - startedMs) / 1000,
-    ...state,
+    objects: state.objects,
+    served: state.served,
+    invalid: state.validation.invalid,
+    invalidObjects: state.validation.named,
     ...rest,
   });
   try {
@@ -103,6 +108,7 @@ async function load(options: DrillOptions, state: State): Promise<Loaded> {
     async onObject(record) {
       state.objects++;
       const object = checked(record);
+      state.validation.check(record.key, object);
       const name = resourceName(record.key);
       if (isExtension(object) || !room.take(name, record.value.length)) return;
       state.served++;

@@ -36,8 +36,9 @@ export async function showBackups(flags: InspectFlags, say: Say): Promise<void> 
 
 function drillText(note: Backup['note']): string {
   if (!note?.drill) return 'none';
-  const { passed, seconds, problem } = note.drill;
-  return passed ? `passed, ${seconds.toFixed(1)} s` : `failed: ${problem ?? 'no reason given'}`;
+  const { passed, seconds, problem, invalid = 0, invalidObjects = [] } = note.drill;
+  const refused = invalid === 0 ? '' : `, ${countText(invalid)} invalid (${invalidObjects[0]})`;
+  return passed ? `passed, ${seconds.toFixed(1)} s${refused}` : `failed: ${problem ?? 'no reason given'}`;
 }
 
 /** Reads all of it: what it shows is what it has, not what a note says. */
