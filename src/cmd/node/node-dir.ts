@@ -25,9 +25,29 @@ interface NodeRecord {
 const RECORD = 'node.json';
 const LOCK = 'node.lock';
 /** Of the agent below --root-dir. */
-const AGENT_FILES = ['pods', 'plugins', 'plugins_registry', 'local-path', 'log'];
+const AGENT_FILES = [
+  'pods',
+  'plugins',
+  'plugins_registry',
+  'device-plugins',
+  'pod-resources',
+  'dra_manager_state',
+  'local-path',
+  'log',
+];
+/** When the node started, which its problem detector counts (problem-monitors.ts). */
+export const STARTS_FILE = 'node-starts.json';
 /** The record last: while it exists, a removal can be continued. */
-const OWN_FILES = ['containerd', 'kubelet', 'pki', ...WIREGUARD_FILES, LOCK, `${LOCK}.guard`, RECORD];
+const OWN_FILES = [
+  'containerd',
+  'kubelet',
+  'pki',
+  ...WIREGUARD_FILES,
+  STARTS_FILE,
+  LOCK,
+  `${LOCK}.guard`,
+  RECORD,
+];
 
 /**
  * Creates a missing directory. UserError when another process runs this node (`capstan up` runs that in DIR/node of its cluster), or the disk refuses.

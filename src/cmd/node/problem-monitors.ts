@@ -9,6 +9,7 @@ import type { CriClient } from '#node/cri/client.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { replaceFile } from '#stdx/atomic-file.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { STARTS_FILE } from './node-dir.ts';
 import type { ProblemSettings } from './settings.ts';
 
 /** Starts that are remembered: more than a rule counts. */
@@ -73,7 +74,7 @@ function readMonitor<T>(
 
 /** Kept over restarts, which are what is counted. Returns all starts that are known. */
 function noteStart(dir: string, nowMs: number): readonly number[] {
-  const path = join(dir, 'node-starts.json');
+  const path = join(dir, STARTS_FILE);
   const starts = [...readStarts(path), nowMs].slice(-MAX_STARTS);
   mkdirSync(dir, { recursive: true });
   replaceFile(path, JSON.stringify(starts));
