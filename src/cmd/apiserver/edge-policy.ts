@@ -1,10 +1,11 @@
-/** What the parts of the edge may do: the load balancer's controller and speakers, which are the nodes' service proxies, and the gateway, whose account its controller and its proxies share. */
+/** What the parts of the edge may do, and the installer of ClusterNetworkPolicy: the load balancer's controller and speakers, which are the nodes' service proxies, and the gateway, whose account its controller and its proxies share. */
 import type { KubeObject } from '#machinery/object.ts';
 import type { PolicyObject } from './node-bootstrap-policy.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 const CONTROLLER = 'capstan:controller:load-balancer-controller';
 const SPEAKER = 'capstan:load-balancer-speaker';
+const NETWORK_POLICY = 'capstan:controller:network-policy-definitions-controller';
 const GATEWAY = 'capstan:controller:gateway';
 const GATEWAY_API = 'capstan:controller:gateway-api';
 const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
@@ -71,6 +72,22 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
     ],
   }),
   binding({ name: SPEAKER, subjects: SPEAKERS }),
+  role({
+    name: NETWORK_POLICY,
+    rules: [
+      {
+        apiGroups: ['apiextensions.k8s.io'],
+        resources: ['customresourcedefinitions'],
+        verbs: [...READ, 'create', 'patch'],
+      },
+    ],
+  }),
+  binding({
+    name: NETWORK_POLICY,
+    subjects: [
+      { kind: 'ServiceAccount', name: 'network-policy-definitions-controller', namespace: 'kube-system' },
+    ],
+  }),
   // Certificates of all namespaces: nodes may not read them, so the proxies have an account of their own.
   role({
     name: GATEWAY,

@@ -6,6 +6,7 @@ import { gatewayController } from '#addons/gateway/gateway-controller.ts';
 import { hierarchyController } from '#addons/hierarchy/hierarchy-controller.ts';
 import { loadBalancerController } from '#addons/load-balancer/load-balancer-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
+import { networkPolicyDefinitionsController } from '#addons/network-policy/network-policy-definitions-controller.ts';
 import { nodeRemediationController } from '#addons/node-remediation/node-remediation-controller.ts';
 import { ProportionalScales } from '#addons/proportional-autoscaler/metrics.ts';
 import { proportionalAutoscalerController } from '#addons/proportional-autoscaler/proportional-autoscaler-controller.ts';
@@ -83,6 +84,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     loadBalancerController,
     nodeRemediationController,
     gatewayController,
+    networkPolicyDefinitionsController,
     hierarchyController,
     readinessController({ ...setup.readiness, metrics: readiness }),
   ];
