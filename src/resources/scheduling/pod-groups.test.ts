@@ -78,13 +78,18 @@ test('a PodGroup is checked', () => {
   );
 });
 
-test('the spec of a PodGroup does not change; fields of other gates are dropped; the status is written by itself', () => {
+test('the spec of a PodGroup does not change; fields of other gates are dropped or have their default; the status is written by itself', () => {
   const stored = create<PodGroup>('scheduling.k8s.io/podgroups', {
     metadata: META,
-    spec: { schedulingPolicy: GANG, disruptionMode: 'Pod', priority: 1, resourceClaims: [{ name: 'a' }] },
+    spec: {
+      schedulingPolicy: GANG,
+      disruptionMode: 'PodGroup',
+      priority: 1,
+      resourceClaims: [{ name: 'a' }],
+    },
     status: { conditions: [] },
   }).object;
-  assert.deepEqual(stored.spec, { schedulingPolicy: GANG });
+  assert.deepEqual(stored.spec, { schedulingPolicy: GANG, disruptionMode: 'Pod' });
   assert.deepEqual([stored.status, stored.metadata?.generation], [{}, undefined]);
   const changed = update<PodGroup>('scheduling.k8s.io/podgroups', stored, (next) => {
     next.spec.schedulingPolicy = { gang: { minCount: 3 } };

@@ -1,5 +1,5 @@
 /** PodGroup: pods that are scheduled together. Served with the feature gate GenericWorkload. After upstream's pkg/registry/scheduling/podgroup strategy. */
-import type { PodGroup } from '#api/generated/types/scheduling-v1alpha2.ts';
+import type { PodGroup, PodGroupSpec } from '#api/generated/types/scheduling-v1alpha2.ts';
 import { checkConditionList } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS } from '../field-path.ts';
@@ -22,11 +22,11 @@ export const podgroups = defineResource<PodGroup>({
   // As in upstream, it has no generation.
   prepareForCreate: (group) => {
     group.status = {};
-    dropDisabledGroupFields(group.spec, undefined);
+    resetGatedFields(group.spec, undefined);
   },
   prepareForUpdate: (next, previous) => {
     keepField(next, previous, 'status');
-    dropDisabledGroupFields(next.spec, previous.spec);
+    resetGatedFields(next.spec, previous.spec);
   },
   validate: ({ spec }) => {
     const errors = new Errors();
@@ -84,4 +84,10 @@ function shownStatus({ status }: PodGroup): string {
   const scheduled = find('PodGroupScheduled');
   if (!scheduled) return 'Pending';
   return scheduled.status === 'True' ? 'Scheduled' : 'Unschedulable';
+}
+
+/** Readers are given the default of disruptionMode, whether or not its gate is on: it is what is stored. */
+function resetGatedFields(spec: PodGroupSpec | undefined, stored: PodGroupSpec | undefined): void {
+  dropDisabledGroupFields(spec, stored);
+  if (spec) spec.disruptionMode = 'Pod';
 }
