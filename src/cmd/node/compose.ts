@@ -7,7 +7,7 @@ import {
   type FirewallConditionOptions,
 } from '#node/agent/node/firewall-condition.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '#node/agent/node-agent.ts';
-import { createContainerd, type Containerd } from '#node/containerd/containerd.ts';
+import { createContainerd } from '#node/containerd/containerd.ts';
 import { ContainerdError } from '#node/containerd/errors.ts';
 import { createPodNetwork, type PodNetworkOptions } from '#node/network/pod-network.ts';
 import { unmountBelow } from '#node/containerd/teardown.ts';
@@ -82,10 +82,11 @@ export async function createRealNode({
     podCIDRs,
     clusterCIDRs,
     podNetwork,
+    clusterDNS,
     dir,
     containerdDir,
     caPem,
-    settings: { problems } = {},
+    settings: { agent: { rootDir, ...agent } = {}, tls, reserved = {}, problems, ...limits } = {},
   } = data;
   const { clock, log } = context;
   const containerd = createContainerd({
@@ -97,6 +98,9 @@ export async function createRealNode({
     log,
   });
   const [serving] = await Promise.all([servingCertificate(data, clock.now()), containerd.start()]);
+  const decodePod =
+    agent.staticPodPath === undefined ? undefined : (await import('./decode-static-pod.ts')).decodeStaticPod;
+  const agentDir = rootDir ?? join(dir, 'kubelet');
   const networkPolicies = createNetworkPolicies({
     ...context,
     nodeName,
@@ -104,12 +108,28 @@ export async function createRealNode({
     table: containerd.layout.policyTable,
     sandboxes: () => sandboxAddresses(containerd.cri),
   });
-  const component = await createAgent(data, {
+  const component = createNodeAgent({
     context,
-    containerd,
-    serving,
     networkPolicies,
+    nodeName,
+    cri: containerd.cri,
+    cgroupRoot: containerd.cgroupRoot,
+    dir: agentDir,
+    imageDir: containerd.layout.root,
+    registryDir: containerd.layout.registryDir,
+    imageMounts: containerd.imageMounts,
+    podCIDRs,
+    clusterDNS,
+    clusterDomain: CLUSTER_DOMAIN,
+    ...limits,
+    ...agent,
+    decodePod,
+    addresses,
+    kubeletVersion: KUBERNETES_VERSION,
     clientCertificate,
+    shown: data.shown,
+    tls: { ...serving, ...tls, clientCaPem: caPem, clients: [API_SERVER] },
+    reserved: Object.fromEntries(Object.entries(reserved).map(([name, text]) => [name, parseQuantity(text)])),
   });
   const firewall = watchFirewall({
     ...context,
@@ -154,7 +174,7 @@ export async function createRealNode({
       for (const companion of companions.toReversed()) await companion.stop();
       await component.stop();
       await networkPolicies.stop();
-      const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDirOf(data)]))];
+      const problems = [...(await containerd.stopAll()), ...(await unmountBelow([agentDir]))];
       if (problems.length > 0)
         throw new ContainerdError('teardown', `not everything could be stopped: ${problems.join('; ')}`);
     },
@@ -163,85 +183,6 @@ export async function createRealNode({
       return containerd.stop();
     },
   };
-}
-
-interface AgentParts {
-  readonly context: ComponentContext;
-  readonly containerd: Containerd;
-  readonly serving: KeyPair;
-  readonly networkPolicies?: NodeAgentOptions['networkPolicies'];
-  readonly clientCertificate?: NodeAgentOptions['clientCertificate'];
-  readonly beforePodNetwork?: boolean;
-}
-
-function agentDirOf({ dir, settings }: Pick<RealNodeData, 'dir' | 'settings'>): string {
-  return settings?.agent?.rootDir ?? join(dir, 'kubelet');
-}
-
-async function createAgent(
-  data: Omit<RealNodeData, 'gateways' | 'clusterCIDRs'>,
-  { containerd, serving, ...parts }: AgentParts,
-): Promise<NodeAgent> {
-  const {
-    settings: { agent: { rootDir: _, ...agent } = {}, tls, reserved = {}, problems: __, ...limits } = {},
-  } = data;
-  const decodePod =
-    agent.staticPodPath === undefined ? undefined : (await import('./decode-static-pod.ts')).decodeStaticPod;
-  return createNodeAgent({
-    ...parts,
-    nodeName: data.nodeName,
-    cri: containerd.cri,
-    cgroupRoot: containerd.cgroupRoot,
-    dir: agentDirOf(data),
-    imageDir: containerd.layout.root,
-    registryDir: containerd.layout.registryDir,
-    imageMounts: containerd.imageMounts,
-    podCIDRs: data.podCIDRs,
-    clusterDNS: data.clusterDNS,
-    clusterDomain: CLUSTER_DOMAIN,
-    ...limits,
-    ...agent,
-    decodePod,
-    addresses: data.addresses,
-    kubeletVersion: KUBERNETES_VERSION,
-    shown: data.shown,
-    tls: { ...serving, ...tls, clientCaPem: data.caPem, clients: [API_SERVER] },
-    reserved: Object.fromEntries(Object.entries(reserved).map(([name, text]) => [name, parseQuantity(text)])),
-  });
-}
-
-export type EarlyNodeData = Omit<RealNodeData, 'gateways' | 'clusterCIDRs' | 'podCIDRs' | 'serving'> & {
-  readonly serving: KeyPair;
-};
-
-/**
- * Runs static pods of the host's network while the node's pod range, which the others need, is not known. stop() leaves their containers and containerd
- * running: the node that follows adopts them.
- */
-export async function startEarlyNode({
-  data,
-  ...context
-}: ComponentContext & { readonly data: EarlyNodeData }): Promise<{ stop(): Promise<void> }> {
-  const { clock, log } = context;
-  const containerd = createContainerd({ dir: data.containerdDir, clock, log });
-  const { serving } = data;
-  let agent: NodeAgent | undefined;
-  const stop = async (): Promise<void> => {
-    await agent?.stop();
-    await containerd.stop();
-  };
-  try {
-    await containerd.start();
-    agent = await createAgent(
-      { ...data, podCIDRs: [] },
-      { context, containerd, serving, beforePodNetwork: true },
-    );
-    await agent.start();
-    return { stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
 }
 
 function watchFirewall(options: Omit<FirewallConditionOptions, 'events'>): Component {

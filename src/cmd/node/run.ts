@@ -25,8 +25,7 @@ import {
   withTrust,
 } from './certificates.ts';
 import { lockNodeDir, readNodeRecord, requireSameRoot, writeNodeRecord } from './node-dir.ts';
-import { createRealNode, startEarlyNode, type EarlyNodeData, type RealNode } from './compose.ts';
-import { withEarlyPods } from './early-pods.ts';
+import { createRealNode, type RealNode } from './compose.ts';
 import {
   assignedPodRanges,
   clusterRanges,
@@ -142,8 +141,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
   await runComponent({
     name: 'kubelet',
     flags,
-    // Its API server may be one of its static pods.
-    startsAlone: knownRanges !== undefined || settings.agent?.staticPodPath !== undefined,
+    startsAlone: knownRanges !== undefined,
     create: async (context) => {
       const { ca, server } = context.connection.options;
       writeNodeRecord(dir, { server, nodeName, podCIDR: knownRanges?.join(), rootDir });
@@ -151,21 +149,10 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         throw new UserError(
           `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
         );
-      const caPem = clientCaPem ?? ca.toString();
-      const shown = {
-        flags: shownFlags(NODE_FLAGS, flags),
-        config: { kubeletconfig: effectiveConfig(NODE_FLAGS, flags, KUBELET_FIELDS) },
-      };
       const assigned = { ...context, nodeName, settings };
       const podCIDRs =
         givenRanges(flags) ??
-        (context.apiAnswers || knownRanges === undefined
-          ? await rangesBesideStaticPods(flags, {
-              ...assigned,
-              given,
-              data: { nodeName, clusterDNS, dir, containerdDir, caPem, settings, shown },
-            })
-          : knownRanges);
+        (context.apiAnswers || knownRanges === undefined ? await assignedPodRanges(assigned) : knownRanges);
       writeNodeRecord(dir, { server, nodeName, podCIDR: podCIDRs.join(), rootDir });
       const addresses = nodeAddresses(flags) ?? [
         (await findHostAddress()) ?? computeGateway(podCIDRs[0] ?? ''),
@@ -196,10 +183,13 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
           clusterDNS,
           dir,
           containerdDir,
-          caPem,
+          caPem: clientCaPem ?? ca.toString(),
           serving,
           settings,
-          shown,
+          shown: {
+            flags: shownFlags(NODE_FLAGS, flags),
+            config: { kubeletconfig: effectiveConfig(NODE_FLAGS, flags, KUBELET_FIELDS) },
+          },
         },
       });
       node = made;
@@ -221,30 +211,6 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
   // At shutdown nothing outlives it: the pods get their grace period before systemd ends their scope.
   if (await isMachineStopping()) await node?.stopContainers();
   else await node?.leave();
-}
-
-type Early = Parameters<typeof assignedPodRanges>[0] &
-  Pick<NodePlan, 'given'> & { readonly data: Omit<EarlyNodeData, 'addresses' | 'serving'> };
-
-/** The controller that assigns the range, and the API server, may be static pods of this node: those of the host's network run meanwhile. */
-async function rangesBesideStaticPods(
-  flags: NodeFlags,
-  { given, data, ...assigned }: Early,
-): Promise<readonly string[]> {
-  const address = await findHostAddress();
-  const addresses = nodeAddresses(flags) ?? (address === undefined ? [] : [address]);
-  const path = data.settings?.agent?.staticPodPath;
-  // Without an address of its own the machine is known by its bridge's, which comes of the range.
-  if (path === undefined || addresses.length === 0) return assignedPodRanges(assigned);
-  const { nodeName, clock } = assigned;
-  return withEarlyPods(assignedPodRanges(assigned), {
-    path,
-    clock,
-    async start() {
-      const serving = given ?? (await keptServing(flags, { nodeName, addresses, nowMs: clock.now() }));
-      return startEarlyNode({ ...assigned, identity: nodeName, data: { ...data, addresses, serving } });
-    },
-  });
 }
 
 /** An error that names what the machine lacks, in one sentence. */

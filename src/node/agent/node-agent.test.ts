@@ -1168,61 +1168,6 @@ describe('node agent with real containers', { skip }, () => {
     await remove('known');
   });
 
-  test('before the pod range is known static pods of the host network run, and the agent that knows it adopts them', async () => {
-    await agent.stop();
-    const refused = { request: () => Promise.reject(new TransportError('refused', 'ECONNREFUSED')) };
-    const unreachable = createClient({ ...refused, close: () => Promise.resolve() }, { userAgent: 'test' });
-    clients.push(unreachable);
-    const put = (name: string, hostNetwork: boolean): Promise<void> =>
-      writeFile(
-        join(dir, 'manifests', `${name}.json`),
-        JSON.stringify({
-          apiVersion: 'v1',
-          kind: 'Pod',
-          metadata: { name },
-          spec: {
-            hostNetwork,
-            terminationGracePeriodSeconds: 1,
-            containers: [
-              {
-                name: 'c',
-                image: 'busybox',
-                imagePullPolicy: 'IfNotPresent',
-                command: ['sh', '-c', RUN_ON],
-              },
-            ],
-          },
-        }),
-      );
-    const running = async (name: string): Promise<readonly string[]> => {
-      const { containers } = await runtime.cri.listContainers({
-        filter: {
-          state: { state: 'CONTAINER_RUNNING' },
-          labelSelector: { 'io.kubernetes.pod.name': `${name}-${NODE}` },
-        },
-      });
-      return containers.map(({ id }) => `containerd://${id}`);
-    };
-    // By name: of two, the one that has to wait is read first.
-    await put('a-own', false);
-    await put('b-host', true);
-    const early = newAgent(unreachable, { beforePodNetwork: true, podCIDRs: [] });
-    await early.start();
-    await eventually('the pod of the host network', async () => (await running('b-host')).length === 1);
-    const [container] = await running('b-host');
-    assert.deepEqual(await running('a-own'), []);
-    await early.stop();
-
-    agent = await startAgent();
-    const ready = (status: PodStatus): boolean => conditionOf(status, 'Ready') === 'True';
-    assert.equal(first(await until(`b-host-${NODE}`, ready)).containerID, container);
-    await until(`a-own-${NODE}`, ready);
-    for (const name of ['a-own', 'b-host']) {
-      await rm(join(dir, 'manifests', `${name}.json`));
-      await eventually('the mirror goes', async () => (await get(`${name}-${NODE}`)) === undefined);
-    }
-  });
-
   test('a device plugin: its devices reach the Node and containers; a new agent knows who has them', async () => {
     const plugin = new GpuPlugin({
       dir: join(dir, 'kubelet', 'device-plugins'),

@@ -112,11 +112,6 @@ export interface NodeAgentOptions {
   /** Directory of static pods' manifests, or one file; absent: there are none. Needs decodePod. */
   readonly staticPodPath?: string | undefined;
   readonly decodePod?: DecodePod | undefined;
-  /**
-   * The pod range is not known yet: static pods of the host's network run, others wait, and the API is not asked for anything but what those need. Until the
-   * agent is stopped: the one that follows adopts their containers.
-   */
-  readonly beforePodNetwork?: boolean | undefined;
   /** Of pods' logs; default: log/pods in dir. In /var/log/pods there are links in /var/log/containers too. */
   readonly podLogsDir?: string | undefined;
   readonly maximumPods?: number;
@@ -463,7 +458,6 @@ class Agent implements NodeAgent {
       claims: this.#claims,
     });
     await this.#startWithoutApi();
-    if (this.#options.beforePodNetwork) return;
     await this.#registration.start();
     const { api } = context;
     this.#pods = api.informer(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
@@ -607,8 +601,6 @@ class Agent implements NodeAgent {
   #startStatic(pod: Pod): void {
     if (this.#stopped) return;
     const key = objectKey(pod);
-    if (this.#options.beforePodNetwork && !pod.spec?.hostNetwork)
-      return this.#log.info('a static pod waits for the pod range of this node', { pod: key });
     if ([...this.#workers.values()].some((worker) => objectKey(worker.pod) === key))
       this.#waiting.set(key, pod);
     else this.#settle(pod, this.#refusal(pod, this.#nodes?.get(this.#options.nodeName)));
