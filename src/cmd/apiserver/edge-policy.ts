@@ -1,30 +1,18 @@
 /** What the parts of the edge may do, and the installer of ClusterNetworkPolicy: the load balancer's controller and speakers, which are the nodes' service proxies, and the gateway, whose account its controller and its proxies share. */
-import type { KubeObject } from '#machinery/object.ts';
-import type { PolicyObject } from './node-bootstrap-policy.ts';
+import { EVENTS, granted, group, READ, serviceAccount, user, type PolicyObject } from './policy-objects.ts';
 
-const RBAC = 'rbac.authorization.k8s.io';
 const CONTROLLER = 'capstan:controller:load-balancer-controller';
 const SPEAKER = 'capstan:load-balancer-speaker';
 const NETWORK_POLICY = 'capstan:controller:network-policy-definitions-controller';
 const GATEWAY = 'capstan:controller:gateway';
 const GATEWAY_API = 'capstan:controller:gateway-api';
-const labels = { 'app.kubernetes.io/managed-by': 'capstan' };
-const EVENTS = {
-  apiGroups: ['', 'events.k8s.io'],
-  resources: ['events'],
-  verbs: ['create', 'patch', 'update'],
-};
-const READ = ['get', 'list', 'watch'];
-const SPEAKERS = [
-  { apiGroup: RBAC, kind: 'Group', name: 'system:nodes' },
-  { apiGroup: RBAC, kind: 'User', name: 'system:kube-proxy' },
-];
-
-const GATEWAYS = [{ kind: 'ServiceAccount', name: 'gateway', namespace: 'kube-system' }];
+const SPEAKERS = [group('system:nodes'), user('system:kube-proxy')];
+const GATEWAYS = [serviceAccount('gateway')];
 
 export const EDGE_POLICY: readonly PolicyObject[] = [
-  role({
+  ...granted({
     name: CONTROLLER,
+    subjects: [serviceAccount('load-balancer-controller')],
     rules: [
       { apiGroups: [''], resources: ['services'], verbs: [...READ, 'patch', 'update'] },
       { apiGroups: [''], resources: ['services/status'], verbs: ['patch', 'update'] },
@@ -52,12 +40,9 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
       EVENTS,
     ],
   }),
-  binding({
-    name: CONTROLLER,
-    subjects: [{ kind: 'ServiceAccount', name: 'load-balancer-controller', namespace: 'kube-system' }],
-  }),
-  role({
+  ...granted({
     name: SPEAKER,
+    subjects: SPEAKERS,
     rules: [
       {
         apiGroups: ['network.capstan.dev'],
@@ -71,9 +56,9 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
       },
     ],
   }),
-  binding({ name: SPEAKER, subjects: SPEAKERS }),
-  role({
+  ...granted({
     name: NETWORK_POLICY,
+    subjects: [serviceAccount('network-policy-definitions-controller')],
     rules: [
       {
         apiGroups: ['apiextensions.k8s.io'],
@@ -82,15 +67,10 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
       },
     ],
   }),
-  binding({
-    name: NETWORK_POLICY,
-    subjects: [
-      { kind: 'ServiceAccount', name: 'network-policy-definitions-controller', namespace: 'kube-system' },
-    ],
-  }),
   // Certificates of all namespaces: nodes may not read them, so the proxies have an account of their own.
-  role({
+  ...granted({
     name: GATEWAY,
+    subjects: GATEWAYS,
     rules: [
       {
         apiGroups: ['networking.k8s.io'],
@@ -104,10 +84,10 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
       EVENTS,
     ],
   }),
-  binding({ name: GATEWAY, subjects: GATEWAYS }),
   // A role of its own: those that exist are never changed.
-  role({
+  ...granted({
     name: GATEWAY_API,
+    subjects: GATEWAYS,
     rules: [
       { apiGroups: [''], resources: ['namespaces'], verbs: READ },
       {
@@ -134,8 +114,9 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
       },
     ],
   }),
-  binding({ name: GATEWAY_API, subjects: GATEWAYS }),
-  ...inKubeSystem(GATEWAY, {
+  ...granted({
+    name: GATEWAY,
+    namespace: 'kube-system',
     subjects: GATEWAYS,
     rules: [
       { apiGroups: [''], resources: ['services'], verbs: ['create', 'update', 'delete'] },
@@ -148,54 +129,3 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
     ],
   }),
 ];
-
-interface Role {
-  readonly name: string;
-  readonly rules: readonly object[];
-}
-
-function role({ name, rules }: Role): PolicyObject {
-  return {
-    resource: 'clusterroles',
-    object: {
-      apiVersion: `${RBAC}/v1`,
-      kind: 'ClusterRole',
-      metadata: { name, labels },
-      rules,
-    } as KubeObject,
-  };
-}
-
-function binding({
-  name,
-  subjects,
-}: {
-  readonly name: string;
-  readonly subjects: readonly object[];
-}): PolicyObject {
-  return {
-    resource: 'clusterrolebindings',
-    object: {
-      apiVersion: `${RBAC}/v1`,
-      kind: 'ClusterRoleBinding',
-      metadata: { name, labels },
-      roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name },
-      subjects,
-    } as KubeObject,
-  };
-}
-
-function inKubeSystem(
-  name: string,
-  { subjects, rules }: { readonly subjects: readonly object[]; readonly rules: readonly object[] },
-): PolicyObject[] {
-  const metadata = { name, namespace: 'kube-system', labels };
-  const roleRef = { apiGroup: RBAC, kind: 'Role', name };
-  return [
-    { resource: 'roles', object: { apiVersion: `${RBAC}/v1`, kind: 'Role', metadata, rules } as KubeObject },
-    {
-      resource: 'rolebindings',
-      object: { apiVersion: `${RBAC}/v1`, kind: 'RoleBinding', metadata, roleRef, subjects } as KubeObject,
-    },
-  ];
-}
