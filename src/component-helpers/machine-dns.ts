@@ -12,7 +12,6 @@ export const DNS_FAILED = 'failed';
 
 export const DNS_NAMESPACE = 'kube-system';
 export const DNS_SERVICE = 'kube-dns';
-export const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 /** Slices that servers write themselves: those of control planes. */
 export const MANAGED_BY_LABEL = 'endpointslice.kubernetes.io/managed-by';
 export const MANAGED_BY_SERVER = 'cluster-dns.capstan.dev';

@@ -8,6 +8,7 @@ import * as dnsPacket from 'dns-packet';
 import type { EndpointSlice, Namespace, Service } from '#api/types.ts';
 import { endpointSlices, namespaces, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
+import { indexByService } from '#component-helpers/endpoint-slices.ts';
 import { formatIP, parseIP } from '#machinery/ip.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -350,7 +351,7 @@ interface Informers {
 
 function viewOf(informers: Informers): ClusterView {
   informers.services.addIndex('dns-ip', addressesOfService);
-  informers.slices.addIndex('dns-service', serviceOfSlice);
+  informers.slices.addIndex('dns-service', indexByService);
   informers.slices.addIndex('dns-ip', addressesOfSlice);
   return {
     service: (namespace, name) => informers.services.get(`${namespace}/${name}`),
@@ -363,10 +364,6 @@ function viewOf(informers: Informers): ClusterView {
 
 function addressesOfService({ spec }: Service): readonly string[] {
   return [...(spec?.clusterIPs ?? []), ...(spec?.externalIPs ?? [])].map(canonical);
-}
-
-function serviceOfSlice({ metadata }: EndpointSlice): readonly string[] {
-  return [`${metadata?.namespace}/${metadata?.labels?.['kubernetes.io/service-name'] ?? ''}`];
 }
 
 function addressesOfSlice({ endpoints }: EndpointSlice): readonly string[] {

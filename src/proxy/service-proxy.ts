@@ -8,6 +8,7 @@
 import type { EndpointSlice, Node, Service, ServiceCIDR } from '#api/types.ts';
 import { endpointSlices, nodes, serviceCIDRs, services } from '#client/refs.ts';
 import type { Informer } from '#client/client.ts';
+import { indexByService, serviceOfSlice } from '#component-helpers/endpoint-slices.ts';
 import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import type { Timer } from '#stdx/clock.ts';
@@ -52,7 +53,6 @@ const GATHER_MS = 20;
 const BASE = { chain: 'nat-prerouting', text: 'jump services' };
 const CLEANUP_MS = 1_000;
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
-const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 
 /** A change that has not reached the rules for this long makes the proxy unhealthy: upstream's two periods of 30 seconds. */
 const UNHEALTHY_AFTER_MS = 60_000;
@@ -131,7 +131,7 @@ class ServiceProxy implements RunningProxy {
     this.#slices = slices;
     this.#ranges = ranges;
     this.#nodes = own;
-    slices.addIndex('proxy-service', serviceIndex);
+    slices.addIndex('proxy-service', indexByService);
     // Start does not wait for the ServiceCIDRs, which an older API server may not serve, nor for the Node, which may not be registered yet.
     await Promise.all([byName.synced(this.#stop.signal), slices.synced(this.#stop.signal)]);
     for (const service of byName.list()) this.#dirty.add(objectKey(service));
@@ -142,8 +142,8 @@ class ServiceProxy implements RunningProxy {
     };
     const sliceChanged = (slice: EndpointSlice, before?: EndpointSlice): void => {
       this.#metrics.sliceChanged(slice);
-      this.#changed(serviceOf(slice));
-      if (before) this.#changed(serviceOf(before));
+      this.#changed(serviceOfSlice(slice));
+      if (before) this.#changed(serviceOfSlice(before));
     };
     const nodeChanged = (node: Node, before?: Node): void => {
       if (zoneOf(node) !== zoneOf(before)) this.#allChanged();
@@ -338,12 +338,4 @@ function isEligible(node: Node | undefined): boolean {
   return (
     !node?.metadata?.deletionTimestamp && !node?.spec?.taints?.some(({ key }) => key === AUTOSCALER_TAINT)
   );
-}
-
-function serviceOf({ metadata }: EndpointSlice): string {
-  return `${metadata?.namespace}/${metadata?.labels?.[SERVICE_NAME_LABEL] ?? ''}`;
-}
-
-function serviceIndex(slice: EndpointSlice): readonly string[] {
-  return [serviceOf(slice)];
 }

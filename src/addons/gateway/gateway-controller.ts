@@ -12,6 +12,7 @@ import {
   secrets,
   services,
 } from '#client/refs.ts';
+import { indexByService } from '#component-helpers/endpoint-slices.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { deepEqual } from '#machinery/json.ts';
@@ -26,7 +27,6 @@ import {
   gatewayApiInformers,
   GATEWAY_SERVICE,
   INGRESS_CLASS,
-  serviceOfSlice,
   type GatewayInformers,
 } from './gateway-objects.ts';
 
@@ -63,7 +63,7 @@ export const gatewayController = defineController({
     {
       resource: endpointSlices,
       name: BY_SERVICE,
-      values: ((slice: never) => [serviceOfSlice(slice)]) as (object: never) => readonly string[],
+      values: indexByService as (object: never) => readonly string[],
     },
   ],
   workers: 1,

@@ -25,7 +25,6 @@ export const INGRESS_CLASS = 'capstan';
 /** Its EndpointSlices are the proxies that run; its load balancer's address is that of all Ingresses. */
 export const GATEWAY_SERVICE = { name: 'capstan-gateway', namespace: 'kube-system' };
 export const TLS_SECRETS = { fieldSelector: 'type=kubernetes.io/tls' };
-export const SERVICE_NAME = 'kubernetes.io/service-name';
 export const BY_SERVICE = 'gateway-service';
 
 export interface GatewayInformers {
@@ -101,8 +100,4 @@ function ingressInput({ ingresses, classes, services, slices, secrets }: Gateway
     slices: (key) => slices.byIndex(BY_SERVICE, key),
     secret: (key) => secrets.get(key),
   };
-}
-
-export function serviceOfSlice({ metadata }: EndpointSlice): string {
-  return `${metadata?.namespace}/${metadata?.labels?.[SERVICE_NAME] ?? ''}`;
 }

@@ -6,6 +6,7 @@ import type { EndpointSlice } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import { endpointSlices, ingressClasses, ingresses, namespaces, secrets, services } from '#client/refs.ts';
+import { SERVICE_NAME_LABEL, indexByService } from '#component-helpers/endpoint-slices.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { ipFamily } from '#machinery/ip.ts';
 import { deepEqual } from '#machinery/json.ts';
@@ -18,8 +19,6 @@ import {
   gatewayApiInformers,
   GATEWAY_SERVICE,
   INGRESS_CLASS,
-  SERVICE_NAME,
-  serviceOfSlice,
   TLS_SECRETS,
   type GatewayInformers,
 } from './gateway-objects.ts';
@@ -80,7 +79,7 @@ class Gateway implements Component {
       namespaces: api.informer(namespaces),
       api: gatewayApiInformers(api),
     };
-    informers.slices.addIndex(BY_SERVICE, (slice) => [serviceOfSlice(slice)]);
+    informers.slices.addIndex(BY_SERVICE, indexByService);
     const { api: _, ...ours } = informers;
     await Promise.all(
       Object.values(ours).map((one: { synced(signal: AbortSignal): Promise<void> }) =>
@@ -180,7 +179,7 @@ class Gateway implements Component {
         metadata: {
           ...at,
           labels: {
-            [SERVICE_NAME]: GATEWAY_SERVICE.name,
+            [SERVICE_NAME_LABEL]: GATEWAY_SERVICE.name,
             'endpointslice.kubernetes.io/managed-by': 'gateway.capstan.dev',
           },
         },

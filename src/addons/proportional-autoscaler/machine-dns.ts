@@ -6,6 +6,7 @@ import { connect } from 'node:net';
 import type { EndpointSlice, Node } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { endpointSlices, nodes } from '#client/refs.ts';
+import { SERVICE_NAME_LABEL } from '#component-helpers/endpoint-slices.ts';
 import {
   DNS_FAILED,
   DNS_NAMESPACE,
@@ -15,7 +16,6 @@ import {
   DNS_STANDBY,
   MANAGED_BY_LABEL,
   MANAGED_BY_SERVER,
-  SERVICE_NAME_LABEL,
 } from '#component-helpers/machine-dns.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { ipFamily } from '#machinery/ip.ts';

@@ -6,6 +6,7 @@ import type { EndpointSlice, Node, OwnerReference, Service } from '#api/types.ts
 import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import { endpointSlices, nodes, services } from '#client/refs.ts';
+import { indexByService } from '#component-helpers/endpoint-slices.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { objectKey, type KubeObject, type Stored } from '#machinery/object.ts';
 import { formatMicroTime } from '#machinery/time.ts';
@@ -29,7 +30,6 @@ interface SpeakerOptions extends ComponentContext {
   readonly nodeName: string;
 }
 
-const SERVICE_NAME = 'kubernetes.io/service-name';
 const BY_SERVICE = 'load-balancer-service';
 const GATHER_MS = 10;
 const RENEW_MS = 500;
@@ -111,7 +111,7 @@ class Speaker implements Component {
       advertisements: api.informer(l2Advertisements),
       speakers: api.informer(speakers),
     };
-    informers.slices.addIndex(BY_SERVICE, (slice) => [serviceKey(slice)]);
+    informers.slices.addIndex(BY_SERVICE, indexByService);
     await Promise.all(Object.values(informers).map((one: Informer<KubeObject>) => one.synced(signal)));
     if (signal.aborted) return;
     this.#informers = informers;
@@ -312,8 +312,4 @@ interface Informers {
 
 function ownedBy({ metadata: { name, uid } }: Stored<Node>): OwnerReference {
   return { apiVersion: 'v1', kind: 'Node', name, uid };
-}
-
-function serviceKey({ metadata }: EndpointSlice): string {
-  return `${metadata?.namespace}/${metadata?.labels?.[SERVICE_NAME] ?? ''}`;
 }
