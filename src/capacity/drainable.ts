@@ -1,8 +1,8 @@
 /** What keeps a node from being emptied: the cluster autoscaler's rules of scale-down for pods and nodes, with upstream's names and defaults. Pure. */
 import type { Node, Pod, PodDisruptionBudget } from '#api/types.ts';
 import { findController } from '#component-helpers/owner-references.ts';
+import { staysWithNode } from '#component-helpers/pod-drain.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '#machinery/labels.ts';
-import { comesWithNode } from './template-node.ts';
 
 const PREFIX = 'cluster-autoscaler.kubernetes.io/';
 const SCALE_DOWN_DISABLED = `${PREFIX}scale-down-disabled`;
@@ -32,7 +32,7 @@ export function blockerOf(
 ): Blocker | undefined {
   if (node.metadata?.annotations?.[SCALE_DOWN_DISABLED] === 'true')
     return { reason: 'ScaleDownDisabledAnnotation' };
-  const moving = pods.filter((pod) => !comesWithNode(pod) && !pod.metadata?.deletionTimestamp);
+  const moving = pods.filter((pod) => !staysWithNode(pod) && !pod.metadata?.deletionTimestamp);
   for (const pod of moving) {
     const reason = reasonToStay(pod, budgets);
     if (reason) return { reason, pod };

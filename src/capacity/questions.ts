@@ -1,7 +1,8 @@
 /** What is asked of a simulation. Each leaves it as it was. */
 import type { Pod } from '#api/types.ts';
+import { staysWithNode } from '#component-helpers/pod-drain.ts';
 import type { Placement, Simulation } from '#scheduler/simulation.ts';
-import { comesWithNode, nodeLike, podLike, type TemplateNode } from './template-node.ts';
+import { nodeLike, podLike, type TemplateNode } from './template-node.ts';
 
 /** How many more pods like this one the nodes take, up to `limit`. */
 export function countMore(
@@ -30,7 +31,7 @@ export function lossOf(simulation: Simulation, name: string): Loss {
   const pods = simulation.removeNode(name);
   const { placed, left } = placeAll(
     simulation,
-    pods.filter((pod) => !comesWithNode(pod)),
+    pods.filter((pod) => !staysWithNode(pod)),
   );
   for (const pod of placed) simulation.removePod(pod);
   simulation.addNode(node, pods);
@@ -45,7 +46,7 @@ export function spareNodes(simulation: Simulation, candidates: readonly string[]
     const pods = simulation.removeNode(name);
     const { placed, left } = placeAll(
       simulation,
-      pods.filter((pod) => !comesWithNode(pod)),
+      pods.filter((pod) => !staysWithNode(pod)),
     );
     const takeBack = (): void => {
       for (const pod of placed) simulation.removePod(pod);

@@ -1,7 +1,6 @@
 /** Nodes and pods that do not exist yet, after those that do. Pure. */
 import type { Node, Pod } from '#api/types.ts';
-import { findController } from '#component-helpers/owner-references.ts';
-import { isMirrorPod } from '#component-helpers/static-pods.ts';
+import { staysWithNode } from '#component-helpers/pod-drain.ts';
 
 const HOSTNAME = 'kubernetes.io/hostname';
 /** Taints of a node's moment, which another one of its kind does not have. */
@@ -35,7 +34,7 @@ export function nodeLike({ node, pods }: TemplateNode, name: string): TemplateNo
   };
   return {
     node: { metadata: { name, labels: { ...labels, [HOSTNAME]: name } }, spec: { taints }, status },
-    pods: pods.filter(comesWithNode).map((pod) => podLike(pod, name)),
+    pods: pods.filter(staysWithNode).map((pod) => podLike(pod, name)),
   };
 }
 
@@ -50,9 +49,4 @@ export function podLike({ metadata, spec }: Pod, suffix: string): Pod {
     },
     spec: rest,
   };
-}
-
-/** Of a DaemonSet, or of the machine's own manifests: it moves to no other node. */
-export function comesWithNode(pod: Pod): boolean {
-  return isMirrorPod(pod) || findController(pod)?.kind === 'DaemonSet';
 }

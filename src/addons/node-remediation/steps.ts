@@ -7,9 +7,7 @@ import {
   REMEDIATION_STATE,
   REPLACE_REQUESTED,
 } from '#component-helpers/node-remediation.ts';
-import { findController } from '#component-helpers/owner-references.ts';
-import { isPodTerminal } from '#component-helpers/pod-status.ts';
-import { isMirrorPod } from '#component-helpers/static-pods.ts';
+import { movesInDrain } from '#component-helpers/pod-drain.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { KubeObject, Stored } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -55,7 +53,7 @@ async function drain(timeoutMs: number, { api, node, state, nowMs }: StepContext
   if (!node.spec?.unschedulable)
     await api.patch(nodes, { name }, { type: 'merge', patch: { spec: { unschedulable: true } } });
   const { items } = await api.list(pods, { fieldSelector: `spec.nodeName=${name}` });
-  const left = items.filter(hasToMove);
+  const left = items.filter(movesInDrain);
   if (left.length === 0) return 'done';
   if (nowMs - state.sinceMs > timeoutMs)
     throw new StepFailed(
@@ -63,10 +61,6 @@ async function drain(timeoutMs: number, { api, node, state, nowMs }: StepContext
     );
   for (const pod of left) if (!pod.metadata.deletionTimestamp) await evict(api, pod);
   return { waitingFor: `${left.length} pods to end` };
-}
-
-function hasToMove(pod: Pod): boolean {
-  return !isMirrorPod(pod) && !isPodTerminal(pod) && findController(pod)?.kind !== 'DaemonSet';
 }
 
 function nameOf({ metadata }: Pod): string {

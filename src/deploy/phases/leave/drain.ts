@@ -5,6 +5,7 @@
 import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { nodes, pods } from '#client/refs.ts';
+import { movesInDrain } from '#component-helpers/pod-drain.ts';
 import { isStatusError, type StatusError } from '#machinery/errors.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -16,7 +17,6 @@ import type { LeaveContext } from './context.ts';
 const LOOK_EVERY_MS = 500;
 /** Delay before a refused eviction is retried, as kubectl's. */
 const REFUSED_RETRY_MS = 5_000;
-const MIRROR = 'kubernetes.io/config.mirror';
 
 export const drain: Phase<LeaveContext> = {
   name: 'drain',
@@ -117,13 +117,7 @@ async function askToGo(
 
 async function podsToMove(api: Client, nodeName: string): Promise<readonly Pod[]> {
   const { items } = await api.list(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
-  return items.filter(
-    ({ metadata, status }) =>
-      metadata?.annotations?.[MIRROR] === undefined &&
-      status?.phase !== 'Succeeded' &&
-      status?.phase !== 'Failed' &&
-      !metadata?.ownerReferences?.some(({ controller, kind }) => controller && kind === 'DaemonSet'),
-  );
+  return items.filter(movesInDrain);
 }
 
 function requireManaged(left: readonly Pod[], force: boolean): void {
