@@ -4,7 +4,6 @@
  */
 import { defineController, type ControllerDefinition, type ReconcileContext } from '#runtime/controller.ts';
 import type { MachineFacts } from '#readiness/check.ts';
-import { ROWS } from '#readiness/scorecard/list.ts';
 import { publishScorecard, readinessLines } from '#readiness/scorecard/publish.ts';
 import { assessRows, type Scorecard } from '#readiness/scorecard/scorecard.ts';
 import { createView, type OutsideProbe } from '#readiness/scorecard/view.ts';
@@ -60,6 +59,8 @@ export function readinessController({
         memory.set('begun', true);
         return { requeueAfterMs: FIRST_MS };
       }
+      // Needed a minute after the start, which would wait for them.
+      const { ROWS } = await import('#readiness/scorecard/list.ts');
       const view = createView({ api: shared, nowMs: clock.now(), machine: machine?.() }, probe);
       const scorecard = await assessRows(ROWS, view);
       metrics.show(scorecard);
