@@ -55,6 +55,11 @@ export class LabelSelector {
   static readonly everything = new LabelSelector([], false);
   static readonly nothing = new LabelSelector([], true);
 
+  /** Of requirements that the parser has validated: there may be as many values as a request has room for. */
+  static ofParsed(requirements: readonly LabelRequirement[]): LabelSelector {
+    return new LabelSelector(requirements, false);
+  }
+
   /** Validates every requirement; throws LabelSelectorError. */
   static of(requirements: readonly LabelRequirement[]): LabelSelector {
     for (const requirement of requirements) checkRequirement(requirement);
@@ -288,12 +293,12 @@ const MAXIMUM_REQUIREMENTS = 1000;
 /** Parses `a=b,c in (d,e),!f,g>3`. Throws LabelSelectorError with upstream's message. */
 export function parseLabelSelector(text: string): LabelSelector {
   if (text === '') return LabelSelector.everything;
-  const requirements = new Parser(scan(text)).parse();
+  const requirements = new Parser(new Scanner(text)).parse();
   if (requirements.length > MAXIMUM_REQUIREMENTS)
     throw new LabelSelectorError(
       `a selector of ${requirements.length} requirements: at most ${MAXIMUM_REQUIREMENTS} are taken`,
     );
-  return requirements.length === 0 ? LabelSelector.everything : LabelSelector.of(requirements);
+  return requirements.length === 0 ? LabelSelector.everything : LabelSelector.ofParsed(requirements);
 }
 
 type TokenKind =
@@ -316,52 +321,38 @@ interface Token {
   readonly text: string;
 }
 
-const SYMBOLS: ReadonlySet<string> = new Set([')', ',', '!', '==', '=', '>', '<', '!=', '(']);
-const SPECIAL = '=!(),><';
-const WHITESPACE = ' \t\r\n';
+const END: Token = { kind: 'end', text: '' };
+/** The longest symbol first. The text ends at a NUL, as for upstream. */
+const TOKEN = /[ \t\r\n]*(?:(==|!=|[=!(),><])|([^=!(),>< \t\r\n\0]+))/y;
 
-function scan(text: string): Token[] {
-  const tokens: Token[] = [];
-  let position = 0;
-  for (;;) {
-    while (position < text.length && WHITESPACE.includes(text[position]!)) position++;
-    if (position >= text.length || text[position] === '\0') break;
-    const token = SPECIAL.includes(text[position]!)
-      ? scanSymbol(text, position)
-      : scanIdentifier(text, position);
-    tokens.push(token.token);
-    position = token.end;
+/** The tokens of a text, one at a time: a request may carry a hundred thousand. */
+class Scanner {
+  readonly #text: string;
+  #position = 0;
+
+  constructor(text: string) {
+    this.#text = text;
   }
-  tokens.push({ kind: 'end', text: '' });
-  return tokens;
-}
 
-/** The longest symbol that starts here: '==' before '='. */
-function scanSymbol(text: string, start: number): { token: Token; end: number } {
-  const two = text.slice(start, start + 2);
-  const symbol = SYMBOLS.has(two) ? two : text[start]!;
-  return { token: { kind: symbol as TokenKind, text: symbol }, end: start + symbol.length };
-}
-
-function scanIdentifier(text: string, start: number): { token: Token; end: number } {
-  let end = start;
-  while (
-    end < text.length &&
-    !SPECIAL.includes(text[end]!) &&
-    !WHITESPACE.includes(text[end]!) &&
-    text[end] !== '\0'
-  )
-    end++;
-  const word = text.slice(start, end);
-  return { token: { kind: word === 'in' || word === 'notin' ? word : 'identifier', text: word }, end };
+  next(): Token {
+    TOKEN.lastIndex = this.#position;
+    const found = TOKEN.exec(this.#text);
+    if (!found) return END;
+    this.#position = TOKEN.lastIndex;
+    const [, symbol, word = ''] = found;
+    if (symbol !== undefined) return { kind: symbol as TokenKind, text: symbol };
+    return { kind: word === 'in' || word === 'notin' ? word : 'identifier', text: word };
+  }
 }
 
 class Parser {
-  readonly #tokens: readonly Token[];
-  #position = 0;
+  readonly #scanner: Scanner;
+  /** Not taken yet. */
+  #ahead: Token;
 
-  constructor(tokens: readonly Token[]) {
-    this.#tokens = tokens;
+  constructor(scanner: Scanner) {
+    this.#scanner = scanner;
+    this.#ahead = scanner.next();
   }
 
   parse(): LabelRequirement[] {
@@ -406,7 +397,7 @@ class Parser {
     if (next === 'end' || next === ',') return { key, operator: 'exists', values: [] };
     const operator = this.#operator();
     const values = operator === 'in' || operator === 'notin' ? this.#values() : [this.#exactValue()];
-    return { key, operator, values: [...new Set(values)].toSorted() };
+    return { key, operator, values: sortedSet(values) };
   }
 
   #operator(): LabelOperator {
@@ -471,8 +462,8 @@ class Parser {
   }
 
   #take(): Token {
-    const token = this.#tokens[this.#position] ?? this.#tokens[this.#tokens.length - 1]!;
-    this.#position++;
+    const token = this.#ahead;
+    this.#ahead = this.#scanner.next();
     return token;
   }
 
@@ -482,8 +473,13 @@ class Parser {
   }
 
   #peekValue(): Token {
-    return asValue(this.#tokens[this.#position] ?? this.#tokens[this.#tokens.length - 1]!);
+    return asValue(this.#ahead);
   }
+}
+
+/** In place of a Set: three times as fast for a hundred thousand. */
+function sortedSet(values: readonly string[]): string[] {
+  return values.toSorted().filter((value, index, sorted) => index === 0 || value !== sorted[index - 1]);
 }
 
 function asValue(token: Token): Token {
