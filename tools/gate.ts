@@ -8,7 +8,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
+import { basename, join, relative, resolve } from 'node:path';
 import { run } from 'node:test';
 
 const root = resolve(import.meta.dirname, '..');
@@ -51,6 +51,7 @@ const SUITE_PACKAGES: Readonly<Record<string, Readonly<Record<string, string>>>>
     git: '/usr/bin/git',
   },
 };
+const SLOWEST_FILES = 15;
 const SUITES_DIR = 'src/testing/suites';
 const SUITE_TIMEOUT_MS = 3 * 3_600_000;
 /** Asked by Debian before a package starts its service: the tests start their own, elsewhere. */
@@ -61,6 +62,14 @@ interface Tally {
   failed: number;
   skipped: number;
   skips: string[];
+  /** Each with the first line of its message: said again at the end, where a cut log still shows it. */
+  failures: string[];
+  /** By file, of its tests. */
+  seconds: Map<string, number>;
+}
+
+function emptyTally(): Tally {
+  return { passed: 0, failed: 0, skipped: 0, skips: [], failures: [], seconds: new Map() };
 }
 
 function flag(name: string): boolean {
@@ -120,7 +129,7 @@ async function runTests(
   files: readonly string[],
   { concurrency, timeoutMs = 900_000, verbose = false }: RunTestsOptions,
 ): Promise<Tally> {
-  const tally: Tally = { passed: 0, failed: 0, skipped: 0, skips: [] };
+  const tally = emptyTally();
   if (files.length === 0) return tally;
   const stream = run({ files: [...files], concurrency, cwd: root, timeout: timeoutMs });
   for await (const event of stream) {
@@ -131,15 +140,18 @@ async function runTests(
       data.nesting === 0 &&
       data.file !== undefined &&
       files.some((file) => file === data.name || relative(root, file) === data.name);
+    const file = data.file === undefined ? '' : relative(root, data.file);
+    if (data.nesting === 0 && !isFile)
+      tally.seconds.set(file, (tally.seconds.get(file) ?? 0) + data.details.duration_ms / 1000);
     const skipped = data.skip !== undefined && data.skip !== false;
     // A suite counts only when it is skipped as a whole, for its tests are not seen then.
     if ((data.details.type === 'suite' && !skipped) || (isFile && event.type === 'test:pass')) continue;
     if (event.type === 'test:fail') {
       if (data.details.error.failureType === 'subtestsFailed') continue;
       tally.failed += 1;
-      console.log(
-        `FAIL ${data.file ? relative(root, data.file) : ''} › ${data.name}\n${describeFailure(data.details.error)}`,
-      );
+      const failure = describeFailure(data.details.error);
+      console.log(`FAIL ${file} › ${data.name}\n${failure}`);
+      tally.failures.push(`${file} › ${data.name}: ${failure.trim().split('\n')[0]}`);
     } else if (skipped) {
       tally.skipped += 1;
       tally.skips.push(
@@ -156,6 +168,15 @@ async function runTests(
 function describeFailure(error: Error): string {
   const cause = error.cause instanceof Error ? error.cause : error;
   return `     ${(cause.stack ?? cause.message).split('\n').slice(0, 25).join('\n     ')}`;
+}
+
+/** The files that take longest. */
+function slowest(seconds: ReadonlyMap<string, number>): string {
+  return [...seconds]
+    .toSorted(([, left], [, right]) => right - left)
+    .slice(0, SLOWEST_FILES)
+    .map(([file, taken]) => `${basename(file)} ${taken.toFixed(0)} s`)
+    .join(', ');
 }
 
 /** Its tests one after the other, and nothing else. */
@@ -233,12 +254,12 @@ async function main(): Promise<void> {
     { concurrency: 2 },
   );
   console.log(`unit tests: ${unit.passed} passed, ${unit.failed} failed, ${unit.skipped} skipped`);
-  const end = flag('--unit')
-    ? { passed: 0, failed: 0, skipped: 0, skips: [] }
-    : await runTests(integration, { concurrency: 1 });
+  const end = flag('--unit') ? emptyTally() : await runTests(integration, { concurrency: 1 });
   if (!flag('--unit'))
     console.log(`integration tests: ${end.passed} passed, ${end.failed} failed, ${end.skipped} skipped`);
   for (const skip of [...unit.skips, ...end.skips]) console.log(`skipped: ${skip}`);
+  console.log(`slowest: ${slowest(new Map([...unit.seconds, ...end.seconds]))}`);
+  for (const failure of [...unit.failures, ...end.failures]) console.log(`failed: ${failure}`);
   const failedChecks = checks.filter((passed) => !passed).length;
   const passed = unit.passed + end.passed + checks.length - failedChecks;
   const failed = unit.failed + end.failed + failedChecks;
