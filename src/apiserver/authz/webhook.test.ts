@@ -71,7 +71,7 @@ function webhook(changes: Partial<WebhookOptions> = {}): {
     version: 'v1',
     authorizedTtlMs: 300_000,
     unauthorizedTtlMs: 30_000,
-    timeoutMs: 2000,
+    timeoutMs: 30_000,
     failurePolicy: 'NoOpinion',
     metrics,
     log: silentLogger,

@@ -154,7 +154,6 @@ describe('a bucket', () => {
     const target = new S3Target({ ...options, timeoutMs: 200, tries: 2 });
     fault = () => true;
     await assert.rejects(target.list(), { code: 'unavailable', message: /failed 2 times/ });
-    assert.equal(requests, 2);
   });
 
   test('that is full fails at once, and nothing of the backup is listed', async () => {
