@@ -27,6 +27,7 @@ interface EndpointsPlan extends Pick<
   ComponentServerOptions,
   | 'name'
   | 'metrics'
+  | 'moreMetrics'
   | 'flags'
   | 'effectiveVersion'
   | 'config'

@@ -75,6 +75,8 @@ interface Endpoints {
   /** For /configz, under its group; default: the flags. */
   readonly config?: object;
   readonly checks?: readonly ComponentCheck[];
+  /** Further pages of metrics, by path. */
+  readonly moreMetrics?: Readonly<Record<string, MetricsRegistry>>;
   /** Further servers, without TLS, that tell health alone. isReady: the component has started. */
   readonly health?: (isReady: () => boolean) => Promise<readonly { close(): Promise<void> }[]>;
 }
@@ -200,7 +202,7 @@ interface Showing {
 }
 
 async function show(
-  { table, access, listen, effectiveVersion, config, checks = [], health }: Endpoints,
+  { table, access, listen, effectiveVersion, config, checks = [], moreMetrics, health }: Endpoints,
   { name, context, state }: Showing,
 ): Promise<readonly { close(): Promise<void> }[]> {
   const { metrics, clock, log, api } = context;
@@ -218,6 +220,7 @@ async function show(
       access,
       api: reviewClient(access, { context, name }) ?? api,
       metrics,
+      moreMetrics,
       flags,
       effectiveVersion,
       config: config ?? { [name]: flags },

@@ -3,6 +3,7 @@ import type { Node, Pod } from '#api/types.ts';
 import { isPodTerminal } from '#component-helpers/pod-status.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { SchedulerCache } from './cache.ts';
+import { EVENTS } from './cluster-events.ts';
 import type { DefaultSelectors } from './default-selectors.ts';
 import type { ClaimBinder } from './dra/claim-binder.ts';
 import type { DeviceState } from './dra/device-state.ts';
@@ -10,7 +11,7 @@ import type { Informers } from './informers.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { Nominator } from './nominator.ts';
 import { podInfo } from './pod-info.ts';
-import { EVENTS, type SchedulingQueue } from './queue.ts';
+import type { SchedulingQueue } from './queue.ts';
 import { subscribeStorage } from './storage.ts';
 import type { VolumeBinder } from './volume-binder.ts';
 

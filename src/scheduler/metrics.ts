@@ -197,7 +197,7 @@ export class SchedulerMetrics {
   }): void {
     if (isFlushed) this.#afterFlush.add('');
     this.#attemptsOfPod.observe('', attempts);
-    this.#sliSeconds.observe(label('attempts', attempts > 15 ? '16+' : String(attempts)), seconds);
+    this.#sliSeconds.observe(label('attempts', attempts >= 15 ? '15+' : String(attempts)), seconds);
   }
 
   /** Of the plugins of a profile. */

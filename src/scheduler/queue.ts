@@ -12,6 +12,7 @@
 import type { Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
+import { EVENTS } from './cluster-events.ts';
 import { Heap, NOT_IN_HEAP, type HeapEntry } from './heap.ts';
 import type { Hinted } from './metrics.ts';
 import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
@@ -64,46 +65,6 @@ interface QueueOptions {
 }
 
 type Queue = 'active' | 'backoff' | 'unschedulable' | 'gated';
-
-/** Upstream's names of the events that move pods. */
-export const EVENTS: Readonly<Record<ClusterEvent, string>> = {
-  'node-added': 'NodeAdd',
-  'node-updated': 'NodeUpdate',
-  'node-deleted': 'NodeDelete',
-  'pod-added': 'AssignedPodAdd',
-  'pod-updated': 'AssignedPodUpdate',
-  'pod-deleted': 'AssignedPodDelete',
-  'claim-added': 'PersistentVolumeClaimAdd',
-  'claim-updated': 'PersistentVolumeClaimUpdate',
-  'claim-deleted': 'PersistentVolumeClaimDelete',
-  'volume-added': 'PersistentVolumeAdd',
-  'volume-updated': 'PersistentVolumeUpdate',
-  'volume-deleted': 'PersistentVolumeDelete',
-  'storage-class-added': 'StorageClassAdd',
-  'storage-class-updated': 'StorageClassUpdate',
-  'storage-class-deleted': 'StorageClassDelete',
-  'csi-node-added': 'CSINodeAdd',
-  'csi-node-updated': 'CSINodeUpdate',
-  'csi-node-deleted': 'CSINodeDelete',
-  'csi-driver-added': 'CSIDriverAdd',
-  'csi-driver-updated': 'CSIDriverUpdate',
-  'csi-driver-deleted': 'CSIDriverDelete',
-  'csi-storage-capacity-added': 'CSIStorageCapacityAdd',
-  'csi-storage-capacity-updated': 'CSIStorageCapacityUpdate',
-  'csi-storage-capacity-deleted': 'CSIStorageCapacityDelete',
-  'volume-attachment-added': 'VolumeAttachmentAdd',
-  'volume-attachment-updated': 'VolumeAttachmentUpdate',
-  'volume-attachment-deleted': 'VolumeAttachmentDelete',
-  'resource-claim-added': 'ResourceClaimAdd',
-  'resource-claim-updated': 'ResourceClaimUpdate',
-  'resource-claim-deleted': 'ResourceClaimDelete',
-  'device-class-added': 'DeviceClassAdd',
-  'device-class-updated': 'DeviceClassUpdate',
-  'device-class-deleted': 'DeviceClassDelete',
-  'resource-slice-added': 'ResourceSliceAdd',
-  'resource-slice-updated': 'ResourceSliceUpdate',
-  'resource-slice-deleted': 'ResourceSliceDelete',
-};
 
 export interface Popped {
   readonly pod: Pod;

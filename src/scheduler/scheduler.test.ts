@@ -12,6 +12,7 @@ import {
   services,
   storageClasses,
 } from '#client/refs.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { NAMESPACE, until, worldFor, type World } from './testing/cluster.ts';
 import type { PodOptions } from './testing/snapshot.ts';
 
@@ -29,6 +30,16 @@ describe('the scheduler', () => {
       (await w.read('late')).status?.conditions?.find(({ type }) => type === 'PodScheduled')?.status,
       'True',
     );
+  });
+
+  it('tells what pods request while it leads', async (t) => {
+    const w = await worldFor(t);
+    const [resourceMetrics, ofStandby] = [new MetricsRegistry(), new MetricsRegistry()];
+    await w.pod('a', { cpu: '1' });
+    await w.scheduler({ resourceMetrics, leaderElect: {} });
+    await until('it leads', async () => /pod="a".* 1$/m.test(resourceMetrics.render()));
+    await w.scheduler({ resourceMetrics: ofStandby, leaderElect: {}, identity: 'standby' });
+    assert.equal(ofStandby.render(), '\n');
   });
 
   it('reports why a pod is pending, and binds it once there is room', async (t) => {

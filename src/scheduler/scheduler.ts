@@ -12,6 +12,7 @@ import { fencedClient } from '#client/fenced-client.ts';
 import type { LeaderElectionOptions } from '#client/leader-election.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createLedComponent, type LedComponent } from '#runtime/led-component.ts';
+import type { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
 import { BindingCycle } from './binding-cycle.ts';
 import { SchedulerCache } from './cache.ts';
@@ -29,6 +30,7 @@ import { defaultPlugins } from './plugins/list.ts';
 import { PodReporter } from './pod-reporter.ts';
 import { PostFilter } from './post-filter.ts';
 import { PreemptionExecutor } from './preemption-executor.ts';
+import { podResourceLines } from './resource-metrics.ts';
 import { SchedulingQueue, type Backoff } from './queue.ts';
 import type { Profile } from './schedule.ts';
 import { SchedulingCycle } from './scheduling-cycle.ts';
@@ -48,6 +50,8 @@ export interface SchedulerOptions extends ComponentContext {
   readonly random?: Random;
   /** Maximum number of concurrent binding and status writes; scheduling waits when it is reached. Default 64. */
   readonly maxBinding?: number;
+  /** The registry for what pods request; empty while another scheduler leads. */
+  readonly resourceMetrics?: MetricsRegistry | undefined;
 }
 
 const MAX_WRITING = 64;
@@ -113,6 +117,9 @@ class Scheduler implements Component {
       profiles,
       informer: () => this.#informers?.pods,
     });
+    options.resourceMetrics?.collect(() =>
+      this.#leading ? podResourceLines(this.#informers?.pods.list() ?? []) : [],
+    );
     this.#slots = new WriteSlots(options.maxBinding ?? MAX_WRITING, log);
     this.#led = createLedComponent({
       api,

@@ -14,9 +14,7 @@ const UPSTREAM: Readonly<Record<string, string | { readonly absent: string }>> =
   scheduler_queue_incoming_pods_total: 'STABLE counter',
   scheduler_schedule_attempts_total: 'STABLE counter',
   scheduler_scheduling_attempt_duration_seconds: 'STABLE histogram',
-  kube_pod_resource_request: {
-    absent: 'there is no /metrics/resources of the scheduler; kube-state-metrics shows requests',
-  },
+  kube_pod_resource_request: { absent: 'at /metrics/resources (resource-metrics.ts)' },
   kube_pod_resource_limit: { absent: 'as kube_pod_resource_request' },
   scheduler_pod_scheduling_sli_duration_seconds: 'BETA histogram',
   scheduler_cache_size: 'ALPHA gauge',

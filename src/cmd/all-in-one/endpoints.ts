@@ -18,6 +18,7 @@ interface Shown {
   readonly port: number;
   readonly api: Client;
   readonly metrics: MetricsRegistry | undefined;
+  readonly moreMetrics?: Readonly<Record<string, MetricsRegistry>>;
 }
 
 export class ThreadEndpoints {
@@ -43,7 +44,7 @@ export class ThreadEndpoints {
   }
 
   /** Called once it has started. Throws a UserError for a port in use. */
-  async show({ name, port, api, metrics }: Shown): Promise<void> {
+  async show({ name, port, api, metrics, moreMetrics }: Shown): Promise<void> {
     if (!metrics) return;
     const { serveEndpoints } = await import('../component-endpoints.ts');
     this.#servers.push(
@@ -53,6 +54,7 @@ export class ThreadEndpoints {
         port,
         api,
         metrics,
+        moreMetrics,
         access: {},
         flags: {},
         config: {},

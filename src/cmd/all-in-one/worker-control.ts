@@ -3,10 +3,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createClient } from '#client/create.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import { RESOURCES_PATH } from '#scheduler/resource-metrics.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
 import { createLogger } from '#stdx/log.ts';
 import { releaseMemoryWhenQuiet } from '#stdx/memory-release.ts';
 import { realClock } from '#stdx/clock.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { startControllerManager } from '../controller-manager/compose.ts';
 import { ThreadEndpoints } from './endpoints.ts';
 import { controllerIdentity, identities } from './identities.ts';
@@ -47,9 +49,11 @@ end.run(
       clientFor(identities.controllerManager, { ...ofManager, agent: 'kube-controller-manager' }),
     ]);
     const context = { clock: realClock, identity: end.data.identity };
+    const resourceMetrics = new MetricsRegistry();
     const scheduler = createScheduler({
       ...context,
       ...ofScheduler.context,
+      resourceMetrics,
       api: schedulerApi,
       log: log.with({ component: 'kube-scheduler' }),
     });
@@ -77,6 +81,7 @@ end.run(
       port: 10_259,
       api: schedulerApi,
       metrics: ofScheduler.context.metrics,
+      moreMetrics: { [RESOURCES_PATH]: resourceMetrics },
     });
     await endpoints.show({
       name: 'kube-controller-manager',

@@ -1,6 +1,8 @@
 /** `capstan scheduler`: the scheduler as a program of its own. */
 import { UserError } from '#deploy/data-dir.ts';
+import { RESOURCES_PATH } from '#scheduler/resource-metrics.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
+import { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { electionFrom, loggerFrom } from '../flags/common.ts';
 import { effectiveConfig, warnAll, withConfigFile } from '../flags/config-file.ts';
 import { readFlags } from '../flags/define.ts';
@@ -27,6 +29,7 @@ export function runScheduler(given: SchedulerFlags): Promise<void> {
   });
   const settings = schedulerSettingsFrom(flags);
   warnAll(warnings, loggerFrom(flags, NAME));
+  const resourceMetrics = new MetricsRegistry();
   return runComponent({
     name: NAME,
     flags,
@@ -36,8 +39,9 @@ export function runScheduler(given: SchedulerFlags): Promise<void> {
       listen: listenAt(PORT_FLAGS, flags),
       effectiveVersion: versionsFrom(flags),
       config: { [SCHEDULER_KIND.group]: effectiveConfig(SCHEDULER_FLAGS, flags, SCHEDULER_FIELDS) },
+      moreMetrics: { [RESOURCES_PATH]: resourceMetrics },
     },
-    create: (context) => createScheduler({ ...context, ...settings }),
+    create: (context) => createScheduler({ ...context, ...settings, resourceMetrics }),
   });
 }
 

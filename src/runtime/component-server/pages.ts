@@ -19,6 +19,8 @@ export interface ComponentPages {
   /** Of a component that can behave as an older version. */
   readonly effectiveVersion?: EffectiveVersion | undefined;
   readonly metrics: MetricsRegistry;
+  /** Further pages of metrics, by path: '/metrics/resources'. */
+  readonly moreMetrics?: Readonly<Record<string, MetricsRegistry>> | undefined;
   /** As given or by default, without dashes. */
   readonly flags: Readonly<Record<string, string>>;
   /** Contents of /configz: the effective configuration, under its group. */
@@ -46,6 +48,7 @@ export function renderPage(
     readonly accept: string | undefined;
   },
 ): PageAnswer | undefined {
+  const more = pages.moreMetrics?.[path];
   switch (path) {
     case '/metrics':
       return metricsPage([...buildInfo(pages), ...processLines()], pages.metrics.render());
@@ -59,13 +62,13 @@ export function renderPage(
           name: pages.name,
           gitVersion: pages.version,
           emulationVersion: formatMajorMinor((pages.effectiveVersion ?? DEFAULT_EFFECTIVE_VERSION).emulated),
-          paths: [...PATHS, ...health.paths()].toSorted(),
+          paths: [...PATHS, ...Object.keys(pages.moreMetrics ?? {}), ...health.paths()].toSorted(),
         }),
       );
     case '/flagz':
       return zAnswer(flagzPage(accept, { name: pages.name, flags: pages.flags }));
     default:
-      return undefined;
+      return more && metricsPage([], more.render());
   }
 }
 

@@ -104,10 +104,13 @@ before(async () => {
   const things = new Counter('things_total', 'Things.');
   things.add('');
   metrics.add(things);
+  const more = new MetricsRegistry();
+  more.collect(() => ['others_total 2']);
   server = await startComponentServer({
     name: 'kube-scheduler',
     version: 'v1.36.0+test',
     metrics,
+    moreMetrics: { '/metrics/resources': more },
     flags: { 'leader-elect': 'true', v: '2' },
     config: { 'kubescheduler.config.k8s.io': { parallelism: 16 } },
     checks: [{ name: 'informers', readyOnly: true, check: () => problem }],
@@ -184,6 +187,7 @@ describe('other pages, authorized by RBAC', () => {
     });
     assert.equal(JSON.parse(structured.text).metadata.name, 'kube-scheduler');
     assert.equal((await get('/statusz', { pair: admin, accept: 'image/png' })).status, 406);
+    assert.match((await get('/metrics/resources', { pair: admin })).text, /^others_total 2$/m);
     assert.equal((await get('/nothing', { pair: admin })).status, 404);
     assert.equal((await get('/metrics', { pair: admin, method: 'POST' })).status, 405);
     const other = createAuthority({ commonName: 'other', nowMs: Date.now(), lifetimeMs: HOUR_MS });
