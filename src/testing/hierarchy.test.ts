@@ -1,12 +1,8 @@
 /** The controller as its own service account on a real API server: subnamespaces, labels, conditions, copies, cascading deletion, and `capstan tree`. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import {
-  hierarchyConfigurations,
-  hncConfigurations,
-  subnamespaceAnchors,
-  type ResourceSpec,
-} from '#addons/hierarchy/api.ts';
+import { hierarchyConfigurations, hncConfigurations, subnamespaceAnchors } from '#addons/hierarchy/api.ts';
+import { type ResourceSpec } from '#component-helpers/hierarchy/names.ts';
 import { enableHierarchy } from '#addons/hierarchy/enable.ts';
 import { hierarchyController } from '#addons/hierarchy/hierarchy-controller.ts';
 import {

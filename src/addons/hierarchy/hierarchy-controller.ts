@@ -15,17 +15,15 @@ import { deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
+import { hierarchyConfigurations, hncConfigurations, subnamespaceAnchors } from './api.ts';
 import {
   ANCHOR_FINALIZER,
   CONFIG,
   HIERARCHY_FINALIZER,
-  hierarchyConfigurations,
-  hncConfigurations,
   MANAGER,
-  subnamespaceAnchors,
   type HNCConfiguration,
   type ResourceStatus,
-} from './api.ts';
+} from '#component-helpers/hierarchy/names.ts';
 import { planPropagation } from './propagation.ts';
 import { readForest, type Woods } from './read-forest.ts';
 import { runTasks, type Task } from './run-tasks.ts';

@@ -9,9 +9,14 @@ import { deepEqual } from '#machinery/json.ts';
 import type { Labels } from '#machinery/labels.ts';
 import { formatApiVersion, type KubeObject, type Stored } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { INHERITED_FROM, isTreeKey, MANAGER, type SynchronizationMode } from './api.ts';
-import type { Forest } from './forest.ts';
-import { SelectorProblem, shouldPropagate } from './selectors.ts';
+import {
+  INHERITED_FROM,
+  isTreeKey,
+  MANAGER,
+  type SynchronizationMode,
+} from '#component-helpers/hierarchy/names.ts';
+import type { Forest } from '#component-helpers/hierarchy/forest.ts';
+import { SelectorProblem, shouldPropagate } from '#component-helpers/hierarchy/selectors.ts';
 
 export interface CopyWrite {
   readonly copy: KubeObject;

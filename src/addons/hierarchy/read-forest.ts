@@ -3,17 +3,14 @@ import type { Namespace } from '#api/types.ts';
 import { namespaces } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
 import { objectKey, type Stored } from '#machinery/object.ts';
+import { hierarchyConfigurations, subnamespaceAnchors } from './api.ts';
 import {
   HIERARCHY,
-  hierarchyConfigurations,
-  MANAGED_BY,
-  MANAGER,
-  SUBNAMESPACE_OF,
-  subnamespaceAnchors,
   type HierarchyConfiguration,
   type SubnamespaceAnchor,
-} from './api.ts';
-import { Forest, type TreeNamespace } from './forest.ts';
+} from '#component-helpers/hierarchy/names.ts';
+import { Forest } from '#component-helpers/hierarchy/forest.ts';
+import { anchorKeyOf, treeNamespace } from '#component-helpers/hierarchy/tree-namespace.ts';
 
 export interface Woods {
   readonly forest: Forest;
@@ -41,53 +38,17 @@ export function readForest(shared: Client): Woods {
       .map((one) => [objectKey(one), one]),
   );
   return {
-    forest: new Forest(all.map((one) => treeNamespace(one, { hierarchies, anchors }))),
+    forest: new Forest(
+      all.map((one) =>
+        treeNamespace(one, {
+          hierarchy: hierarchies.get(one.metadata.name),
+          anchor: anchors.get(anchorKeyOf(one) ?? ''),
+        }),
+      ),
+    ),
     namespaces: new Map(all.map((one) => [one.metadata.name, one])),
     hierarchies,
     anchors,
     anchored: new Set([...anchors.values()].map(({ metadata }) => metadata.namespace ?? '')),
   };
-}
-
-/** The namespace whose subnamespace it is. One that is being deleted is none any more: its copies go as its HierarchyConfiguration does. */
-export function subnamespaceOf({ metadata }: Stored<Namespace>): string | undefined {
-  if (metadata.deletionTimestamp || isExternal(metadata)) return undefined;
-  return metadata.annotations?.[SUBNAMESPACE_OF] || undefined;
-}
-
-function isExternal({ annotations }: Stored['metadata']): boolean {
-  const manager = annotations?.[MANAGED_BY] ?? '';
-  return manager !== '' && manager !== MANAGER;
-}
-
-function treeNamespace(
-  namespace: Stored<Namespace>,
-  { hierarchies, anchors }: Pick<Woods, 'hierarchies' | 'anchors'>,
-): TreeNamespace {
-  const { name, labels = {} } = namespace.metadata;
-  const spec = hierarchies.get(name)?.spec ?? {};
-  const owner = subnamespaceOf(namespace);
-  const external = isExternal(namespace.metadata);
-  const anchor = owner === undefined ? undefined : anchors.get(`${owner}/${name}`);
-  const managed = anchor?.spec ?? spec;
-  return {
-    name,
-    parent: external ? undefined : (owner ?? (spec.parent || undefined)),
-    isSubnamespace: owner !== undefined,
-    isExternal: external,
-    allowsCascadingDeletion: spec.allowCascadingDeletion === true,
-    labels,
-    hasAnchor: anchor !== undefined,
-    illegalLabel: illegal('label', managed.labels),
-    illegalAnnotation: illegal('annotation', managed.annotations),
-  };
-}
-
-/** None is managed. */
-function illegal(
-  what: 'label' | 'annotation',
-  given: readonly { readonly key: string }[] = [],
-): string | undefined {
-  const last = given.at(-1);
-  return last && `Not a legal managed ${what} (set via --managed-namespace-${what}): ${last.key}`;
 }

@@ -9,14 +9,14 @@ import type { Client } from '#client/client.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import type { Stored } from '#machinery/object.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
+import { subnamespaceAnchors } from './api.ts';
 import {
   ANCHOR_FINALIZER,
   isExcluded,
   SUBNAMESPACE_OF,
-  subnamespaceAnchors,
   type AnchorState,
   type SubnamespaceAnchor,
-} from './api.ts';
+} from '#component-helpers/hierarchy/names.ts';
 import type { Woods } from './read-forest.ts';
 import type { Task } from './run-tasks.ts';
 

@@ -4,17 +4,18 @@ import { deepEqual } from '#machinery/json.ts';
 import type { Stored } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { ReconcileContext } from '#runtime/controller.ts';
+import { hierarchyConfigurations } from './api.ts';
 import {
   DEPTH_SUFFIX,
   HIERARCHY,
   HIERARCHY_FINALIZER,
-  hierarchyConfigurations,
   INCLUDED_NAMESPACE,
   isExcluded,
   type HierarchyCondition,
   type HierarchyConfiguration,
-} from './api.ts';
-import { subnamespaceOf, type Woods } from './read-forest.ts';
+} from '#component-helpers/hierarchy/names.ts';
+import { anchorKeyOf, subnamespaceOf } from '#component-helpers/hierarchy/tree-namespace.ts';
+import type { Woods } from './read-forest.ts';
 import type { Task } from './run-tasks.ts';
 
 type Writer = Pick<ReconcileContext, 'api' | 'clock'>;
@@ -83,7 +84,7 @@ function wantedHierarchy(
 ): Wanted {
   const namespace = woods.namespaces.get(name)!;
   const owner = subnamespaceOf(namespace);
-  const anchor = owner === undefined ? undefined : woods.anchors.get(`${owner}/${name}`);
+  const anchor = woods.anchors.get(anchorKeyOf(namespace) ?? '');
   const others = existing?.metadata.finalizers?.filter((one) => one !== HIERARCHY_FINALIZER) ?? [];
   const isDeletedAlone = existing?.metadata.deletionTimestamp && !namespace.metadata.deletionTimestamp;
   return {

@@ -1,7 +1,7 @@
 /** Which kinds propagate, by the HNCConfiguration and what the API server serves. Roles and RoleBindings always do. Pure. */
 import { groupResourceString } from '#machinery/object.ts';
 import type { ServedResource } from '#client/discovery.ts';
-import type { ResourceSpec, SynchronizationMode } from './api.ts';
+import type { ResourceSpec, SynchronizationMode } from '#component-helpers/hierarchy/names.ts';
 
 export interface PropagatedType {
   readonly ref: ServedResource;

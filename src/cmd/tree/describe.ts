@@ -1,5 +1,6 @@
 /** A namespace's place in its tree, as text. */
-import { HIERARCHY, hierarchyConfigurations, MANAGER, subnamespaceAnchors } from '#addons/hierarchy/api.ts';
+import { hierarchyConfigurations, subnamespaceAnchors } from '#addons/hierarchy/api.ts';
+import { HIERARCHY, MANAGER } from '#component-helpers/hierarchy/names.ts';
 import type { Event } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { events, namespaces } from '#client/refs.ts';

@@ -1,5 +1,5 @@
 /** Trees of namespaces as text, with their conditions as footnotes. Pure. */
-import { SUBNAMESPACE_OF, type HierarchyConfiguration } from '#addons/hierarchy/api.ts';
+import { SUBNAMESPACE_OF, type HierarchyConfiguration } from '#component-helpers/hierarchy/names.ts';
 import type { Namespace } from '#api/types.ts';
 import type { Stored } from '#machinery/object.ts';
 

@@ -1,12 +1,6 @@
 /** `capstan tree`: what `kubectl hns` does, against any cluster whose API has HNC's kinds. */
-import {
-  CONFIG,
-  HIERARCHY,
-  hierarchyConfigurations,
-  hncConfigurations,
-  subnamespaceAnchors,
-  type HierarchyConfiguration,
-} from '#addons/hierarchy/api.ts';
+import { hierarchyConfigurations, hncConfigurations, subnamespaceAnchors } from '#addons/hierarchy/api.ts';
+import { CONFIG, HIERARCHY, type HierarchyConfiguration } from '#component-helpers/hierarchy/names.ts';
 import { enableHierarchy } from '#addons/hierarchy/enable.ts';
 import type { Client } from '#client/client.ts';
 import { namespaces } from '#client/refs.ts';

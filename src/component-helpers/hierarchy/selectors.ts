@@ -1,18 +1,19 @@
 /** Whether an object goes to a descendant: the mode of its kind, its propagate.hnc.x-k8s.io annotations, and what HNC never copies. Pure. */
 import type { Labels } from '#machinery/labels.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
-import type { ResourceRef } from '#client/client.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import type { GroupVersionKind, KubeObject } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { DEPTH_SUFFIX, SELECTORS, type SynchronizationMode } from './api.ts';
+import { DEPTH_SUFFIX, SELECTORS, type SynchronizationMode } from './names.ts';
 
 /** An annotation that cannot be read; the object goes nowhere. */
 export class SelectorProblem extends Error {
   override readonly name = 'SelectorProblem';
 }
 
+type GroupAndKind = Pick<GroupVersionKind, 'group' | 'kind'>;
+
 interface Destination {
-  readonly ref: ResourceRef;
+  readonly ref: GroupAndKind;
   readonly mode: SynchronizationMode;
   /** Of the namespace. */
   readonly labels: Labels;
@@ -69,7 +70,7 @@ function truth(annotations: Readonly<Record<string, string>>, name: string): boo
 }
 
 /** Copies of these would fight with who makes them, or carry an identity to another namespace. */
-function isNeverPropagated({ metadata, ...rest }: KubeObject, { group, kind }: ResourceRef): boolean {
+function isNeverPropagated({ metadata, ...rest }: KubeObject, { group, kind }: GroupAndKind): boolean {
   if ((metadata?.finalizers?.length ?? 0) > 0) return true;
   if (metadata?.annotations?.['openshift.io/description'] !== undefined) return true;
   if (group !== '') return false;

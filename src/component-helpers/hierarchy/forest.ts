@@ -1,9 +1,10 @@
 /**
- * The trees of namespaces: who is whose parent, what is wrong with that, and what labels follow. Pure; built of all namespaces for each reconcile.
+ * The trees of namespaces: who is whose parent, what is wrong with that, and what labels follow. The controller builds one of all namespaces for each reconcile; admission
+ * keeps one that follows the cluster. Every answer is worked out from parents and children when it is asked for.
  *
  *   subnamespace-of, spec.parent ─► parents ─► cycles, missing and excluded parents ─► halted subtrees ─► children, tree labels, cascading deletion
  */
-import { DEPTH_SUFFIX, INCLUDED_NAMESPACE, isExcluded } from './api.ts';
+import { DEPTH_SUFFIX, INCLUDED_NAMESPACE, isExcluded } from './names.ts';
 
 export interface TreeNamespace {
   readonly name: string;
@@ -29,29 +30,50 @@ interface TreeCondition {
 }
 
 export class Forest {
-  readonly #namespaces: ReadonlyMap<string, TreeNamespace>;
-  readonly #children = new Map<string, string[]>();
-  /** Without those of ancestors. */
-  readonly #own = new Map<string, readonly TreeCondition[]>();
+  readonly #namespaces = new Map<string, TreeNamespace>();
+  readonly #children = new Map<string, Set<string>>();
+  /** Of those that were asked for since they changed. */
+  readonly #sorted = new Map<string, readonly string[]>();
 
   /** Excluded namespaces are left out. */
-  constructor(all: readonly TreeNamespace[]) {
-    const managed = all.filter(({ name }) => !isExcluded(name));
-    this.#namespaces = new Map(
-      managed.toSorted((left, right) => (left.name < right.name ? -1 : 1)).map((one) => [one.name, one]),
-    );
-    for (const { name, parent } of this.#namespaces.values()) {
-      if (parent === undefined) continue;
-      const siblings = this.#children.get(parent);
-      if (siblings) siblings.push(name);
-      else this.#children.set(parent, [name]);
-    }
-    for (const one of this.#namespaces.values()) this.#own.set(one.name, this.#problemsOf(one));
+  constructor(all: Iterable<TreeNamespace> = []) {
+    for (const one of all) this.put(one);
+  }
+
+  /** Added, or replaced. */
+  put(namespace: TreeNamespace): void {
+    const { name, parent } = namespace;
+    if (isExcluded(name)) return;
+    this.remove(name);
+    this.#namespaces.set(name, namespace);
+    if (parent === undefined) return;
+    const siblings = this.#children.get(parent);
+    if (siblings) siblings.add(name);
+    else this.#children.set(parent, new Set([name]));
+    this.#sorted.delete(parent);
+  }
+
+  remove(name: string): void {
+    const parent = this.#namespaces.get(name)?.parent;
+    this.#namespaces.delete(name);
+    if (parent === undefined) return;
+    const siblings = this.#children.get(parent);
+    siblings?.delete(name);
+    if (siblings?.size === 0) this.#children.delete(parent);
+    this.#sorted.delete(parent);
+  }
+
+  /** The forest as it were with another parent of this namespace. */
+  withParent(name: string, parent: string | undefined): Forest {
+    const other = new Forest(this.#namespaces.values());
+    const moved = this.#namespaces.get(name);
+    if (moved) other.put({ ...moved, parent });
+    return other;
   }
 
   /** Sorted. */
   get names(): readonly string[] {
-    return [...this.#namespaces.keys()];
+    return [...this.#namespaces.keys()].toSorted();
   }
 
   get(name: string): TreeNamespace | undefined {
@@ -60,7 +82,19 @@ export class Forest {
 
   /** Sorted. */
   childrenOf(name: string): readonly string[] {
-    return this.#children.get(name) ?? [];
+    const known = this.#sorted.get(name);
+    if (known) return known;
+    const children = [...(this.#children.get(name) ?? [])].toSorted();
+    this.#sorted.set(name, children);
+    return children;
+  }
+
+  /** Itself not among them, also where it is in a cycle; parents before their children. */
+  descendantsOf(name: string): readonly string[] {
+    const found = new Set([name]);
+    for (const one of found) for (const child of this.childrenOf(one)) found.add(child);
+    found.delete(name);
+    return [...found];
   }
 
   /** From the root down to its parent; of a member of a cycle, the others each once. A parent that does not exist is not among them. */
@@ -92,9 +126,12 @@ export class Forest {
       found.add(name);
       for (const child of this.childrenOf(name)) visit(child);
     };
-    for (const { name, parent } of this.#namespaces.values())
+    const names = this.names;
+    for (const name of names) {
+      const parent = this.#namespaces.get(name)?.parent;
       if (parent === undefined || !this.#namespaces.has(parent)) visit(name);
-    for (const name of this.#namespaces.keys()) visit(name);
+    }
+    for (const name of names) visit(name);
     return [...found];
   }
 
@@ -104,7 +141,7 @@ export class Forest {
   }
 
   conditionsOf(name: string): readonly TreeCondition[] {
-    const own = this.#own.get(name) ?? [];
+    const own = this.#problemsOf(name);
     const root = this.haltedRootOf(name);
     if (root === undefined || root === name) return own;
     const message = `Propagation paused in "${name}" and its descendants due to ActivitiesHalted condition on ancestor "${root}"`;
@@ -134,10 +171,13 @@ export class Forest {
   }
 
   #isHalted(name: string): boolean {
-    return this.#own.get(name)?.some(({ type }) => type === 'ActivitiesHalted') === true;
+    const one = this.#namespaces.get(name);
+    return one !== undefined && this.#haltOf(one) !== undefined;
   }
 
-  #problemsOf(one: TreeNamespace): readonly TreeCondition[] {
+  #problemsOf(name: string): readonly TreeCondition[] {
+    const one = this.#namespaces.get(name);
+    if (!one) return [];
     const halted = this.#haltOf(one);
     const bad = badConfigurationOf(one);
     return [...(halted ? [halted] : []), ...(bad ? [bad] : [])];

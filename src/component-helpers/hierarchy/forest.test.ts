@@ -28,6 +28,21 @@ describe('Forest', () => {
     assert.deepEqual(trees.conditionsOf('web'), []);
   });
 
+  it('follows namespaces that move, come and go', () => {
+    const trees = forest({ acme: undefined, shop: 'acme', web: 'shop', other: undefined });
+    const moved = trees.withParent('shop', 'other');
+    assert.deepEqual(moved.descendantsOf('other'), ['shop', 'web']);
+    assert.deepEqual(trees.descendantsOf('acme'), ['shop', 'web']);
+    trees.put({ name: 'web', parent: 'acme', labels: {} });
+    assert.deepEqual(trees.childrenOf('acme'), ['shop', 'web']);
+    assert.deepEqual(trees.childrenOf('shop'), []);
+    trees.remove('acme');
+    assert.deepEqual(reasons(trees, 'web'), ['ParentMissing']);
+    trees.put({ name: 'acme', labels: {} });
+    assert.deepEqual(trees.ancestorsOf('web'), ['acme']);
+    assert.deepEqual(forest({ a: 'b', b: 'a' }).descendantsOf('a'), ['b']);
+  });
+
   it('halts the members of a cycle, and what is below them', () => {
     const trees = forest({ c: 'b', a: 'c', b: 'a', below: 'b' });
     const [own] = trees.conditionsOf('b');
