@@ -1,13 +1,6 @@
-/**
- * Creates the default RBAC roles and bindings at every start, and restores their required content, after upstream's rbac bootstrap policy and its
- * reconciliation:
- *
- *   absent → created · autoupdate annotation "false" → unchanged · otherwise missing rules, subjects, labels and annotations are
- *   added, extra ones stay · a binding to another role is recreated
- */
-import { isStatusError } from '#machinery/errors.ts';
+/** The default RBAC roles and bindings, after upstream's rbac bootstrap policy: created and completed at every start (reconcile-policy.ts). */
 import type { KubeObject } from '#machinery/object.ts';
-import type { GroupResource, InternalApi } from '../registry/loopback-client.ts';
+import type { InternalApi } from '../registry/loopback-client.ts';
 import { aggregateRules } from './aggregation.ts';
 import * as facts from './bootstrap-policy-data.ts';
 import {
@@ -18,9 +11,8 @@ import {
   type RoleObject,
   type RoleRef,
 } from './rbac-rules.ts';
-import { uncoveredRules } from './rule-sets.ts';
+import { AUTO_UPDATE_ANNOTATION, createIfAbsent, reconcilePolicy } from './reconcile-policy.ts';
 
-const AUTO_UPDATE_ANNOTATION = 'rbac.authorization.kubernetes.io/autoupdate';
 const BOOTSTRAP_LABELS = { 'kubernetes.io/bootstrapping': 'rbac-defaults' } as const;
 const AGGREGATE_LABEL_PREFIX = 'rbac.authorization.k8s.io/aggregate-to-';
 const SYSTEM_NAMESPACE = 'kube-system';
@@ -41,14 +33,16 @@ export async function bootstrapPolicy(
 ): Promise<void> {
   const { clusterRoles, roles, clusterRoleBindings, roleBindings } = defaultPolicy(options.features);
   await Promise.all([
-    ...clusterRoles.map((role) => reconcileRole(internal, resource('clusterroles'), role)),
-    ...roles.map((role) => reconcileRole(internal, resource('roles'), role)),
+    ...clusterRoles.map((role) => reconcilePolicy(internal, { resource: 'clusterroles', object: role })),
+    ...roles.map((role) => reconcilePolicy(internal, { resource: 'roles', object: role })),
     ...clusterRoleBindings.map((binding) =>
-      reconcileBinding(internal, resource('clusterrolebindings'), binding),
+      reconcilePolicy(internal, { resource: 'clusterrolebindings', object: binding }),
     ),
-    ...roleBindings.map((binding) => reconcileBinding(internal, resource('rolebindings'), binding)),
+    ...roleBindings.map((binding) =>
+      reconcilePolicy(internal, { resource: 'rolebindings', object: binding }),
+    ),
     ...(options.clusterAdminGroups ?? []).map((group) =>
-      createIfAbsent(internal, resource('clusterrolebindings'), adminBinding(group)),
+      createIfAbsent(internal, { group: RBAC_GROUP, resource: 'clusterrolebindings' }, adminBinding(group)),
     ),
   ]);
 }
@@ -219,115 +213,4 @@ function adminBinding(group: string): BindingObject {
     roleRef: { apiGroup: RBAC_GROUP, kind: 'ClusterRole', name: 'cluster-admin' },
     subjects: [{ apiGroup: RBAC_GROUP, kind: 'Group', name: group }],
   };
-}
-
-function resource(plural: string): GroupResource {
-  return { group: RBAC_GROUP, resource: plural };
-}
-
-async function reconcileRole(internal: InternalApi, kind: GroupResource, wanted: RoleObject): Promise<void> {
-  if (await createIfAbsent(internal, kind, wanted)) return;
-  await modifyIfNeeded(internal, kind, {
-    wanted,
-    complete: (role: RoleObject) => {
-      const labelled = addMetadata(role, wanted);
-      if (wanted.aggregationRule) {
-        const selectors = role.aggregationRule?.clusterRoleSelectors ?? [];
-        const known = new Set(selectors.map((selector) => JSON.stringify(selector)));
-        const missing = (wanted.aggregationRule.clusterRoleSelectors ?? []).filter(
-          (selector) => !known.has(JSON.stringify(selector)),
-        );
-        if (missing.length > 0) role.aggregationRule = { clusterRoleSelectors: [...selectors, ...missing] };
-        return labelled || missing.length > 0;
-      }
-      const missing = uncoveredRules(role.rules ?? [], wanted.rules ?? []).rules;
-      if (missing.length > 0) role.rules = [...(role.rules ?? []), ...missing];
-      return labelled || missing.length > 0;
-    },
-  });
-}
-
-async function reconcileBinding(
-  internal: InternalApi,
-  kind: GroupResource,
-  wanted: BindingObject,
-): Promise<void> {
-  if (await createIfAbsent(internal, kind, wanted)) return;
-  const stored = internal.get(kind, nameOf(wanted)) as BindingObject | undefined;
-  if (stored && !isProtected(stored) && !sameRoleRef(stored.roleRef, wanted.roleRef)) {
-    await internal.delete(kind, nameOf(wanted));
-    await createIfAbsent(internal, kind, wanted);
-    return;
-  }
-  await modifyIfNeeded(internal, kind, {
-    wanted,
-    complete: (binding: BindingObject) => {
-      const labelled = addMetadata(binding, wanted);
-      const known = new Set((binding.subjects ?? []).map(subjectId));
-      const missing = (wanted.subjects ?? []).filter((subject) => !known.has(subjectId(subject)));
-      if (missing.length > 0) binding.subjects = [...(binding.subjects ?? []), ...missing];
-      return labelled || missing.length > 0;
-    },
-  });
-}
-
-function sameRoleRef(left: RoleRef | undefined, right: RoleRef | undefined): boolean {
-  return left?.kind === right?.kind && left?.name === right?.name;
-}
-
-function subjectId(subject: RbacSubject): string {
-  return JSON.stringify([subject.kind, subject.namespace ?? '', subject.name]);
-}
-
-async function createIfAbsent(
-  internal: InternalApi,
-  kind: GroupResource,
-  object: KubeObject,
-): Promise<boolean> {
-  if (internal.get(kind, nameOf(object))) return false;
-  try {
-    await internal.create(kind, object);
-    return true;
-  } catch (error) {
-    if (isStatusError(error, 'AlreadyExists')) return false;
-    throw error;
-  }
-}
-
-/** Reads the stored object first, so that a start of a complete cluster writes nothing. complete returns whether it mutated its argument. */
-async function modifyIfNeeded<T extends KubeObject>(
-  internal: InternalApi,
-  kind: GroupResource,
-  step: { readonly wanted: T; complete(object: T): boolean },
-): Promise<void> {
-  const stored = internal.get(kind, nameOf(step.wanted));
-  if (!stored || isProtected(stored) || !step.complete(structuredClone(stored) as T)) return;
-  await internal.modify(
-    kind,
-    nameOf(step.wanted),
-    (object) => !isProtected(object) && step.complete(object as T),
-  );
-}
-
-function isProtected(object: KubeObject): boolean {
-  return object.metadata?.annotations?.[AUTO_UPDATE_ANNOTATION] === 'false';
-}
-
-function addMetadata(object: KubeObject, wanted: KubeObject): boolean {
-  const meta = (object.metadata ??= {});
-  const missing = (
-    has: Readonly<Record<string, string>> | undefined,
-    wants: Readonly<Record<string, string>> | undefined,
-  ): boolean => Object.keys(wants ?? {}).some((key) => has?.[key] === undefined);
-  const changed =
-    missing(meta.labels, wanted.metadata?.labels) || missing(meta.annotations, wanted.metadata?.annotations);
-  if (changed) {
-    meta.labels = { ...wanted.metadata?.labels, ...meta.labels };
-    meta.annotations = { ...wanted.metadata?.annotations, ...meta.annotations };
-  }
-  return changed;
-}
-
-function nameOf(object: KubeObject): { readonly name: string; readonly namespace: string | undefined } {
-  return { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
 }

@@ -1,6 +1,11 @@
-/** What Capstan's own parts may do beyond upstream's default roles; made at start when missing, never changed after (an administrator may). */
+/** What Capstan's own parts may do beyond upstream's default roles: made and completed at each start as those are, so that an upgrade brings what a new version needs. */
+import {
+  AUTO_UPDATE_ANNOTATION,
+  reconcilePolicy,
+  type PolicyObject,
+} from '#apiserver/authz/reconcile-policy.ts';
+import { createIfAbsent } from '#apiserver/bootstrap/create-if-absent.ts';
 import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
-import { isStatusError } from '#machinery/errors.ts';
 import { EDGE_POLICY } from './edge-policy.ts';
 import { NODE_BOOTSTRAP } from './node-bootstrap-policy.ts';
 import {
@@ -14,7 +19,6 @@ import {
   role,
   serviceAccount,
   user,
-  type PolicyObject,
 } from './policy-objects.ts';
 
 const DNS = serviceAccount('coredns');
@@ -219,17 +223,13 @@ const USERS: readonly PolicyObject[] = [
 ];
 
 export async function addonPolicy(internal: InternalApi): Promise<void> {
-  await createMissing(internal, [...OBJECTS, ...USERS, ...NODE_BOOTSTRAP]);
+  await Promise.all([...OBJECTS, ...USERS, ...NODE_BOOTSTRAP].map((one) => ensure(internal, one)));
 }
 
-async function createMissing(internal: InternalApi, objects: readonly PolicyObject[]): Promise<void> {
-  await Promise.all(
-    objects.map(async ({ resource, object }) => {
-      const name = { name: object.metadata?.name ?? '', namespace: object.metadata?.namespace };
-      if (internal.get({ group: RBAC, resource }, name)) return;
-      await internal.create({ group: RBAC, resource }, object).catch((error: unknown) => {
-        if (!isStatusError(error, 'AlreadyExists')) throw error;
-      });
-    }),
-  );
+/** kubeadm's are its administrators' once they exist. */
+function ensure(internal: InternalApi, policy: PolicyObject): Promise<void> {
+  const { resource, object } = policy;
+  return object.metadata?.annotations?.[AUTO_UPDATE_ANNOTATION] === undefined
+    ? createIfAbsent(internal, { group: RBAC, resource }, object)
+    : reconcilePolicy(internal, policy);
 }

@@ -1,5 +1,6 @@
 /** What the parts of the edge may do, and the installer of ClusterNetworkPolicy: the load balancer's controller and speakers, which are the nodes' service proxies, and the gateway, whose account its controller and its proxies share. */
-import { EVENTS, granted, group, READ, serviceAccount, user, type PolicyObject } from './policy-objects.ts';
+import type { PolicyObject } from '#apiserver/authz/reconcile-policy.ts';
+import { EVENTS, granted, group, READ, serviceAccount, user } from './policy-objects.ts';
 
 const CONTROLLER = 'capstan:controller:load-balancer-controller';
 const SPEAKER = 'capstan:load-balancer-speaker';
@@ -84,7 +85,6 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
       EVENTS,
     ],
   }),
-  // A role of its own: those that exist are never changed.
   ...granted({
     name: GATEWAY_API,
     subjects: GATEWAYS,

@@ -1,9 +1,10 @@
 /**
  * Permissions of machines that join with a bootstrap token, and of nodes that renew their certificates: kubeadm's bindings under kubeadm's names; also the
  * reads of a joined machine's service proxy and pod network, which act as its node. A deleted binding is recreated at the next start: bind another role
- * in its place to disable it.
+ * in its place to disable it. Bindings are never changed; Capstan's roles are completed at each start.
  */
-import { binding, group, role, type PolicyObject } from './policy-objects.ts';
+import type { PolicyObject } from '#apiserver/authz/reconcile-policy.ts';
+import { binding, group, role } from './policy-objects.ts';
 
 /** In a bootstrap token's auth-extra-groups: the token of a machine that joins as a node. */
 const JOINING_NODES = 'system:bootstrappers:kubeadm:default-node-token';

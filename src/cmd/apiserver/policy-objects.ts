@@ -1,10 +1,6 @@
 /** Roles and bindings that the API server makes at its start (addon-policy.ts), from their names, rules and subjects. */
+import { AUTO_UPDATE_ANNOTATION, type PolicyObject } from '#apiserver/authz/reconcile-policy.ts';
 import type { KubeObject } from '#machinery/object.ts';
-
-export interface PolicyObject {
-  readonly resource: 'clusterroles' | 'clusterrolebindings' | 'roles' | 'rolebindings';
-  readonly object: KubeObject;
-}
 
 export const RBAC = 'rbac.authorization.k8s.io';
 const apiVersion = `${RBAC}/v1`;
@@ -39,7 +35,7 @@ interface Named {
 
 interface Role extends Named {
   readonly rules: readonly object[];
-  /** Default: Capstan's. */
+  /** Default: Capstan's. Without any the object is somebody else's: made when it is missing, and never changed. */
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -70,7 +66,9 @@ export function binding({ subjects, role: to, labels: own = labels, ...named }: 
 }
 
 function labelled(own: Readonly<Record<string, string>>): object {
-  return Object.keys(own).length > 0 ? { labels: own } : {};
+  return Object.keys(own).length > 0
+    ? { labels: own, annotations: { [AUTO_UPDATE_ANNOTATION]: 'true' } }
+    : {};
 }
 
 /** A role, and who has it. */
