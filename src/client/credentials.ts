@@ -2,6 +2,7 @@
  * Client credentials and the CA bundle of a connection, given as bytes or as files. Files are read again when they change, so that
  * rotated certificates and tokens are used without a restart. Opens no connections.
  */
+import { readFileSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import type { Clock } from '#stdx/clock.ts';
 import { TransportError } from './transport-error.ts';
@@ -22,6 +23,12 @@ export interface Credentials {
   readonly tokenFile?: string;
   /** HTTP basic authentication; only without a token. */
   readonly basic?: { readonly username: string; readonly password: string };
+}
+
+/** PEM of the CA bundle, read from its file at each call. Undefined: that of the system. Throws the file system's errors. */
+export function readAuthority({ ca, caFile }: Pick<Credentials, 'ca' | 'caFile'>): string | undefined {
+  if (ca) return String(ca);
+  return caFile === undefined ? undefined : readFileSync(caFile, 'utf8');
 }
 
 export interface LoadedCredentials {

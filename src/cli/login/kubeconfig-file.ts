@@ -4,6 +4,7 @@ import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import type { Document } from 'yaml';
 import { yaml } from '#machinery/yaml-package.ts';
+import { readAuthority } from '#client/credentials.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { readState } from '#deploy/daemon.ts';
 import { dataDir, UserError, writeFileAtomic } from '#deploy/data-dir.ts';
@@ -52,9 +53,7 @@ function knownCluster(flags: LoginFlags, server: string | undefined): LoginClust
     );
     const known = {
       server: options.server.replace(/\/$/, ''),
-      caPem:
-        options.ca?.toString() ??
-        (options.caFile === undefined ? undefined : readFileSync(options.caFile, 'utf8')),
+      caPem: readAuthority(options),
       serverName: options.serverName,
     };
     if (server !== undefined && known.server !== server) return undefined;

@@ -9,6 +9,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { createClient } from '#client/create.ts';
+import { readAuthority } from '#client/credentials.ts';
 import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { isTransportError } from '#client/transport-error.ts';
@@ -65,6 +66,22 @@ export function readClientCertificate({
   }
 }
 
+/** PEM of the authority that the kubeconfig names, inline or in a file. */
+export function requireAuthority({
+  options,
+  file,
+}: Pick<RunContext['connection'], 'options' | 'file'>): string {
+  let found: string | undefined;
+  try {
+    found = readAuthority(options);
+  } catch (error) {
+    throw new UserError(`certificate-authority of ${file} cannot be read: ${errorMessage(error)}.`, error);
+  }
+  if (!found)
+    throw new UserError(`${file} names no certificate authority: the node needs it to know the API server.`);
+  return found;
+}
+
 /** Ensures a valid --kubeconfig where a bootstrap kubeconfig is given. Waits until the cluster has signed. */
 export async function joinCluster(flags: Flags, nodeName: string): Promise<void> {
   const { bootstrapKubeconfig, kubeconfig } = flags;
@@ -77,12 +94,8 @@ export async function joinCluster(flags: Flags, nodeName: string): Promise<void>
   if (await isStillGood(kubeconfig, files)) return;
   const log = loggerFrom(flags, 'bootstrap');
   const options = bootstrapOptions(bootstrapKubeconfig);
-  if (!options.ca && !options.caFile)
-    throw new UserError(
-      `--bootstrap-kubeconfig ${bootstrapKubeconfig} names no certificate authority: the node needs it to know the API server.`,
-    );
+  const caPem = requireAuthority({ options, file: bootstrapKubeconfig });
   await getClientCertificate(options, { files, nodeName, log, from: bootstrapKubeconfig });
-  const caPem = options.ca ? String(options.ca) : await readFile(options.caFile!, 'utf8');
   await mkdir(dirname(resolve(kubeconfig)), { recursive: true });
   await writeKubeconfig(resolve(kubeconfig), {
     server: options.server,
@@ -288,11 +301,11 @@ export function withTrust(
     new TrustFollower({
       api,
       nodeName,
-      trusted: () => String(connection.options.ca ?? ''),
+      trusted: () => readAuthority(connection.options) ?? '',
       async trust(caPem) {
-        await writeKubeconfigAuthority(file, caPem);
-        // If its key is beside it, the rotation writes it itself.
-        if (clientCaFile !== undefined && !existsSync(clientCaFile.replace(/\.crt$/, '.key')))
+        const { caFile } = connection.options;
+        if (caFile === undefined || isFollowed(caFile)) await writeKubeconfigAuthority(file, caPem);
+        if (clientCaFile !== undefined && isFollowed(clientCaFile))
           await writeFileAtomically(clientCaFile, caPem, PUBLIC_MODE);
         node.replaceTls({ clientCaPem: caPem });
       },
@@ -301,6 +314,11 @@ export function withTrust(
       log,
     }),
   );
+}
+
+/** If its key is beside it, the rotation writes it itself. */
+function isFollowed(authorityFile: string): boolean {
+  return !existsSync(authorityFile.replace(/\.crt$/, '.key'));
 }
 
 function together(component: Component, manager: Pick<Component, 'start' | 'stop'>): Component {

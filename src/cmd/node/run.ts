@@ -23,6 +23,7 @@ import {
   withClientCertificate,
   withServingCertificate,
   withTrust,
+  requireAuthority,
 } from './certificates.ts';
 import { lockNodeDir, readNodeRecord, requireSameRoot, writeNodeRecord } from './node-dir.ts';
 import { createRealNode, type RealNode } from './compose.ts';
@@ -143,12 +144,9 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
     flags,
     startsAlone: knownRanges !== undefined,
     create: async (context) => {
-      const { ca, server } = context.connection.options;
+      const { server } = context.connection.options;
       writeNodeRecord(dir, { server, nodeName, podCIDR: knownRanges?.join(), rootDir });
-      if (!ca)
-        throw new UserError(
-          `${context.connection.file} names no certificate authority: the node needs it to know the API server.`,
-        );
+      const ca = requireAuthority(context.connection);
       const assigned = { ...context, nodeName, settings };
       const podCIDRs =
         givenRanges(flags) ??
@@ -183,7 +181,7 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
           clusterDNS,
           dir,
           containerdDir,
-          caPem: clientCaPem ?? ca.toString(),
+          caPem: clientCaPem ?? ca,
           serving,
           settings,
           shown: {
