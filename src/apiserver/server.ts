@@ -173,6 +173,7 @@ function assemble(base: Base, storage: Storage): Parts {
 function assembleCore({ options, clock, log, metrics, health }: Base, storage: Storage): Parts {
   const { store, cache, servedEndpoints, services } = storage;
   const internal: InternalApi = createInternalApi({
+    cache,
     servedEndpoints,
     registry: () => registry,
     features: namesOn(options.features),

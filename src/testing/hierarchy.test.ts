@@ -1,4 +1,7 @@
-/** The controller as its own service account on a real API server: subnamespaces, labels, conditions, copies, cascading deletion, and `capstan tree`. */
+/**
+ * The controller as its own service account on a real API server: subnamespaces, labels, conditions, copies, cascading deletion, and `capstan tree`. Without admission, which
+ * would refuse what the controller has to mend here: see hierarchy-admission.test.ts.
+ */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { hierarchyConfigurations, hncConfigurations, subnamespaceAnchors } from '#addons/hierarchy/api.ts';
@@ -24,7 +27,9 @@ const FROM = 'hnc.x-k8s.io/inherited-from';
 describe('hierarchical namespaces', () => {
   let world: TestWorld;
   beforeEach(async () => {
-    world = await startTestWorld([hierarchyController, namespaceController]);
+    world = await startTestWorld([hierarchyController, namespaceController], {
+      settings: { admission: { disabled: ['HierarchicalNamespaces'] } },
+    });
     await enableHierarchy({ api: world.api, clock: realClock, signal: AbortSignal.timeout(20_000) });
   });
   afterEach(() => world?.stop());

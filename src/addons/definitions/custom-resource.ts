@@ -13,6 +13,8 @@ type Schema = JSONSchemaProps;
 interface DefinitionOptions {
   readonly ref: ResourceRef;
   readonly singular: string;
+  /** The only name that an object may have. */
+  readonly onlyName?: string;
   readonly shortNames?: readonly string[];
   readonly categories?: readonly string[];
   /** Of spec; a status without a schema of its own takes any fields. */
@@ -78,6 +80,7 @@ export const CONDITIONS: Schema = listOf(
 export function customResource({
   ref: { group, version, plural, kind, namespaced },
   singular,
+  onlyName,
   shortNames = [],
   categories = [],
   spec,
@@ -112,7 +115,7 @@ export function customResource({
           storage: true,
           schema: {
             openAPIV3Schema: record(
-              { apiVersion: text(), kind: text(), metadata: { type: 'object' }, spec, status },
+              { apiVersion: text(), kind: text(), metadata: metadataOf(onlyName), spec, status },
               isSpecRequired ? { required: ['spec'] } : {},
             ),
           },
@@ -125,6 +128,10 @@ export function customResource({
       ],
     },
   };
+}
+
+function metadataOf(onlyName: string | undefined): Schema {
+  return onlyName === undefined ? { type: 'object' } : record({ name: oneOf(onlyName) });
 }
 
 function printerColumn(column: string): { name: string; type: string; jsonPath: string } {

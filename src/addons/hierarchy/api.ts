@@ -5,7 +5,9 @@
 import type { CustomResourceDefinition } from '#api/types.ts';
 import type { ResourceRef } from '#client/client.ts';
 import {
+  CONFIG,
   GROUP_NAME,
+  HIERARCHY,
   type HierarchyConfiguration,
   type HNCConfiguration,
   type SubnamespaceAnchor,
@@ -59,6 +61,7 @@ export const HIERARCHY_DEFINITIONS: readonly CustomResourceDefinition[] = [
   customResource({
     ref: hncConfigurations,
     singular: 'hncconfiguration',
+    onlyName: CONFIG,
     isSpecRequired: false,
     spec: record({
       resources: listOf(
@@ -89,6 +92,7 @@ export const HIERARCHY_DEFINITIONS: readonly CustomResourceDefinition[] = [
   customResource({
     ref: hierarchyConfigurations,
     singular: 'hierarchyconfiguration',
+    onlyName: HIERARCHY,
     isSpecRequired: false,
     columns: ['Parent:.spec.parent'],
     spec: record({

@@ -28,6 +28,10 @@ export interface AdmissionKinds {
   cohabitants(of: GroupAndResource): readonly GroupAndResource[];
   /** The kind that requests for a resource or subresource carry; undefined when it is not served. */
   kindOf(gvr: GroupVersionResource, subresource: string): GroupVersionKind | undefined;
+  /** The kind that a resource's objects are stored as; undefined when it is not served. */
+  storedKindOf(
+    of: GroupAndResource,
+  ): { readonly gvk: GroupVersionKind; readonly namespaced: boolean } | undefined;
   /** Converts to another version of the kind. May return the object itself, which is not mutated. Rejects with StatusError when a conversion webhook fails. */
   convert(
     object: KubeObject,
@@ -99,6 +103,10 @@ export function createAdmissionKinds(servedEndpoints: ServedEndpoints): Admissio
       if (!endpoint || subresource === '') return endpoint?.gvk;
       const part = endpoint.served.subresources.get(subresource);
       return part && { group: part.group, version: part.version, kind: part.kind };
+    },
+    storedKindOf({ group, resource }) {
+      const endpoint = servedEndpoints.byGroup(group, resource);
+      return endpoint?.cache && { gvk: endpoint.storageGvk, namespaced: endpoint.resource.namespaced };
     },
     convert(object, gvr, to) {
       const apiVersion = formatApiVersion(to);

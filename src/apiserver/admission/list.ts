@@ -7,6 +7,7 @@ import type { Authorization } from '../authz/authorization.ts';
 import { defaultIngressClass } from './plugins/default-ingress-class.ts';
 import { defaultStorageClass } from './plugins/default-storage-class.ts';
 import { defaultTolerationSeconds } from './plugins/default-toleration-seconds.ts';
+import { hierarchicalNamespaces } from './plugins/hierarchy/hierarchical-namespaces.ts';
 import { limitRanger } from './plugins/limit-ranger.ts';
 import { namespaceLifecycle } from './plugins/namespace-lifecycle.ts';
 import { nodeRestriction } from './plugins/node-restriction.ts';
@@ -102,6 +103,7 @@ function build({ authorization, enabled = [], configuration = {} }: AdmissionOpt
     podTopologyLabels,
     podGroupWorkloadExists,
     rbacEscalation(authorizer, rbac),
+    hierarchicalNamespaces(authorizer),
     mutatingAdmissionPolicy(),
     mutatingAdmissionWebhook(),
     validatingAdmissionPolicy(),

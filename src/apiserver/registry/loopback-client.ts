@@ -1,6 +1,6 @@
 /**
  * The API server's in-process access to its own objects, used by authorization (RBAC's cache), admission plugins and bootstrap. Reads are synchronous
- * from the watch cache, which is never behind an acknowledged write. Writes take the ordinary path (defaulting, validation, storage) as user
+ * from the watch cache, which is never behind a write that this server acknowledged. Writes take the ordinary path (defaulting, validation, storage) as user
  * system:apiserver, without authorization and admission.
  * Objects are JSON data of the storage version; those returned by reads and watches are shared: copy before a mutation.
  */
@@ -26,6 +26,8 @@ export interface InternalWatchHandler {
 export interface InternalApi {
   /** Feature gates that are on. Absent: none. */
   readonly features?: ReadonlySet<string> | undefined;
+  /** Resolves when reads see everything that any server acknowledged before. Undefined: they do, as no other server writes to the store. */
+  caughtUp(): Promise<void> | undefined;
   get(resource: GroupResource, name: InternalName): Stored | undefined;
   /** In key order; namespace absent or '' = all. Parses every object: for small resources or one namespace, not for hot paths over pods. */
   list(resource: GroupResource, options?: { readonly namespace?: string | undefined }): Stored[];

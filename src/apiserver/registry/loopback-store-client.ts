@@ -3,6 +3,7 @@ import { deepClone } from '#machinery/json.ts';
 import type { KubeObject, Stored, UserInfo } from '#machinery/object.ts';
 import type { CacheEntry } from '../watchcache/entry.ts';
 import type { CacheEvent } from '../watchcache/events.ts';
+import type { WatchCache } from '../watchcache/watch-cache.ts';
 import type { ServedEndpoints } from './endpoints.ts';
 import type { GroupResource, InternalApi, InternalName, InternalWatchHandler } from './loopback-client.ts';
 import type { RegistryStore } from './store.ts';
@@ -14,10 +15,12 @@ const UNCHANGED = Symbol('unchanged');
 
 export function createInternalApi({
   servedEndpoints,
+  cache: watchCache,
   registry,
   features,
 }: {
   readonly servedEndpoints: ServedEndpoints;
+  readonly cache: Pick<WatchCache, 'caughtUp'>;
   readonly registry: () => RegistryStore;
   readonly features?: ReadonlySet<string> | undefined;
 }): InternalApi {
@@ -42,6 +45,7 @@ export function createInternalApi({
 
   const internal: InternalApi = {
     features,
+    caughtUp: () => watchCache.caughtUp(),
     get(resource, name) {
       const endpoint = computeEndpoint(resource);
       const entry = endpoint.cache.entries.get(keyOf(endpoint, name));

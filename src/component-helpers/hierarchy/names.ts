@@ -11,7 +11,7 @@ interface MetaKVP {
   readonly value: string;
 }
 
-interface ManagedMetadata {
+export interface ManagedMetadata {
   /** None may be set: which labels are managed is an option of HNC's own manager that has no counterpart here. */
   readonly labels?: readonly MetaKVP[];
   readonly annotations?: readonly MetaKVP[];

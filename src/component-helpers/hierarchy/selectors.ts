@@ -2,6 +2,7 @@
 import type { Labels } from '#machinery/labels.ts';
 import { parseLabelSelector } from '#machinery/labels.ts';
 import type { GroupVersionKind, KubeObject } from '#machinery/object.ts';
+import { validateDNS1123Label } from '#machinery/names.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { DEPTH_SUFFIX, SELECTORS, type SynchronizationMode } from './names.ts';
 
@@ -19,7 +20,6 @@ interface Destination {
   readonly labels: Labels;
 }
 
-const NAMESPACE_NAME = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 const TRUE = ['1', 't', 'T', 'TRUE', 'true', 'True'];
 const FALSE = ['0', 'f', 'F', 'FALSE', 'false', 'False'];
 
@@ -38,6 +38,23 @@ export function shouldPropagate(object: KubeObject, { ref, mode, labels }: Desti
   return truth(annotations, SELECTORS.all) || wanted;
 }
 
+/** As shouldPropagate; one whose annotations cannot be read goes nowhere. */
+export function isPropagatedTo(object: KubeObject, destination: Destination): boolean {
+  try {
+    return shouldPropagate(object, destination);
+  } catch (error) {
+    if (error instanceof SelectorProblem) return false;
+    throw error;
+  }
+}
+
+/** Throws SelectorProblem for a value of one of the annotations that cannot be read. */
+export function validateException(annotation: string, value: string): void {
+  if (annotation === SELECTORS.select) matches(value, {});
+  else if (annotation === SELECTORS.treeSelect) treeSelector(value);
+  else truth({ [annotation]: value }, annotation);
+}
+
 function matches(selector: string, labels: Labels): boolean {
   try {
     return parseLabelSelector(selector).matches(labels);
@@ -52,7 +69,9 @@ function treeSelector(given: string | undefined): string | undefined {
   const parts = given.split(',').map((part) => part.trim());
   for (const part of parts) {
     const name = part.replace(/^!/, '');
-    if (!NAMESPACE_NAME.test(name)) throw new SelectorProblem(`"${name}" is not a valid namespace name`);
+    const problems = validateDNS1123Label(name);
+    if (problems.length > 0)
+      throw new SelectorProblem(`"${name}" is not a valid namespace name: ${problems.join('; ')}`);
   }
   const positive = parts.filter((part) => !part.startsWith('!'));
   if (positive.length > 1)
@@ -66,7 +85,9 @@ function truth(annotations: Readonly<Record<string, string>>, name: string): boo
   const value = annotations[name] ?? '';
   if (value === '' || FALSE.includes(value)) return false;
   if (TRUE.includes(value)) return true;
-  throw new SelectorProblem(`invalid ${name} value: "${value}" is neither true nor false`);
+  throw new SelectorProblem(
+    `invalid ${name} value: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`,
+  );
 }
 
 /** Copies of these would fight with who makes them, or carry an identity to another namespace. */

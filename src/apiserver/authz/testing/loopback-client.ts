@@ -28,6 +28,8 @@ export class FakeInternal implements InternalApi {
     return handlers;
   }
 
+  caughtUp(): undefined {}
+
   get(resource: GroupResource, name: InternalName): Stored | undefined {
     return this.#table(resource).get(keyOf(name));
   }
