@@ -1,7 +1,7 @@
 /**
  * The one gate, `capstan test`: installs what the tests need, then types, lint, format, layers, generated-is-fresh, unit tests and integration tests;
  * ends with the line 'N passed, N failed, N skipped'. Options: --only SUBSTRING (test files whose path contains it), --unit (no integration tests),
- * --suite NAME (instead of all else: src/testing/suites/NAME, which takes too long for the gate; --minutes N: how long the suite 'ha' goes on),
+ * --suite NAME (instead of all else: src/testing/suites/NAME, which takes too long for the gate; --minutes N: how long the suites 'ha' and 'network-policy' go on),
  * --fix (let the checks that can mend what they find do so), --no-install.
  *
  * Unit tests (*.test.ts) run two files at a time; integration tests (*.e2e.test.ts: whole clusters, real containers) one after the other.
@@ -192,7 +192,7 @@ async function runSuite(name: string): Promise<void> {
     console.log('gate: --minutes needs a number');
     process.exit(1);
   }
-  if (minutes !== undefined) process.env['CAPSTAN_HA_MINUTES'] = minutes;
+  if (minutes !== undefined) process.env['CAPSTAN_SUITE_MINUTES'] = minutes;
   const tally = await runTests(
     files.map((file) => join(root, file)),
     { concurrency: 1, timeoutMs: SUITE_TIMEOUT_MS, verbose: true },

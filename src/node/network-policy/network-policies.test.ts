@@ -41,9 +41,10 @@ describe(
       assert.equal((await answers.next()).value, '"ready"');
     }
 
-    async function stopEnforcer(): Promise<void> {
+    /** Without a chance to do anything. */
+    async function killEnforcer(): Promise<void> {
       const ended = new Promise((resolve) => enforcer.once('exit', resolve));
-      enforcer.stdin!.end();
+      enforcer.kill('SIGKILL');
       await ended;
     }
 
@@ -128,7 +129,7 @@ describe(
     });
 
     after(async () => {
-      if (enforcer?.exitCode === null) await stopEnforcer();
+      if (enforcer?.exitCode === null && enforcer.signalCode === null) await killEnforcer();
       await lan?.close();
     });
 
@@ -227,13 +228,13 @@ describe(
       await reachable('a', 'b', { wanted: true });
     });
 
-    it('stay in force while the program is down, for pods that come meanwhile too, and are written again when flushed', async () => {
+    it('stay in force after kill -9 of the program, for pods that come meanwhile too, and are written again when flushed', async () => {
       const none = policy('none', { podSelector: { matchLabels: { app: 'b' } }, policyTypes: ['Ingress'] });
       await tell('NetworkPolicy', none);
       await reachable('a', 'b', { wanted: false });
       await tell('Pod', podObject('c'), 'delete');
       await reachable('c', 'a', { wanted: false });
-      await stopEnforcer();
+      await killEnforcer();
       assert.equal(reaches('a', addresses('b')[0]!), false);
       // An address of this node's range that nobody has acknowledged.
       assert.equal(reaches('c', addresses('a')[0]!), false);

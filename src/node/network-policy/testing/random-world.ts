@@ -3,6 +3,17 @@ import type { NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort } from '#api/t
 import type { Random } from '#stdx/random.ts';
 import type { ClusterNetworkPolicy, ClusterRule, EgressPeer, PodsPeer } from '../cluster-network-policy.ts';
 
+/** What random policies are made of. */
+export interface RandomPlan {
+  readonly blocks: readonly { readonly cidr: string; readonly except?: readonly string[] }[];
+  /** Of a ClusterNetworkPolicy's peer each. */
+  readonly networks: readonly (readonly string[])[];
+  readonly ports: readonly number[];
+}
+
+const PROTOCOLS = ['TCP', 'UDP', 'SCTP'] as const;
+export const PORT_NAMES: readonly string[] = ['http', 'dns'];
+
 export function pick<T>(random: Random, list: readonly T[]): T {
   return list[Math.floor(random() * list.length)]!;
 }
@@ -18,12 +29,16 @@ function selectorOf(random: Random): object {
   return { matchExpressions: [{ key: 'b', operator: pick(random, ['Exists', 'DoesNotExist']) }] };
 }
 
-export function randomPolicy(
-  random: Random,
-  { namespace, name }: { namespace: string; name: string },
-): NetworkPolicy {
+interface PolicyNames {
+  readonly namespace: string;
+  readonly name: string;
+  readonly plan: RandomPlan;
+}
+
+export function randomPolicy(random: Random, { namespace, name, plan }: PolicyNames): NetworkPolicy {
   const list = <T>(make: () => T): T[] => Array.from({ length: Math.floor(random() * 3) }, make);
-  const rules = () => list(() => ({ peers: list(() => peerOf(random)), ports: list(() => portOf(random)) }));
+  const rules = () =>
+    list(() => ({ peers: list(() => peerOf(random, plan)), ports: list(() => portOf(random, plan)) }));
   const types = pick(random, [['Ingress'], ['Egress'], ['Ingress', 'Egress'], undefined]);
   return {
     metadata: { namespace, name },
@@ -36,33 +51,36 @@ export function randomPolicy(
   };
 }
 
-function peerOf(random: Random): NetworkPolicyPeer {
+function peerOf(random: Random, { blocks }: RandomPlan): NetworkPolicyPeer {
   const kind = random();
-  if (kind < 0.15) return { ipBlock: { cidr: '10.244.0.0/24', except: ['10.244.0.4/30', '10.244.0.6/32'] } };
-  if (kind < 0.25) return { ipBlock: { cidr: 'fd00::/120', except: ['fd00::8/125'] } };
-  if (kind < 0.3) return { ipBlock: { cidr: '0.0.0.0/0' } };
+  if (kind < 0.3) {
+    const { cidr, except } = pick(random, blocks);
+    return { ipBlock: { cidr, ...(except ? { except: [...except] } : {}) } };
+  }
   if (kind < 0.55) return { podSelector: selectorOf(random) };
   if (kind < 0.75) return { namespaceSelector: selectorOf(random) };
   return { namespaceSelector: selectorOf(random), podSelector: selectorOf(random) };
 }
 
-function portOf(random: Random): NetworkPolicyPort {
-  const protocol = pick(random, ['TCP', 'UDP', undefined]);
+function portOf(random: Random, { ports }: RandomPlan): NetworkPolicyPort {
+  const protocol = pick(random, [...PROTOCOLS, undefined]);
   const kind = random();
   return {
     ...(protocol ? { protocol } : {}),
-    ...(kind < 0.2
-      ? {}
-      : kind < 0.5
-        ? { port: pick(random, ['http', 'dns']) }
-        : { port: pick(random, [80, 8080]) }),
-    ...(kind > 0.8 ? { port: 80, endPort: 9000 } : {}),
+    ...(kind < 0.2 ? {} : { port: kind < 0.5 ? pick(random, PORT_NAMES) : pick(random, ports) }),
+    ...(kind > 0.8 ? { port: pick(random, ports), endPort: 9000 } : {}),
   };
+}
+
+interface ClusterPolicyNames {
+  readonly name: string;
+  readonly priority: number;
+  readonly plan: RandomPlan;
 }
 
 export function randomClusterPolicy(
   random: Random,
-  { name, priority }: { readonly name: string; readonly priority: number },
+  { name, priority, plan }: ClusterPolicyNames,
 ): ClusterNetworkPolicy {
   const list = <T>(make: () => T): T[] => Array.from({ length: Math.floor(random() * 3) }, make);
   const some = <T>(make: () => T): T[] => [make(), ...list(make)];
@@ -72,24 +90,25 @@ export function randomClusterPolicy(
       tier: pick(random, ['Admin', 'Baseline']),
       priority,
       subject: podsPeer(random),
-      ingress: list(() => ({ ...clusterRule(random), from: some(() => podsPeer(random)) })),
-      egress: list(() => ({ ...clusterRule(random), to: some(() => egressPeer(random)) })),
+      ingress: list(() => ({ ...clusterRule(random, plan), from: some(() => podsPeer(random)) })),
+      egress: list(() => ({ ...clusterRule(random, plan), to: some(() => egressPeer(random, plan)) })),
     },
   };
 }
 
-function clusterRule(random: Random): ClusterRule {
+function clusterRule(random: Random, { ports }: RandomPlan): ClusterRule {
   const action = pick(random, ['Accept', 'Deny', 'Pass'] as const);
   const kind = random();
   if (kind < 0.4) return { action };
-  if (kind < 0.6) return { action, protocols: [{ destinationNamedPort: pick(random, ['http', 'dns']) }] };
+  if (kind < 0.6) return { action, protocols: [{ destinationNamedPort: pick(random, PORT_NAMES) }] };
   const destinationPort =
     kind < 0.8
-      ? { number: pick(random, [80, 8080]) }
-      : { range: { start: 79, end: pick(random, [81, 9000]) } };
+      ? { number: pick(random, ports) }
+      : { range: { start: pick(random, ports), end: pick(random, [8100, 9000]) } };
+  const transport = pick(random, [{ destinationPort }, {}]);
   return {
     action,
-    protocols: [random() < 0.5 ? { tcp: { destinationPort } } : { udp: { destinationPort } }],
+    protocols: [pick(random, [{ tcp: transport }, { udp: transport }, { sctp: transport }])],
   };
 }
 
@@ -98,9 +117,6 @@ function podsPeer(random: Random): PodsPeer {
   return { pods: { namespaceSelector: selectorOf(random), podSelector: selectorOf(random) } };
 }
 
-function egressPeer(random: Random): EgressPeer {
-  if (random() < 0.7) return podsPeer(random);
-  return {
-    networks: pick(random, [['10.244.0.0/29'], ['0.0.0.0/0', '::/0'], ['fd00::/125', '10.244.0.8/29']]),
-  };
+function egressPeer(random: Random, { networks }: RandomPlan): EgressPeer {
+  return random() < 0.7 ? podsPeer(random) : { networks: pick(random, networks) };
 }

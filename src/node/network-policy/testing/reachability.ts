@@ -14,7 +14,7 @@ export interface World {
   readonly clusterPolicies: readonly ClusterNetworkPolicy[];
 }
 
-interface Attempt {
+export interface Attempt {
   readonly from: Pod;
   readonly to: Pod;
   readonly source: string;
@@ -27,11 +27,20 @@ type PolicyDirection = 'Ingress' | 'Egress';
 
 /** node: only what pods of this node may send and receive is judged. */
 export function isAllowed(world: World, { node, ...attempt }: Attempt & { readonly node?: string }): boolean {
-  if (attempt.source === attempt.destination) return true;
+  if (attempt.source === attempt.destination || isOfOwnNode(attempt)) return true;
   const judged = ({ spec }: Pod): boolean => node === undefined || spec?.nodeName === node;
   return (
     (!judged(attempt.from) || isAllowedIn('Egress', { world, attempt })) &&
     (!judged(attempt.to) || isAllowedIn('Ingress', { world, attempt }))
+  );
+}
+
+/** A node and its own pods always reach each other. */
+function isOfOwnNode({ from, to }: Attempt): boolean {
+  return (
+    (from.spec?.hostNetwork === true || to.spec?.hostNetwork === true) &&
+    from.spec?.nodeName !== undefined &&
+    from.spec.nodeName === to.spec?.nodeName
   );
 }
 
@@ -101,12 +110,12 @@ function matchesPeer(peer: EgressPeer, of: Candidate & { readonly address: strin
   return matchesPods(peer, of);
 }
 
-function matchesProtocol({ tcp, udp, destinationNamedPort }: ProtocolMatch, attempt: Attempt): boolean {
+function matchesProtocol({ tcp, udp, sctp, destinationNamedPort }: ProtocolMatch, attempt: Attempt): boolean {
   if (destinationNamedPort !== undefined)
     return servesNamed(attempt, { name: destinationNamedPort, protocol: attempt.protocol });
-  const match = tcp ?? udp;
-  if (attempt.protocol !== (tcp ? 'TCP' : 'UDP')) return false;
-  const { number, range } = match?.destinationPort ?? {};
+  const match = { TCP: tcp, UDP: udp, SCTP: sctp }[attempt.protocol];
+  if (!match) return false;
+  const { number, range } = match.destinationPort ?? {};
   if (range) return range.start <= attempt.port && attempt.port <= range.end;
   return number === undefined || number === attempt.port;
 }

@@ -1,5 +1,5 @@
 /**
- * The chaos tests in full: every fault, again and again for CAPSTAN_HA_MINUTES (20). CAPSTAN_SEED repeats a run, CAPSTAN_HA_FAULTS takes only
+ * The chaos tests in full: every fault, again and again for CAPSTAN_SUITE_MINUTES (20). CAPSTAN_SEED repeats a run, CAPSTAN_HA_FAULTS takes only
  * those whose name contains it.
  */
 import { describe, it } from 'node:test';
@@ -7,7 +7,7 @@ import { chaosObstacle } from '#testing/chaos/cluster.ts';
 import { FAULTS } from '#testing/chaos/faults.ts';
 import { SEED, runChaos } from '#testing/chaos/run.ts';
 
-const MINUTES = Number(process.env['CAPSTAN_HA_MINUTES'] ?? 20);
+const MINUTES = Number(process.env['CAPSTAN_SUITE_MINUTES'] ?? 20);
 const ONLY = process.env['CAPSTAN_HA_FAULTS'] ?? '';
 /** What the last turn, the making of the cluster and its end take beside. */
 const BESIDE_MS = 30 * 60_000;
