@@ -70,8 +70,10 @@ export interface PutOptions {
    */
   readonly expected?: Revision;
   /** The store deletes the key (with an ordinary delete event) about this many seconds after the write. */
-  readonly ttlSeconds?: number;
+  readonly ttlSeconds?: number | undefined;
   readonly by?: WriteSource | undefined;
+  /** What the value encodes, for a store that keeps another encoding: it need not read the value. Not changed, and not used after put() has returned its promise. */
+  readonly decoded?: object | undefined;
 }
 
 export interface DeleteOptions {
@@ -123,7 +125,7 @@ export interface Store {
   get(key: string, options?: GetOptions): Promise<StoredValue | undefined>;
   /** In the order of the keys' UTF-8 bytes. '' is the prefix of all keys. */
   list(prefix: string, options?: ListOptions): Promise<ListResult>;
-  /** Resolves once the write is durable. The caller must not change the value afterwards. */
+  /** Resolves once the write is durable. The caller must not change the value afterwards: the event of this write may carry the same bytes. */
   put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue>;
   /** Resolves to the deleted value and the delete's revision once durable; `StoreError('not-found')` where the key is absent. */
   delete(

@@ -85,11 +85,7 @@ export class ObjectWriter {
     const timing = this.#parts.metrics.store.of(endpoint.groupResource, expected === 0 ? 'create' : 'update'),
       begunMs = performance.now();
     try {
-      const stored = await store.put(
-        key,
-        value,
-        ttlSeconds === undefined ? { expected, by } : { expected, by, ttlSeconds },
-      );
+      const stored = await store.put(key, value, { expected, by, ttlSeconds, decoded: object });
       timing.succeeded(begunMs);
       const current = endpoint.cache.entries.get(key);
       const bytes =

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { isProtobuf } from '#machinery/codec/protobuf.ts';
+import { serializeObject } from '#machinery/serialize.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import type { Store, StoreEvent } from '#storage/store.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';
@@ -47,6 +48,29 @@ describe('a server on upstream bytes', () => {
       ],
     );
     watch.close();
+  });
+
+  test("the event of one's own write has one's own bytes, unless other ones are read back", async () => {
+    const store = new CodecStore(raw);
+    const seen = new Map<string, Buffer>();
+    const watch = store.watch({
+      prefix: '/registry/configmaps/own/',
+      afterRevision: raw.revision,
+      onEvents: (events) => events.forEach(({ key, value }) => seen.set(key.slice(-1), value!.value)),
+    });
+    const put = async (name: string, fields: object, decoded = true): Promise<Buffer> => {
+      const object = { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name }, ...fields };
+      const value = serializeObject(object);
+      await store.put(`/registry/configmaps/own/${name}`, value, decoded ? { decoded: object } : {});
+      return value;
+    };
+    assert.equal(await put('a', { data: { k: 'v' } }), seen.get('a'));
+    const unknown = await put('b', { data: { k: 'v' } }, false);
+    assert.notEqual(unknown, seen.get('b'));
+    assert.deepEqual(unknown, seen.get('b'));
+    await put('c', { data: {} });
+    assert.equal(JSON.parse(seen.get('c')!.toString()).data, undefined);
+    watch.stop();
   });
 
   test('custom resources and their definitions stay JSON', async () => {

@@ -3,8 +3,10 @@
  * that the plaintext equals upstream's. The embedded store keeps the server's JSON and does not use this codec.
  *
  *   API server ──JSON──► CodecStore ──protobuf or JSON──► EncryptedStore ──► etcd
+ *              ◄──the writer's own JSON, without decoding── event with the bytes of a put in flight ◄──┘
  */
 import type { MajorMinor } from '#machinery/effective-version.ts';
+import type { KubeObject } from '#machinery/object.ts';
 import { storedResource } from '#resources/stored-resource.ts';
 import {
   StoreError,
@@ -30,6 +32,8 @@ const SLICE = 256;
 export class CodecStore implements Store {
   readonly #store: Store;
   readonly #codecs: Codecs;
+  /** Stored bytes → the server's JSON of puts in flight, where decoding would return the same. */
+  readonly #ours = new Map<Buffer, Buffer>();
   readonly newestRevision?: () => Promise<Revision>;
   readonly ttlSeconds?: (key: string) => Promise<number | undefined>;
 
@@ -65,12 +69,22 @@ export class CodecStore implements Store {
   }
 
   async put(key: string, value: Buffer, options?: PutOptions): Promise<StoredValue> {
-    const encoded = this.#codecs.at(key).encode(value);
+    const encoded = this.#encode(key, value, options?.decoded as KubeObject | undefined);
     try {
       return { ...(await this.#store.put(key, encoded, options)), value };
     } catch (error) {
       throw decodedConflict(error);
+    } finally {
+      this.#ours.delete(encoded);
     }
+  }
+
+  #encode(key: string, value: Buffer, object: KubeObject | undefined): Buffer {
+    const codec = this.#codecs.at(key);
+    if (!object) return codec.encode(value);
+    const { bytes, isFaithful } = codec.encodeObject(object, value);
+    if (isFaithful) this.#ours.set(bytes, value);
+    return bytes;
   }
 
   async delete(
@@ -88,8 +102,17 @@ export class CodecStore implements Store {
   watch(options: WatchOptions): StoreWatch {
     return this.#store.watch({
       ...options,
-      onEvents: (events) => options.onEvents(events.map(decodedEvent)),
+      onEvents: (events) => options.onEvents(events.map((event) => this.#decodedEvent(event))),
     });
+  }
+
+  #decodedEvent({ previous, value, ...event }: StoreEvent): StoreEvent {
+    const ours = value && this.#ours.get(value.value);
+    return {
+      ...event,
+      ...(value && { value: ours ? { ...value, value: ours } : decoded(value) }),
+      ...(previous && { previous: new LateValue(previous) }),
+    };
   }
 
   async reveal(stored: StoredValue): Promise<StoredValue> {
@@ -171,14 +194,6 @@ function decoded(stored: StoredValue): StoredValue {
     if (!(error instanceof StoredFormError)) throw error;
     return { ...stored, value: NOTHING, unreadable: error.message };
   }
-}
-
-function decodedEvent({ previous, value, ...event }: StoreEvent): StoreEvent {
-  return {
-    ...event,
-    ...(value && { value: decoded(value) }),
-    ...(previous && { previous: new LateValue(previous) }),
-  };
 }
 
 /** Live watches do not look at what was there before, so that it is decoded only where it is asked for. */

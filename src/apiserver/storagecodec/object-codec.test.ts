@@ -5,10 +5,23 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { isProtobuf } from '#machinery/codec/protobuf.ts';
+import { schemaForKind } from '#api/schemas.ts';
+import {
+  decodeObject as decodeProtobuf,
+  encodeObjectFaithfully,
+  isProtobuf,
+  ProtobufError,
+} from '#machinery/codec/protobuf.ts';
+import { decodeObject } from '#machinery/decode.ts';
+import { isStatusError } from '#machinery/errors.ts';
+import { parseApiVersion, type KubeObject } from '#machinery/object.ts';
+import type { ObjectSchema } from '#machinery/schema.ts';
+import { serializeObject } from '#machinery/serialize.ts';
 import { RESOURCES } from '#resources/registry.ts';
 import { storedResource } from '#resources/stored-resource.ts';
 import { upstreamStorageVersion } from '#resources/storage-version.ts';
+import { seededRandom, type Random } from '#stdx/random.ts';
+import { mutateValue } from '#testing/fuzz/mutate.ts';
 import { codecOf, StoredFormError } from './object-codec.ts';
 
 const golden = Object.entries(
@@ -129,4 +142,120 @@ test('custom resources stay JSON; what no registry keeps is left as it is', () =
   );
   const raw = Buffer.from('k8s\0whatever');
   assert.equal(codec.decode(raw), raw);
+});
+
+/** As JSON has it. */
+function plain(object: KubeObject): KubeObject {
+  return JSON.parse(JSON.stringify(object)) as KubeObject;
+}
+
+test('an object is encoded as its JSON is, and where that is faithful, it is decoded as it was', () => {
+  let faithful = 0;
+  for (const { key, stored } of golden) {
+    const codec = codecOf(storedResource(key).builtin);
+    const json = codec.decode(stored);
+    const { bytes, isFaithful } = codec.encodeObject(JSON.parse(json.toString()) as KubeObject, json);
+    assert.deepEqual(bytes, codec.encode(json), key);
+    if (!isFaithful) continue;
+    faithful++;
+    assert.deepEqual(JSON.parse(codec.decode(bytes).toString()), JSON.parse(json.toString()), key);
+  }
+  assert.ok(faithful > golden.length * 0.9, `${faithful} of ${golden.length}`);
+});
+
+/** Undefined where it is refused. */
+function asRead(value: unknown, schema: ObjectSchema): KubeObject | undefined {
+  try {
+    return decodeObject(schema, value, 'ignore').object as KubeObject;
+  } catch (error) {
+    if (isStatusError(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Undefined for a null among strings, say. */
+function encodedUnlessRefused(
+  object: KubeObject,
+  schema: ObjectSchema,
+): ReturnType<typeof encodeObjectFaithfully> | undefined {
+  try {
+    return encodeObjectFaithfully(object, schema);
+  } catch (error) {
+    if (error instanceof ProtobufError) return undefined;
+    throw error;
+  }
+}
+
+/** Now and then, some field becomes null, or an unknown one is added. */
+function mutateFields(value: unknown, random: Random): void {
+  if (typeof value !== 'object' || value === null) return;
+  const object = value as Record<string, unknown>;
+  const keys = Object.keys(object);
+  if (!Array.isArray(value) && random() < 0.02) object['unknown'] = 1;
+  if (!Array.isArray(value) && keys.length > 0 && random() < 0.01) object[keys[0]!] = null;
+  for (const key of keys) mutateFields(object[key], random);
+}
+
+const SEED = Number(process.env['CODEC_SEED'] ?? 1);
+const MUTATIONS = 20;
+
+test(`however an object is damaged, the encoder only calls it faithful where it is (seed ${SEED})`, () => {
+  const random = seededRandom(SEED);
+  let faithful = 0,
+    others = 0;
+  for (const { key, stored } of golden) {
+    if (!isProtobuf(stored)) continue;
+    const { kind, storageApiVersion } = storedResource(key).builtin!;
+    const schema = schemaForKind({ ...parseApiVersion(storageApiVersion), kind })!;
+    const json = codecOf(storedResource(key).builtin).decode(stored).toString();
+    for (let round = 0; round < MUTATIONS; round++) {
+      const object = asRead(mutateValue(JSON.parse(json), random), schema);
+      if (object?.kind !== kind || object.apiVersion !== storageApiVersion) continue;
+      // Which bodies do not bring.
+      mutateFields(object, random);
+      const encoded = encodedUnlessRefused(object, schema);
+      if (!encoded) continue;
+      const { bytes, isFaithful } = encoded;
+      if (isFaithful)
+        assert.deepEqual(plain(decodeProtobuf(bytes, { schemaFor: schemaForKind })), plain(object), key);
+      if (isFaithful) faithful++;
+      else others++;
+    }
+  }
+  assert.ok(faithful > 300 && others > 300, `${faithful} and ${others}`);
+});
+
+test('what no protobuf message holds is not faithful', () => {
+  const schema = schemaForKind({ group: '', version: 'v1', kind: 'ConfigMap' })!;
+  const of = (fields: object): boolean =>
+    encodeObjectFaithfully(
+      { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name: 'a' }, ...fields },
+      schema,
+    ).isFaithful;
+  assert.ok(of({ data: { k: 'é', l: '' }, immutable: false }));
+  assert.ok(of({ data: undefined, binaryData: { k: 'AAE=' } }));
+  assert.ok(of({ metadata: { name: 'a', creationTimestamp: '2026-12-03T12:00:00Z' } }));
+  for (const fields of [
+    { data: {} },
+    { data: null },
+    { data: { k: '\ud800' } },
+    { binaryData: { k: 'AAE' } },
+    { unknown: 1 },
+    { metadata: { name: 'a', unknown: 1 } },
+    { metadata: { name: 'a', namespace: '' } },
+    { metadata: { name: 'a', finalizers: [] } },
+    { metadata: { name: 'a', creationTimestamp: null } },
+    { metadata: { name: 'a', creationTimestamp: '2026-12-03T12:00:00.5Z' } },
+    { metadata: { name: 'a', creationTimestamp: '2026-12-03T13:00:00+01:00' } },
+    { metadata: { name: 'a', generation: 2 ** 53 } },
+    { kind: '' },
+  ])
+    assert.ok(!of(fields), JSON.stringify(fields));
+});
+
+test('an object of another version than the stored one is encoded by way of its JSON', () => {
+  const codec = codecOf(storedResource('/registry/horizontalpodautoscalers/n/a').builtin);
+  const object = { kind: 'HorizontalPodAutoscaler', apiVersion: 'autoscaling/v1', metadata: { name: 'a' } };
+  const json = serializeObject(object);
+  assert.deepEqual(codec.encodeObject(object, json), { bytes: codec.encode(json), isFaithful: false });
 });

@@ -8,6 +8,7 @@ import {
   decodeEnvelope,
   decodeObject,
   encodeObject,
+  encodeObjectFaithfully,
   isProtobuf,
   ProtobufError,
 } from '#machinery/codec/protobuf.ts';
@@ -22,9 +23,17 @@ import { definitionFromV1beta1 } from './definition-v1beta1.ts';
 /** Bytes that cannot be read; its message says why. */
 export class StoredFormError extends Error {}
 
+interface Encoded {
+  readonly bytes: Buffer;
+  /** decode() makes an equal object of them. False also where that is not known. */
+  readonly isFaithful: boolean;
+}
+
 export interface ObjectCodec {
   /** From the server's JSON. */
   encode(json: Buffer): Buffer;
+  /** Likewise; object: what the JSON encodes, with defaults. It is not changed. */
+  encodeObject(object: KubeObject, json: Buffer): Encoded;
   /** To the server's JSON. Throws a StoredFormError. */
   decode(stored: Buffer): Buffer;
   /** Whether encode() would make bytes of the same form. */
@@ -55,6 +64,10 @@ class JsonCodec implements ObjectCodec {
     return json;
   }
 
+  encodeObject({ apiVersion }: KubeObject, json: Buffer): Encoded {
+    return { bytes: json, isFaithful: !this.#resource || apiVersion === this.#resource.storageApiVersion };
+  }
+
   decode(stored: Buffer): Buffer {
     // Objects outside the registry, such as port ranges, are not decoded here.
     if (!this.#resource && isProtobuf(stored)) return stored;
@@ -70,16 +83,24 @@ class ProtobufCodec implements ObjectCodec {
   readonly #resource: Resource;
   /** In etcd. */
   readonly #apiVersion: string;
+  readonly #schema: ObjectSchema;
 
   constructor(resource: Resource, minCompatibility: MajorMinor | undefined) {
     this.#resource = resource;
     this.#apiVersion = upstreamStorageVersion(resource, minCompatibility);
+    this.#schema = schemaForKind({ ...parseApiVersion(this.#apiVersion), kind: resource.kind })!;
   }
 
   encode(json: Buffer): Buffer {
     const object = this.#resource.convert(parseSerialized(json), this.#apiVersion);
-    const kind = { ...parseApiVersion(this.#apiVersion), kind: this.#resource.kind };
-    return encodeObject(object, schemaForKind(kind)!);
+    return encodeObject(object, this.#schema);
+  }
+
+  encodeObject(object: KubeObject, json: Buffer): Encoded {
+    const { kind, storageApiVersion } = this.#resource;
+    const isOfBoth = object.apiVersion === this.#apiVersion && this.#apiVersion === storageApiVersion;
+    if (isOfBoth && object.kind === kind) return encodeObjectFaithfully(object, this.#schema);
+    return { bytes: this.encode(json), isFaithful: false };
   }
 
   decode(stored: Buffer): Buffer {
@@ -101,6 +122,10 @@ export class KindCodec implements ObjectCodec {
 
   encode(json: Buffer): Buffer {
     return encodeObject(parseSerialized(json), this.#schema);
+  }
+
+  encodeObject(_object: KubeObject, json: Buffer): Encoded {
+    return { bytes: this.encode(json), isFaithful: false };
   }
 
   decode(stored: Buffer): Buffer {

@@ -260,14 +260,19 @@ export class WatchCache {
         );
         continue;
       }
-      const value = event.value?.value;
-      const object = value && this.#handedOver.get(value);
+      const object = event.value && this.#objectOf(event.value);
       if (object?.metadata) object.metadata.resourceVersion = String(event.revision);
       // The registry passes objects that have a name and a uid.
       cache.apply(event, { object: object as Stored | undefined, touched });
     }
     for (const listener of touched) listener.flush?.();
     this.#freshness?.moved();
+  }
+
+  /** On a shared store, another server may have made the same bytes of the same update, which this one's is refused for, and tried again with its object. */
+  #objectOf({ value, createRevision, modRevision }: StoredValue): KubeObject | undefined {
+    const isOurs = !this.isShared || createRevision === modRevision;
+    return isOurs ? this.#handedOver.get(value) : undefined;
   }
 
   #reached(revision: number): void {

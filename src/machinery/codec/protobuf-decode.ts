@@ -1,7 +1,7 @@
 /** Decodes protobuf messages to JSON objects, as upstream's types appear in JSON after decoding. Unknown fields are skipped. */
 import { setOwn } from '../json.ts';
 import { ProtobufError } from './protobuf-errors.ts';
-import { op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
+import { isZero, op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
 import type { Reader } from './protobuf-reader.ts';
 import { formatDuration, formatMicroTime, formatTime } from './protobuf-scalars.ts';
 
@@ -64,13 +64,6 @@ function readField(reader: Reader, field: FieldPlan, target: Target): void {
     return;
   }
   if (value !== undefined && (field.zero !== zeroRule.omitted || !isZero(value))) object[field.name] = value;
-}
-
-function isZero(value: unknown): boolean {
-  if (typeof value !== 'object') return value === '' || value === 0 || value === false;
-  if (value === null) return true;
-  for (const _ in value) return false;
-  return true;
 }
 
 function readPacked(

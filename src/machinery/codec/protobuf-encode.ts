@@ -1,7 +1,17 @@
-/** Encodes JSON objects to protobuf messages, byte for byte as Kubernetes' generated code does. */
-import { base64ToBytes, parseDuration, parseTime } from './protobuf-scalars.ts';
+/**
+ * Encodes JSON objects to protobuf messages, byte for byte as Kubernetes' generated code does. The writer keeps whether the decoder would not
+ * return the same value: null, what is empty and therefore not on the wire, fields that the schema does not have, other notations of one value.
+ */
+import {
+  base64ToBytes,
+  formatDuration,
+  formatMicroTime,
+  formatTime,
+  parseDuration,
+  parseTime,
+} from './protobuf-scalars.ts';
 import { ProtobufError } from './protobuf-errors.ts';
-import { op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
+import { isZero, op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
 import type { ReverseWriter } from './protobuf-writer.ts';
 
 type JsonObject = Readonly<Record<string, unknown>>;
@@ -9,22 +19,41 @@ type JsonObject = Readonly<Record<string, unknown>>;
 const zeroTimeSeconds = -62_135_596_800;
 const empty: JsonObject = Object.freeze({});
 
-/** Fields, without tag and length. */
-export function writeMessage(writer: ReverseWriter, plan: MessagePlan, object: JsonObject): void {
-  for (const field of plan.fields) writeField(writer, field, object);
+/** Fields, without tag and length. beside: fields of the object that are elsewhere on the wire. */
+export function writeMessage(writer: ReverseWriter, plan: MessagePlan, object: JsonObject, beside = 0): void {
+  const written = writeFields(writer, plan, object);
+  if (writer.isFaithful && hasMoreFields(object, written + beside)) writer.isFaithful = false;
 }
 
-function writeField(writer: ReverseWriter, field: FieldPlan, object: JsonObject): void {
-  if (field.op === op.embedded) {
-    writeNested(writer, field, object);
-    return;
+/** Returns the number of fields that the object has. */
+function writeFields(writer: ReverseWriter, plan: MessagePlan, object: JsonObject): number {
+  let present = 0;
+  for (const field of plan.fields) {
+    if (field.op === op.embedded) {
+      present += writeEmbedded(writer, field, object);
+      continue;
+    }
+    const value = object[field.name];
+    if (value === undefined || value === null) {
+      if (value === null) writer.isFaithful = false;
+      writeAbsent(writer, field);
+      continue;
+    }
+    present++;
+    writePresent(writer, field, value);
   }
-  const value = object[field.name];
-  if (value === undefined || value === null) {
-    writeAbsent(writer, field);
-    return;
-  }
+  return present;
+}
+
+function hasMoreFields(object: JsonObject, count: number): boolean {
+  let fields = 0;
+  for (const name in object) if (object[name] !== undefined) fields++;
+  return fields > count;
+}
+
+function writePresent(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
   if (field.shape === shape.single) {
+    if (field.zero === zeroRule.omitted && isZero(value)) writer.isFaithful = false;
     writeElement(writer, field, value);
     writer.varint(field.tag);
     return;
@@ -35,22 +64,25 @@ function writeField(writer: ReverseWriter, field: FieldPlan, object: JsonObject)
   }
   const list = value as readonly unknown[];
   if (!Array.isArray(list)) throw wrongValue(field, 'an array', value);
+  if (list.length === 0) writer.isFaithful = false;
   for (let index = list.length - 1; index >= 0; index--) {
     writeElement(writer, field, list[index]);
     writer.varint(field.tag);
   }
 }
 
-function writeNested(writer: ReverseWriter, field: FieldPlan, object: JsonObject): void {
+function writeEmbedded(writer: ReverseWriter, field: FieldPlan, object: JsonObject): number {
   const end = writer.mark();
-  writeMessage(writer, field.message(), object);
+  const present = writeFields(writer, field.message(), object);
   writer.varint(writer.mark() - end);
   writer.varint(field.tag);
+  return present;
 }
 
 /** Go values are written even when they are zero; pointers, lists, maps and bytes are not. */
 function writeAbsent(writer: ReverseWriter, field: FieldPlan): void {
   if (field.zero === zeroRule.distinct || field.shape !== shape.single) return;
+  if (field.zero === zeroRule.written) writer.isFaithful = false;
   switch (field.op) {
     case op.string:
       writer.string('');
@@ -89,6 +121,7 @@ function writeAbsent(writer: ReverseWriter, field: FieldPlan): void {
 function writeMap(writer: ReverseWriter, field: FieldPlan, map: JsonObject): void {
   if (typeof map !== 'object') throw wrongValue(field, 'an object', map);
   const keys = sortedKeys(map);
+  if (keys.length === 0) writer.isFaithful = false;
   for (let index = keys.length - 1; index >= 0; index--) {
     const end = writer.mark();
     writeElement(writer, field, map[keys[index]!]);
@@ -109,6 +142,12 @@ function sortedKeys(map: JsonObject): string[] {
     : keys.sort();
 }
 
+function writeBytes(writer: ReverseWriter, text: string): void {
+  const bytes = base64ToBytes(text);
+  if (writer.isFaithful && bytes.toString('base64') !== text) writer.isFaithful = false;
+  writer.bytes(bytes);
+}
+
 /** A value with its length prefix, if it has one, without the tag. */
 function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): void {
   switch (field.op) {
@@ -119,6 +158,7 @@ function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): 
     case op.integer:
     case op.fixedUnsigned:
       if (typeof value !== 'number' || !Number.isInteger(value)) throw wrongValue(field, 'an integer', value);
+      if (!Number.isSafeInteger(value)) writer.isFaithful = false;
       writer.integer(value);
       return;
     case op.bool:
@@ -126,10 +166,11 @@ function writeElement(writer: ReverseWriter, field: FieldPlan, value: unknown): 
       writer.varint(value ? 1 : 0);
       return;
     case op.double:
+      if (typeof value !== 'number') writer.isFaithful = false;
       writer.double(Number(value));
       return;
     case op.bytes:
-      writer.bytes(base64ToBytes(value as string));
+      writeBytes(writer, value as string);
       return;
     default:
       writeDelimited(writer, field, value);
@@ -140,6 +181,7 @@ function writeDelimited(writer: ReverseWriter, field: FieldPlan, value: unknown)
   const end = writer.mark();
   switch (field.op) {
     case op.message:
+      if (typeof value !== 'object' || value === null) writer.isFaithful = false;
       writeMessage(writer, field.message(), (value ?? empty) as JsonObject);
       break;
     case op.time:
@@ -149,6 +191,7 @@ function writeDelimited(writer: ReverseWriter, field: FieldPlan, value: unknown)
       writeTime(writer, field, { value, precision: 1 });
       break;
     case op.quantity:
+      if (typeof value !== 'string') writer.isFaithful = false;
       writer.string(String(value));
       writer.varint(0x0a);
       break;
@@ -165,10 +208,10 @@ function writeDelimited(writer: ReverseWriter, field: FieldPlan, value: unknown)
       writeStrings(writer, value as readonly string[], 0x0a);
       break;
     case op.duration:
-      writer.integer(parseDuration(value as string));
-      writer.varint(0x08);
+      writeDuration(writer, value as string);
       break;
     default:
+      writer.isFaithful = false;
       writeSchemaUnion(writer, field, value);
   }
   writer.varint(writer.mark() - end);
@@ -179,18 +222,28 @@ function writeTime(
   field: FieldPlan,
   { value, precision }: { value: unknown; precision: number },
 ): void {
-  if (value === null || value === '') return;
+  if (value === null || value === '') return void (writer.isFaithful = false);
   const time = parseTime(String(value));
   if (!time) throw wrongValue(field, 'a time of RFC 3339', value);
-  if (time.seconds === zeroTimeSeconds) return;
+  if (time.seconds === zeroTimeSeconds) return void (writer.isFaithful = false);
+  if (writer.isFaithful)
+    writer.isFaithful = value === (precision === 1 ? formatMicroTime(time) : formatTime(time.seconds));
   writer.varint(precision === 1 ? time.microseconds * 1000 : 0);
   writer.varint(0x10);
   writer.integer(time.seconds);
   writer.varint(0x08);
 }
 
+function writeDuration(writer: ReverseWriter, text: string): void {
+  const nanoseconds = parseDuration(text);
+  if (writer.isFaithful) writer.isFaithful = formatDuration(nanoseconds) === text;
+  writer.integer(nanoseconds);
+  writer.varint(0x08);
+}
+
 function writeIntOrString(writer: ReverseWriter, value: number | string): void {
   const isText = typeof value === 'string';
+  if (!isText && !Number.isSafeInteger(value)) writer.isFaithful = false;
   writer.string(isText ? value : '');
   writer.varint(0x1a);
   writer.integer(isText ? 0 : value);

@@ -37,6 +37,14 @@ type Shape = (typeof shape)[keyof typeof shape];
 /** Fields that are written even when absent; zero values that were read are kept or dropped. */
 export const zeroRule = { distinct: 0, omitted: 1, written: 2 } as const;
 
+/** Of a field that is 'omitted' then. */
+export function isZero(value: unknown): boolean {
+  if (typeof value !== 'object') return value === '' || value === 0 || value === false;
+  if (value === null) return true;
+  for (const _ in value) return false;
+  return true;
+}
+
 export interface FieldPlan {
   readonly name: string;
   readonly number: number;

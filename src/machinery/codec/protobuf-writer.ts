@@ -10,6 +10,8 @@ export class ReverseWriter {
   #buffer = Buffer.allocUnsafeSlow(initialBytes);
   /** Everything from here to the end is written. */
   #position = initialBytes;
+  /** Whether the decoder returns what was written, but for the order of fields. */
+  isFaithful = true;
 
   /** Number of bytes written so far: the difference of two marks is a message's length. */
   mark(): number {
@@ -26,6 +28,7 @@ export class ReverseWriter {
   reset(): void {
     if (this.#buffer.length > keptBytes) this.#buffer = Buffer.allocUnsafeSlow(initialBytes);
     this.#position = this.#buffer.length;
+    this.isFaithful = true;
   }
 
   #reserve(count: number): void {
@@ -87,6 +90,8 @@ export class ReverseWriter {
       return;
     }
     const bytes = Buffer.byteLength(text);
+    // Half of a surrogate pair has no UTF-8.
+    if (bytes !== length && !text.isWellFormed()) this.isFaithful = false;
     this.#reserve(bytes);
     this.#position -= bytes;
     this.#buffer.write(text, this.#position, 'utf8');

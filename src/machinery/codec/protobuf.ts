@@ -19,6 +19,8 @@ export { ProtobufError, type ProtobufErrorCode } from './protobuf-errors.ts';
 
 const magic = Buffer.from([0x6b, 0x38, 0x73, 0x00]);
 const writer = new ReverseWriter();
+/** apiVersion and kind. */
+const IN_ENVELOPE = 2;
 
 interface Envelope {
   readonly apiVersion: string;
@@ -33,11 +35,29 @@ export function isProtobuf(bytes: Uint8Array): boolean {
 
 /** An object with magic bytes, envelope and message. apiVersion and kind are those of the object. Throws ProtobufError 'wrong-value'. */
 export function encodeObject(object: KubeObject, schema: ObjectSchema): Buffer {
-  return withWriter(() => {
-    writer.raw(envelopeTail);
-    writeMessage(writer, createPlan(schema), object);
-    writeEnvelopeHead({ apiVersion: object.apiVersion ?? '', kind: object.kind ?? '' });
+  return withWriter(() => writeObject(object, schema));
+}
+
+/** Likewise; isFaithful: decodeObject returns an equal object. False also where it was not worth finding out. */
+export function encodeObjectFaithfully(
+  object: KubeObject,
+  schema: ObjectSchema,
+): { readonly bytes: Buffer; readonly isFaithful: boolean } {
+  let isFaithful = false;
+  const bytes = withWriter(() => {
+    writeObject(object, schema);
+    isFaithful = writer.isFaithful;
   });
+  return { bytes, isFaithful };
+}
+
+function writeObject(object: KubeObject, schema: ObjectSchema): void {
+  const apiVersion = object.apiVersion ?? '';
+  const kind = object.kind ?? '';
+  writer.raw(envelopeTail);
+  writeMessage(writer, createPlan(schema), object, IN_ENVELOPE);
+  if (apiVersion === '' || kind === '') writer.isFaithful = false;
+  writeEnvelopeHead({ apiVersion, kind });
 }
 
 /** Only the message, as inside the envelope and in lists. */

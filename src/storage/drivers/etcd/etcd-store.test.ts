@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { failsWith, storageSuite, type StoreGaps } from '../../storage.suite.ts';
-import type { StoreEvent } from '../../store.ts';
+import type { Store, StoreEvent } from '../../store.ts';
 import { openEtcdStore } from './etcd-store.ts';
 import { installedEtcd, openRebased, startEtcd, unpackedEtcd35, type TestEtcd } from './test-etcd.ts';
 
@@ -55,6 +55,34 @@ for (const { version, program, reason } of [
       assert.deepEqual([seen[4]!.type, seen[4]!.key], ['delete', '/b']);
       assert.equal((await store.get('/a'))?.value.toString(), '2');
       await store.close();
+    });
+
+    test('the event of a write has the very bytes that were put, those of another the same ones', async () => {
+      const keyPrefix = `/own-${++opened}`;
+      const [one, other] = [
+        await openEtcdStore({ ...(await start()).options, keyPrefix }),
+        await openEtcdStore({ ...(await start()).options, keyPrefix }),
+      ];
+      const value = Buffer.from('own');
+      const values: Buffer[][] = [[], []];
+      const otherSaw = Promise.withResolvers<void>();
+      const follow = (store: Store, into: Buffer[], done = (): void => {}): void =>
+        void store.watch({
+          prefix: '/',
+          afterRevision: one.revision,
+          onEvents: (events) => {
+            into.push(...events.map((event) => event.value!.value));
+            done();
+          },
+        });
+      follow(one, values[0]!);
+      follow(other, values[1]!, () => otherSaw.resolve());
+      await one.put('/a', value, { expected: 0 });
+      await otherSaw.promise;
+      assert.equal(values[0]![0], value);
+      assert.notEqual(values[1]![0], value);
+      assert.deepEqual(values[1]![0], value);
+      await Promise.all([one.close(), other.close()]);
     });
 
     test('a write that nobody answered is resolved by the history of its key', async () => {

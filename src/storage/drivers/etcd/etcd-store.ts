@@ -120,6 +120,8 @@ class EtcdStore implements Store {
   readonly #watchers = new Set<Watcher>();
   /** The last write under way of each key. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** The value of the write that was sent of each key. */
+  readonly #sent = new Map<string, Buffer>();
   /** Writes that wait until our watches have seen them. */
   readonly #unseen = new Set<{
     readonly key: string;
@@ -240,7 +242,7 @@ class EtcdStore implements Store {
       connection: this.#connection,
       clock: this.#clock,
       range: this.#keySpace.rangeOf(options.prefix),
-      toStored: (kv) => this.#keySpace.toStored(kv),
+      toStored: (kv) => this.#withOwnValue(this.#keySpace.toStored(kv)),
       onMark: () => this.#mark(options.prefix),
       isMark,
       onReached: (revision) => {
@@ -279,6 +281,12 @@ class EtcdStore implements Store {
     this.#assertOpen();
     const { header } = await this.#askNewest();
     return int(header.revision);
+  }
+
+  /** With the very bytes that are being put, where they are the same: who wrapped them knows what they encode. */
+  #withOwnValue(stored: StoredValue): StoredValue {
+    const own = this.#sent.get(stored.key);
+    return own?.equals(stored.value) ? { ...stored, value: own } : stored;
   }
 
   #askNewest(timeoutMs?: number): Promise<RangeResponse> {
@@ -376,13 +384,18 @@ class EtcdStore implements Store {
     const lease = write.ttlSeconds === undefined ? undefined : await this.#lease(write.ttlSeconds);
     if (this.#stalls.held) await this.#stalls.held;
     const since = write.expected || this.#revision;
-    const written = await this.#send(write, lease).catch((error: unknown) => {
-      if (!(error instanceof EtcdCallError)) throw error;
-      if (error.failure.certain) throw error.failure.error;
-      return this.#settle(write, { lease, since, error: error.failure.error });
-    });
-    await this.#seen(write.key, written.revision);
-    return written;
+    if (write.value) this.#sent.set(write.key, write.value);
+    try {
+      const written = await this.#send(write, lease).catch((error: unknown) => {
+        if (!(error instanceof EtcdCallError)) throw error;
+        if (error.failure.certain) throw error.failure.error;
+        return this.#settle(write, { lease, since, error: error.failure.error });
+      });
+      await this.#seen(write.key, written.revision);
+      return written;
+    } finally {
+      this.#sent.delete(write.key);
+    }
   }
 
   async #send(write: Write, lease: unknown): Promise<Written> {
