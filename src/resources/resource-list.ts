@@ -100,7 +100,7 @@ export function checkPodResourceName(name: string, path: Path, errors: Errors): 
   errors.notSupported(path, name, ['cpu', 'hugepages-', 'memory']);
 }
 
-export function checkQuotaResourceName(name: string, path: Path, errors: Errors): void {
+function checkQuotaResourceName(name: string, path: Path, errors: Errors): void {
   checkResourceName(name, path, errors);
   if (!name.includes('/') && !isStandardQuotaName(name))
     errors.invalid(path, name, 'must be a standard resource for quota');
@@ -151,4 +151,16 @@ export function hugePagesProblem(name: string, value: string | number): string |
   return page > 0n && asked % page === 0n
     ? undefined
     : `${parseResourceQuantity(value).toString()} is not positive integer multiple of ${name}`;
+}
+
+/** Limits or usage of a quota. */
+export function checkQuotaAmounts(
+  amounts: Readonly<Record<string, string | number>> | undefined,
+  path: Path,
+  errors: Errors,
+): void {
+  for (const name in amounts) {
+    checkQuotaResourceName(name, path.key(name), errors);
+    checkQuantity(name, amounts[name]!, path.key(name), errors);
+  }
 }

@@ -65,12 +65,17 @@ describe('admission to trees of namespaces', () => {
     };
     await as.patch(hierarchyConfigurations, name, { type: 'apply', patch, fieldManager: 't', force: true });
   }
-  const grant = (namespace: string): Promise<unknown> =>
+  const bind = (
+    namespace: string,
+    { role, user }: { readonly role: string; readonly user: string },
+  ): Promise<unknown> =>
     api.create(roleBindings, {
-      metadata: { name: 'jane', namespace, annotations: { [`propagate.${GROUP}/none`]: 'true' } },
-      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'tree-admin' },
-      subjects: [{ kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name: 'jane' }],
+      metadata: { name: user, namespace, annotations: { [`propagate.${GROUP}/none`]: 'true' } },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
+      subjects: [{ kind: 'User', apiGroup: 'rbac.authorization.k8s.io', name: user }],
     });
+  const grant = (namespace: string): Promise<unknown> =>
+    bind(namespace, { role: 'tree-admin', user: 'jane' });
   const anchor = (name: string, namespace: string, as: Client = api): Promise<unknown> =>
     as.create(subnamespaceAnchors, { metadata: { name, namespace } });
   async function subnamespace(name: string, parent: string): Promise<void> {
@@ -88,6 +93,30 @@ describe('admission to trees of namespaces', () => {
   async function make(...names: string[]): Promise<void> {
     for (const name of names) await world.namespace(name);
   }
+
+  it('lets administrators, editors and viewers of namespaces do what HNC lets them', async () => {
+    await make('ro-a');
+    const as = async (role: string): Promise<Client> => {
+      await bind('ro-a', { role, user: role });
+      return world.test.clientAs({ name: role, groups: ['system:authenticated'] });
+    };
+    const hierarchy = (api: Client, allowCascadingDeletion: boolean): Promise<unknown> =>
+      api.patch(
+        hierarchyConfigurations,
+        { name: 'hierarchy', namespace: 'ro-a' },
+        { type: 'merge', patch: { spec: { allowCascadingDeletion } } },
+      );
+    const [admin, edit, view] = [await as('admin'), await as('edit'), await as('view')];
+    // Roles are aggregated a moment later.
+    await world.until('edit', () => anchor('ro-b', 'ro-a', edit));
+    await world.until('view', async () => {
+      const { items } = await view.list(hierarchyConfigurations, { namespace: 'ro-a' });
+      return items.length === 1;
+    });
+    await world.until('admin', () => hierarchy(admin, true).then(() => true));
+    await refused(hierarchy(edit, false), 'Forbidden', /User "edit" cannot patch resource/);
+    await refused(anchor('ro-c', 'ro-a', view), 'Forbidden', /User "view" cannot create resource/);
+  });
 
   it('refuses parents that make a cycle, do not exist or are not managed', async () => {
     await make('cy-a', 'cy-b', 'cy-c');
@@ -384,7 +413,12 @@ describe('admission to trees of namespaces', () => {
 
   it('ends with the definitions, and comes back with them', async () => {
     await make('en-a', 'en-b');
-    for (const name of ['subnamespaceanchors', 'hncconfigurations', 'hierarchyconfigurations'])
+    for (const name of [
+      'hierarchicalresourcequotas',
+      'subnamespaceanchors',
+      'hncconfigurations',
+      'hierarchyconfigurations',
+    ])
       await api.delete(customResourceDefinitions, { name: `${name}.${GROUP}` });
     await world.until('gone', async () => {
       const { items } = await api.list(customResourceDefinitions);

@@ -30,7 +30,12 @@ describe('hierarchical namespaces', () => {
     world = await startTestWorld([hierarchyController, namespaceController], {
       settings: { admission: { disabled: ['HierarchicalNamespaces'] } },
     });
-    await enableHierarchy({ api: world.api, clock: realClock, signal: AbortSignal.timeout(20_000) });
+    const { isGuarded } = await enableHierarchy({
+      api: world.api,
+      clock: realClock,
+      signal: AbortSignal.timeout(20_000),
+    });
+    assert.equal(isGuarded, false);
   });
   afterEach(() => world?.stop());
 
@@ -245,7 +250,12 @@ describe('hierarchical namespaces', () => {
     await configure({ resource: 'configmaps' });
     await makeMap('settings');
     await world.until('copied', () => map('settings', 'web'));
-    const names = ['subnamespaceanchors', 'hncconfigurations', 'hierarchyconfigurations'];
+    const names = [
+      'hierarchicalresourcequotas',
+      'subnamespaceanchors',
+      'hncconfigurations',
+      'hierarchyconfigurations',
+    ];
     for (const name of names)
       await world.api.delete(customResourceDefinitions, { name: `${name}.hnc.x-k8s.io` });
     await world.until('gone', async () => {

@@ -1,6 +1,5 @@
 /**
- * The kinds of the Hierarchical Namespace Controller, so that its users' objects work unchanged.
- * HierarchicalResourceQuota is not among them: a quota that is not held at admission would be none.
+ * The kinds of the Hierarchical Namespace Controller, so that its users' objects work unchanged: references, and the definitions that clusters with trees have.
  */
 import type { CustomResourceDefinition } from '#api/types.ts';
 import type { ResourceRef } from '#client/client.ts';
@@ -8,6 +7,7 @@ import {
   CONFIG,
   GROUP_NAME,
   HIERARCHY,
+  type HierarchicalResourceQuota,
   type HierarchyConfiguration,
   type HNCConfiguration,
   type SubnamespaceAnchor,
@@ -17,6 +17,7 @@ import {
   customResource,
   flag,
   integer,
+  mapOf,
   listOf,
   oneOf,
   record,
@@ -46,7 +47,29 @@ export const hncConfigurations: ResourceRef<HNCConfiguration> = {
   namespaced: false,
 };
 
+/** Selects its definition. */
+export function selectDefinition({ plural, group }: ResourceRef): { readonly fieldSelector: string } {
+  return { fieldSelector: `metadata.name=${plural}.${group}` };
+}
+
+/** Not those of HNC itself. */
+export function isOurs<T extends CustomResourceDefinition>(definition: T | undefined): definition is T {
+  return definition?.metadata?.labels?.['app.kubernetes.io/managed-by'] === 'capstan';
+}
+
 const PAIRS = listOf(record({ key: text(), value: text() }, { required: ['key', 'value'] }));
+
+export const hierarchicalResourceQuotas: ResourceRef<HierarchicalResourceQuota> = {
+  ...GROUP,
+  plural: 'hierarchicalresourcequotas',
+  kind: 'HierarchicalResourceQuota',
+  namespaced: true,
+};
+
+const AMOUNTS = mapOf({
+  anyOf: [{ type: 'integer' }, { type: 'string' }],
+  'x-kubernetes-int-or-string': true,
+});
 
 export const HIERARCHY_DEFINITIONS: readonly CustomResourceDefinition[] = [
   customResource({
@@ -87,6 +110,15 @@ export const HIERARCHY_DEFINITIONS: readonly CustomResourceDefinition[] = [
       ),
       conditions: CONDITIONS,
     }),
+  }),
+  customResource({
+    ref: hierarchicalResourceQuotas,
+    singular: 'hierarchicalresourcequota',
+    shortNames: ['hrq'],
+    isSpecRequired: false,
+    columns: ['Request:.status.requestsSummary', 'Limit:.status.limitsSummary'],
+    spec: record({ hard: AMOUNTS }),
+    status: record({ hard: AMOUNTS, used: AMOUNTS, requestsSummary: text(), limitsSummary: text() }),
   }),
   // The last: the controller begins when this one is established.
   customResource({

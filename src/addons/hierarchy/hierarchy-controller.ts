@@ -15,7 +15,13 @@ import { deepEqual } from '#machinery/json.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { hierarchyConfigurations, hncConfigurations, subnamespaceAnchors } from './api.ts';
+import {
+  hierarchyConfigurations,
+  hncConfigurations,
+  subnamespaceAnchors,
+  isOurs,
+  selectDefinition,
+} from './api.ts';
 import {
   ANCHOR_FINALIZER,
   CONFIG,
@@ -24,6 +30,7 @@ import {
   type HNCConfiguration,
   type ResourceStatus,
 } from '#component-helpers/hierarchy/names.ts';
+import { follow } from './follow.ts';
 import { planPropagation } from './propagation.ts';
 import { readForest, type Woods } from './read-forest.ts';
 import { runTasks, type Task } from './run-tasks.ts';
@@ -33,7 +40,13 @@ import { keepTimes, namespaceTasks } from './sync-namespaces.ts';
 import { resolveTypes, type PropagatedType } from './types.ts';
 
 const DEFINITION = `${hierarchyConfigurations.plural}.${hierarchyConfigurations.group}`;
-const SELECT = { fieldSelector: `metadata.name=${DEFINITION}` };
+const SELECT = selectDefinition(hierarchyConfigurations);
+const FOLLOWED: readonly ResourceRef[] = [
+  namespaces,
+  hierarchyConfigurations,
+  subnamespaceAnchors,
+  hncConfigurations,
+];
 const SWEEP_MS = 60_000;
 const RETRY_MS = 1_000;
 /** A kind that is not served may be soon. */
@@ -50,11 +63,10 @@ export const hierarchyController = defineController({
   resyncEveryMs: SWEEP_MS,
   async reconcile(context): Promise<ReconcileResult> {
     const definition = context.shared.informer(customResourceDefinitions, SELECT).get(DEFINITION);
-    if (definition?.metadata.labels?.['app.kubernetes.io/managed-by'] !== 'capstan') return;
+    if (!isOurs(definition)) return;
     if (definition.metadata.deletionTimestamp) return letGo(context);
     if (!isConditionTrue(definition.status?.conditions, 'Established')) return;
-    for (const ref of [namespaces, hierarchyConfigurations, subnamespaceAnchors, hncConfigurations])
-      await follow(context, ref);
+    for (const ref of FOLLOWED) await follow(context, ref);
     const failed = await growTrees(context);
     if (failed > 0) return { requeueAfterMs: RETRY_MS };
   },
@@ -83,22 +95,6 @@ async function letGo(context: ReconcileContext): Promise<ReconcileResult> {
     }
   }
   if ((await runTasks(context, tasks)) > 0) return { requeueAfterMs: RETRY_MS };
-}
-
-/** Its cache is there, and a change of it is a reconcile. */
-async function follow(
-  { shared, memory, signal, enqueue }: ReconcileContext,
-  ref: ResourceRef,
-): Promise<void> {
-  const informer = shared.informer(ref);
-  const key = `follow ${ref.group}/${ref.version}/${ref.plural}`;
-  if (!memory.has(key)) {
-    memory.set(key, true);
-    const changed = (): void => enqueue('');
-    const unsubscribe = informer.subscribe({ added: changed, updated: changed, deleted: changed });
-    signal.addEventListener('abort', unsubscribe, { once: true });
-  }
-  await informer.synced(signal);
 }
 
 /** How many writes failed. */

@@ -71,9 +71,14 @@ export class AdmissionChain {
   }
 
   validate(attributes: AdmissionAttributes): void | Promise<void> {
-    return run(this.#handlers(attributes).validating, {
+    const waiting = run(this.#handlers(attributes).validating, {
       attributes,
       call: (plugin) => plugin.validate!(attributes),
+    });
+    // Plugins that take something are asynchronous: without a promise nothing was taken.
+    return waiting?.catch(async (error: unknown) => {
+      await this.undo(attributes);
+      throw error;
     });
   }
 

@@ -8,6 +8,7 @@ import { defaultIngressClass } from './plugins/default-ingress-class.ts';
 import { defaultStorageClass } from './plugins/default-storage-class.ts';
 import { defaultTolerationSeconds } from './plugins/default-toleration-seconds.ts';
 import { hierarchicalNamespaces } from './plugins/hierarchy/hierarchical-namespaces.ts';
+import { hierarchicalResourceQuota } from './plugins/hierarchy/hierarchical-resource-quota.ts';
 import { limitRanger } from './plugins/limit-ranger.ts';
 import { namespaceLifecycle } from './plugins/namespace-lifecycle.ts';
 import { nodeRestriction } from './plugins/node-restriction.ts';
@@ -109,6 +110,7 @@ function build({ authorization, enabled = [], configuration = {} }: AdmissionOpt
     validatingAdmissionPolicy(),
     validatingAdmissionWebhook(),
     resourceQuota(configuration.resourceQuota),
+    hierarchicalResourceQuota(),
     ...optional('AlwaysDeny'),
   ];
 }

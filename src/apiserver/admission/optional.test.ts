@@ -47,8 +47,8 @@ test("they are off unless enabled, stand in upstream's places, and say what they
     enabled: ['AlwaysDeny', 'AlwaysPullImages', 'NamespaceAutoProvision', 'PodNodeSelector', 'LimitRanger'],
   });
   assert.deepEqual(
-    [enabled[0], enabled.at(-1), enabled.at(-2)],
-    ['NamespaceAutoProvision', 'AlwaysDeny', 'ResourceQuota'],
+    [enabled[0], ...enabled.slice(-3)],
+    ['NamespaceAutoProvision', 'ResourceQuota', 'HierarchicalResourceQuota', 'AlwaysDeny'],
   );
   assert.equal(enabled[enabled.indexOf('AlwaysPullImages') + 1], 'PodSecurity');
   assert.throws(() => names({ enabled: ['Nope'] }), /admission plugin "Nope" is unknown/);

@@ -3,6 +3,7 @@ import type { Client } from '#client/client.ts';
 import type { KeySource } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { RootCA } from '#controllers/core/root-ca-certificate-publisher-controller.ts';
 import { gatewayController } from '#addons/gateway/gateway-controller.ts';
+import { hierarchicalQuotaController } from '#addons/hierarchy/hierarchical-quota-controller.ts';
 import { hierarchyController } from '#addons/hierarchy/hierarchy-controller.ts';
 import { loadBalancerController } from '#addons/load-balancer/load-balancer-controller.ts';
 import { localPathProvisionerController } from '#addons/local-path/local-path-provisioner-controller.ts';
@@ -86,6 +87,7 @@ export async function startControllerManager(setup: ControllerManagerSetup): Pro
     gatewayController,
     networkPolicyDefinitionsController,
     hierarchyController,
+    hierarchicalQuotaController,
     readinessController({ ...setup.readiness, metrics: readiness }),
   ];
   const wanted = settings.names ? selectControllers(known, { names: settings.names }) : known;

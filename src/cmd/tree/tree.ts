@@ -56,7 +56,7 @@ const NO_SUCH_RESOURCE = 'the server could not find the requested resource';
 export function enableTrees(flags: TreeFlags, print: Print): Promise<void> {
   return withCluster(flags, async (api) => {
     const signal = AbortSignal.timeout(ENABLE_TIMEOUT_MS);
-    await enableHierarchy({ api, clock: realClock, signal });
+    const { isGuarded } = await enableHierarchy({ api, clock: realClock, signal });
     // The controller writes it first of all.
     while (!(await find(api.get(hncConfigurations, { name: CONFIG })))) {
       if (signal.aborted)
@@ -66,6 +66,10 @@ export function enableTrees(flags: TreeFlags, print: Print): Promise<void> {
       await realClock.sleep(ENABLE_POLL_MS);
     }
     print('Hierarchical namespaces are enabled.');
+    if (!isGuarded)
+      print(
+        'The API server does not guard them (admission plugin HierarchicalNamespaces): whoever may write a HierarchyConfiguration gets the propagated objects of any namespace. Grant it to administrators of the cluster only.',
+      );
   });
 }
 

@@ -2,6 +2,7 @@
  * hnc.x-k8s.io/v1alpha2: fields, labels and annotations of the Hierarchical Namespace Controller's kinds, for the controllers that keep trees of namespaces and for the
  * admission that guards them.
  */
+import type { ResourceList } from '../pod-resources.ts';
 import type { KubeObject } from '#machinery/object.ts';
 
 export const GROUP_NAME = 'hnc.x-k8s.io';
@@ -69,6 +70,22 @@ export interface HNCConfiguration extends KubeObject {
     readonly conditions?: readonly HierarchyCondition[];
   };
 }
+
+export interface HierarchicalResourceQuota extends KubeObject {
+  readonly spec?: { readonly hard?: ResourceList };
+  readonly status?: {
+    readonly hard?: ResourceList;
+    /** In the namespace and its descendants. */
+    readonly used?: ResourceList;
+    readonly requestsSummary?: string;
+    readonly limitsSummary?: string;
+  };
+}
+
+/** Of the ResourceQuota in each namespace of a tree with quotas: the strictest limits that hold there, and what the namespace uses of them. */
+export const TREE_QUOTA = `hrq.${GROUP_NAME}`;
+/** Its label. */
+export const TREE_QUOTA_LABEL = `${GROUP_NAME}/hrq`;
 
 /** The only name of a HierarchyConfiguration, and of the HNCConfiguration, that counts. */
 export const HIERARCHY = 'hierarchy';

@@ -3,7 +3,7 @@ import type { ResourceQuota, ResourceQuotaSpec } from '#api/types.ts';
 import { IMMUTABLE, own } from '../checks.ts';
 import { defineResource } from '../define.ts';
 import { Errors, SPEC, STATUS, type Path } from '../field-path.ts';
-import { checkQuantity, checkQuotaResourceName, isStandardQuotaName } from '../resource-list.ts';
+import { checkQuotaAmounts, isStandardQuotaName } from '../resource-list.ts';
 import { keepAllButStatus, keepField } from '../strategy.ts';
 import { formatAge, columns, nameOf } from '../tables.ts';
 import { roundUp } from './pod/defaults.ts';
@@ -82,16 +82,9 @@ export const resourcequotas = defineResource<ResourceQuota>({
   },
 });
 
-function checkAmounts(amounts: Record<string, string> | undefined, path: Path, errors: Errors): void {
-  for (const name in amounts) {
-    checkQuotaResourceName(name, path.key(name), errors);
-    checkQuantity(name, amounts[name]!, path.key(name), errors);
-  }
-}
-
 function checkStatus(quota: ResourceQuota, errors: Errors): void {
-  checkAmounts(quota.status?.hard, STATUS.child('hard'), errors);
-  checkAmounts(quota.status?.used, STATUS.child('used'), errors);
+  checkQuotaAmounts(quota.status?.hard, STATUS.child('hard'), errors);
+  checkQuotaAmounts(quota.status?.used, STATUS.child('used'), errors);
 }
 
 function fits(scope: string, resource: string): boolean {
@@ -112,7 +105,7 @@ function fits(scope: string, resource: string): boolean {
 }
 
 function checkSpec(spec: ResourceQuotaSpec, errors: Errors): void {
-  checkAmounts(spec.hard, SPEC.child('hard'), errors);
+  checkQuotaAmounts(spec.hard, SPEC.child('hard'), errors);
   const hard = Object.keys(spec.hard ?? {})
     .sort()
     .filter(isStandardQuotaName);
