@@ -278,13 +278,11 @@ const TAKEN_BACK = 'taken back';
 
 /** Nobody defines quotas of trees any more: what was made of them would limit for ever. */
 async function takeBack(context: ReconcileContext): Promise<ReconcileResult> {
-  if (context.memory.has(TAKEN_BACK)) return;
-  const { items } = await context.api.list(resourceQuotas, SHADOWS).catch((error: unknown) => {
-    // Where trees were never enabled the controller has no permissions.
-    if (isStatusError(error, 'Forbidden')) return { items: [] };
-    throw error;
-  });
-  const tasks = [...shadowsIn(items).values()].map((shadow) => () => removeShadow(context, shadow));
+  const { memory, shared, signal } = context;
+  if (memory.has(TAKEN_BACK)) return;
+  const informer = shared.informer(resourceQuotas);
+  await informer.synced(signal);
+  const tasks = [...shadowsIn(informer.list()).values()].map((shadow) => () => removeShadow(context, shadow));
   if ((await runTasks(context, tasks)) > 0) return { requeueAfterMs: RETRY_MS };
-  context.memory.set(TAKEN_BACK, true);
+  memory.set(TAKEN_BACK, true);
 }
