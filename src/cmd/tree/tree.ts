@@ -116,16 +116,30 @@ export function setHierarchy(
     const spec = Object.assign({}, ...changes.map((change) => change.spec ?? {})) as object;
     const count = Object.keys(spec).length;
     if (count === 0) return print('No changes made');
-    if (before)
-      await api.patch(
-        hierarchyConfigurations,
-        { name: HIERARCHY, namespace },
-        { type: 'merge', patch: { spec } },
-      );
-    else await api.create(hierarchyConfigurations, { metadata: { name: HIERARCHY, namespace }, spec });
+    await writeSpec(api, { namespace, spec, isThere: before !== undefined });
     const properties = count === 1 ? 'property' : 'properties';
     print(`Successfully updated ${count} ${properties} of the hierarchical configuration of ${namespace}`);
   });
+}
+
+async function writeSpec(
+  api: Client,
+  {
+    namespace,
+    spec,
+    isThere,
+  }: { readonly namespace: string; readonly spec: object; readonly isThere: boolean },
+): Promise<void> {
+  const name = { name: HIERARCHY, namespace };
+  if (!isThere)
+    try {
+      await api.create(hierarchyConfigurations, { metadata: name, spec });
+      return;
+    } catch (error) {
+      // The controller has made it meanwhile, for its status.
+      if (!isStatusError(error, 'AlreadyExists')) throw error;
+    }
+  await api.patch(hierarchyConfigurations, name, { type: 'merge', patch: { spec } });
 }
 
 interface Change {
