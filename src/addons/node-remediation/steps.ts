@@ -1,6 +1,7 @@
 /** The steps of remediation, on one Node. Each is called until it is done, and may be called again after it was. */
 import type { Node, Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
+import { evictPod } from '#client/evict.ts';
 import { nodes, pods } from '#client/refs.ts';
 import {
   REBOOT_REQUESTED,
@@ -8,8 +9,7 @@ import {
   REPLACE_REQUESTED,
 } from '#component-helpers/node-remediation.ts';
 import { movesInDrain } from '#component-helpers/pod-drain.ts';
-import { isStatusError } from '#machinery/errors.ts';
-import type { KubeObject, Stored } from '#machinery/object.ts';
+import type { Stored } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { RemediationState } from './decide.ts';
 import type { Policy, Step } from './policies.ts';
@@ -59,23 +59,13 @@ async function drain(timeoutMs: number, { api, node, state, nowMs }: StepContext
     throw new StepFailed(
       `after ${timeoutMs / 1_000} s ${left.length} pods are still there, ${nameOf(left[0]!)} among them`,
     );
-  for (const pod of left) if (!pod.metadata.deletionTimestamp) await evict(api, pod);
+  // A budget that refuses is asked again at the next turn.
+  for (const pod of left) if (!pod.metadata.deletionTimestamp) await evictPod(api, pod);
   return { waitingFor: `${left.length} pods to end` };
 }
 
 function nameOf({ metadata }: Pod): string {
   return `${metadata?.namespace}/${metadata?.name}`;
-}
-
-/** A budget that refuses is asked again at the next turn. */
-async function evict(api: Client, { metadata }: Stored<Pod>): Promise<void> {
-  const at = { name: metadata.name, namespace: metadata.namespace };
-  const body = { apiVersion: 'policy/v1', kind: 'Eviction', metadata: at } as KubeObject;
-  await api
-    .createSubresource(pods, at, { subresource: 'eviction', body, maxRetries: 0 })
-    .catch((error: unknown) => {
-      if (!isStatusError(error, 'NotFound') && !isStatusError(error, 'TooManyRequests')) throw error;
-    });
 }
 
 /** The node agent runs its reboot command; another boot ID says that it did. */
