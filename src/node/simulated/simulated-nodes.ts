@@ -23,6 +23,24 @@ interface SimulatedNodesOptions extends ComponentContext {
   readonly capacity?: Readonly<Record<string, string>>;
   readonly labels?: Readonly<Record<string, string>>;
   readonly kubeletVersion: string;
+  /** More can be added, so that one watch sees the pods of all. Default: of a single node, only its own pods are watched. */
+  readonly canGrow?: boolean;
+}
+
+/** What one node has otherwise than the others. */
+interface SimulatedMachine {
+  readonly name: string;
+  readonly providerID?: string;
+  readonly capacity?: Readonly<Record<string, string>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly taints?: NonNullable<Node['spec']>['taints'];
+}
+
+export interface SimulatedNodesComponent extends Component {
+  /** Registers it, and acts for it from then on; one of this name that is there already is taken over. */
+  add(machine: SimulatedMachine): Promise<void>;
+  /** As if its machine were switched off: its Node and its pods stay as they are. */
+  remove(name: string): void;
 }
 
 const DEFAULT_CAPACITY = {
@@ -47,12 +65,13 @@ export function simulatedNodeNames(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `node-${index + 1}`);
 }
 
-export function createSimulatedNodes(options: SimulatedNodesOptions): Component {
+export function createSimulatedNodes(options: SimulatedNodesOptions): SimulatedNodesComponent {
   return new SimulatedNodes(options);
 }
 
 interface NodeState {
   readonly name: string;
+  readonly machine: SimulatedMachine;
   readonly address: string;
   readonly usedHosts: Set<number>;
   statusAtMs: number;
@@ -69,10 +88,12 @@ interface PodState {
   written: string;
 }
 
-class SimulatedNodes implements Component {
+class SimulatedNodes implements SimulatedNodesComponent {
   readonly name = 'simulated-nodes';
   readonly #options: SimulatedNodesOptions;
-  readonly #nodes: ReadonlyMap<string, NodeState>;
+  readonly #nodes: Map<string, NodeState>;
+  /** For addresses: never given twice. */
+  #count = 0;
   readonly #pods = new Map<string, PodState>();
   readonly #dueNodes: DueQueue;
   readonly #duePods: DueQueue;
@@ -82,26 +103,22 @@ class SimulatedNodes implements Component {
   readonly #writing = new Set<Promise<void>>();
   readonly #beating = new Set<Promise<void>>();
   /** A single node may act as itself, and then sees no more than its own. */
+  readonly #only: string | undefined;
   readonly #own: { readonly nodes: SelectOptions; readonly pods: SelectOptions };
   #unsubscribe = (): void => {};
   #unfollowVolumes = (): void => {};
 
   constructor(options: SimulatedNodesOptions) {
     this.#options = options;
-    const [name] = options.names;
+    this.#only = options.names.length === 1 && !options.canGrow ? options.names[0] : undefined;
     this.#own =
-      options.names.length === 1
-        ? {
-            nodes: { fieldSelector: `metadata.name=${name}` },
-            pods: { fieldSelector: `spec.nodeName=${name}` },
-          }
-        : { nodes: {}, pods: {} };
-    this.#nodes = new Map(
-      options.names.map((name, index) => [
-        name,
-        { name, address: addressOf(index), usedHosts: new Set<number>(), statusAtMs: 0, renewedAtMs: 0 },
-      ]),
-    );
+      this.#only === undefined
+        ? { nodes: {}, pods: {} }
+        : {
+            nodes: { fieldSelector: `metadata.name=${this.#only}` },
+            pods: { fieldSelector: `spec.nodeName=${this.#only}` },
+          };
+    this.#nodes = new Map(options.names.map((name) => [name, this.#state({ name })]));
     this.#dueNodes = new DueQueue(options.clock, (name) =>
       this.#tracked(this.#heartbeat(name), this.#beating),
     );
@@ -125,9 +142,32 @@ class SimulatedNodes implements Component {
     await informer.synced(this.#stop.signal);
     this.#unfollowVolumes = followSimulatedVolumes({
       ...this.#options,
-      names: new Set(this.#options.names),
+      nodes: this.#nodes,
+      only: this.#only,
       signal: this.#stop.signal,
     });
+  }
+
+  async add(machine: SimulatedMachine): Promise<void> {
+    const node = this.#state(machine);
+    this.#nodes.set(machine.name, node);
+    await this.#join(node, 0);
+    if (this.#nodes.get(machine.name) !== node) return;
+    // Those that were bound to it before.
+    for (const pod of this.#options.api.informer(pods, this.#own.pods).list())
+      if (pod.spec?.nodeName === machine.name) this.#seen(pod);
+  }
+
+  remove(name: string): void {
+    this.#nodes.delete(name);
+    this.#dueNodes.delete(name);
+    for (const [key, state] of this.#pods) if (state.node.name === name) this.#forget(key, state);
+  }
+
+  #state(machine: SimulatedMachine): NodeState {
+    const { name } = machine;
+    const address = addressOf(this.#count++);
+    return { name, machine, address, usedHosts: new Set<number>(), statusAtMs: 0, renewedAtMs: 0 };
   }
 
   async stop(): Promise<void> {
@@ -152,7 +192,7 @@ class SimulatedNodes implements Component {
   /** It beats from now on: registering the others may take longer than a node may be silent. Beats are spread over the interval. */
   async #join(node: NodeState, index: number): Promise<void> {
     await this.#register(node);
-    if (!this.#stop.signal.aborted)
+    if (!this.#stop.signal.aborted && this.#nodes.get(node.name) === node)
       this.#dueNodes.set(
         node.name,
         this.#options.clock.now() + Math.trunc((this.#heartbeatMs() * (index + 1)) / this.#nodes.size),
@@ -161,7 +201,7 @@ class SimulatedNodes implements Component {
 
   async #register(node: NodeState): Promise<void> {
     const { api, clock, log } = this.#options;
-    while (!this.#stop.signal.aborted) {
+    while (!this.#stop.signal.aborted && this.#nodes.get(node.name) === node) {
       try {
         const wanted = this.#nodeObject(node);
         const current = await api.create(nodes, wanted).catch(async (error: unknown) => {
@@ -222,6 +262,7 @@ class SimulatedNodes implements Component {
   }
 
   #nodeObject(node: NodeState): Node {
+    const { providerID, taints } = node.machine;
     return {
       apiVersion: 'v1',
       kind: 'Node',
@@ -240,13 +281,17 @@ class SimulatedNodes implements Component {
           'beta.kubernetes.io/arch': 'amd64',
           'capstan.dev/simulated': 'true',
           ...this.#options.labels,
+          ...node.machine.labels,
         },
       },
+      ...(providerID || taints
+        ? { spec: { ...(providerID ? { providerID } : {}), ...(taints ? { taints } : {}) } }
+        : {}),
     };
   }
 
   #nodeStatus(node: NodeState, current: Node): NonNullable<Node['status']> {
-    const capacity = { ...DEFAULT_CAPACITY, ...this.#options.capacity };
+    const capacity = { ...DEFAULT_CAPACITY, ...this.#options.capacity, ...node.machine.capacity };
     const now = formatTime(this.#options.clock.now());
     const conditions = [
       {

@@ -16,17 +16,17 @@ interface SimulatedVolumesOptions {
   readonly api: Client;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly names: ReadonlySet<string>;
+  readonly nodes: { has(name: string): boolean };
+  /** A single node may act as itself, and then sees no more than its own. */
+  readonly only: string | undefined;
   readonly signal: AbortSignal;
 }
 
 /** Returns the function that ends it. */
 export function followSimulatedVolumes(options: SimulatedVolumesOptions): () => void {
-  const { api, names } = options;
-  const [name = ''] = names;
-  // A single node may act as itself, and then sees no more than its own.
+  const { api, only } = options;
   const informer = api.informer(persistentVolumes, {
-    labelSelector: names.size === 1 ? localPathSelector(name) : LOCAL_PATH_NODE,
+    labelSelector: only === undefined ? LOCAL_PATH_NODE : localPathSelector(only),
   });
   const look = (volume: Stored<PersistentVolume>): void => void release(volume, options);
   return informer.subscribe({ added: look, updated: look });
@@ -35,11 +35,11 @@ export function followSimulatedVolumes(options: SimulatedVolumesOptions): () => 
 /** Never rejects. Tried again until it is released, or changed by others: then it comes again. */
 async function release(
   { metadata }: Stored<PersistentVolume>,
-  { api, clock, log, names, signal }: SimulatedVolumesOptions,
+  { api, clock, log, nodes, signal }: SimulatedVolumesOptions,
 ): Promise<void> {
   const { name, uid, resourceVersion, deletionTimestamp, finalizers = [], labels } = metadata;
   const isLast = finalizers.length === 1 && finalizers[0] === LOCAL_PATH_FINALIZER;
-  if (!deletionTimestamp || !isLast || !names.has(labels?.[LOCAL_PATH_NODE] ?? '')) return;
+  if (!deletionTimestamp || !isLast || !nodes.has(labels?.[LOCAL_PATH_NODE] ?? '')) return;
   while (!signal.aborted) {
     try {
       const patch = { metadata: { uid, resourceVersion, finalizers: null } };
