@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { Pod, PodDisruptionBudget } from '#api/types.ts';
 import { node, pod, type PodOptions } from '#scheduler/testing/snapshot.ts';
-import { blockerOf } from './drainable.ts';
+import { blockerOf, DEFAULT_DRAIN_RULES, type DrainRules } from './drainable.ts';
 
 const CA = 'cluster-autoscaler.kubernetes.io/';
 
@@ -30,8 +30,12 @@ function budget(allowed: number, namespace = 'default'): PodDisruptionBudget {
   } as PodDisruptionBudget;
 }
 
-function reason(pods: readonly Pod[], budgets: readonly PodDisruptionBudget[] = []): string | undefined {
-  return blockerOf({ node: node('n'), pods }, budgets)?.reason;
+function reason(
+  pods: readonly Pod[],
+  budgets: readonly PodDisruptionBudget[] = [],
+  rules: DrainRules = DEFAULT_DRAIN_RULES,
+): string | undefined {
+  return blockerOf({ node: node('n'), pods }, { budgets, rules, replicasOf: () => 2 })?.reason;
 }
 
 it('lets replicated pods go, and those that come with each node', () => {
@@ -44,7 +48,10 @@ it('keeps nodes and pods with annotations', () => {
     ...kept,
     metadata: { ...kept.metadata, annotations: { [`${CA}scale-down-disabled`]: 'true' } },
   };
-  assert.equal(blockerOf({ node: annotated, pods: [] }, [])?.reason, 'ScaleDownDisabledAnnotation');
+  assert.equal(
+    blockerOf({ node: annotated, pods: [] }, { budgets: [] })?.reason,
+    'ScaleDownDisabledAnnotation',
+  );
   assert.equal(
     reason([made({ annotations: { [`${CA}safe-to-evict`]: 'false' } })]),
     'NotSafeToEvictAnnotation',
@@ -83,4 +90,20 @@ it('keeps pods with local storage, but for named volumes and memory', () => {
 it('keeps more pods than a budget allows to leave at once', () => {
   assert.equal(reason([made(), made()], [budget(1)]), 'NotEnoughPdb');
   assert.equal(reason([made(), made()], [budget(2)]), undefined);
+});
+
+it('keeps pods of controllers that may not make them again, and of few replicas, as far as flags say', () => {
+  const custom = made({ owner: 'CloneSet' });
+  assert.equal(reason([custom]), 'NotReplicated');
+  const relaxed = { ...DEFAULT_DRAIN_RULES, skipNodesWithCustomControllerPods: false };
+  assert.equal(reason([custom], [], relaxed), undefined);
+  assert.equal(reason([made()], [], { ...DEFAULT_DRAIN_RULES, minReplicaCount: 3 }), 'MinReplicasReached');
+  assert.equal(reason([made()], [], { ...DEFAULT_DRAIN_RULES, minReplicaCount: 2 }), undefined);
+  const system = made({ namespace: 'kube-system', spec: { volumes: [{ name: 'scratch', emptyDir: {} }] } });
+  const trusting = {
+    ...DEFAULT_DRAIN_RULES,
+    skipNodesWithSystemPods: false,
+    skipNodesWithLocalStorage: false,
+  };
+  assert.equal(reason([system], [], trusting), undefined);
 });

@@ -15,6 +15,7 @@ export type BlockingReason =
   | 'ScaleDownDisabledAnnotation'
   | 'NotSafeToEvictAnnotation'
   | 'NotReplicated'
+  | 'MinReplicasReached'
   | 'UnmovableKubeSystemPod'
   | 'LocalStorageRequested'
   | 'NotEnoughPdb';
@@ -25,16 +26,44 @@ interface Blocker {
   readonly pod?: Pod;
 }
 
+/** Upstream's flags of the same names. */
+export interface DrainRules {
+  readonly skipNodesWithSystemPods: boolean;
+  readonly skipNodesWithLocalStorage: boolean;
+  readonly skipNodesWithCustomControllerPods: boolean;
+  /** Replica sets and replication controllers with fewer keep their pods. */
+  readonly minReplicaCount: number;
+}
+
+export const DEFAULT_DRAIN_RULES: DrainRules = {
+  skipNodesWithSystemPods: true,
+  skipNodesWithLocalStorage: true,
+  skipNodesWithCustomControllerPods: true,
+  minReplicaCount: 0,
+};
+
+interface DrainFacts {
+  readonly budgets: readonly PodDisruptionBudget[];
+  /** Default: upstream's. */
+  readonly rules?: DrainRules | undefined;
+  /** Of the pod's controller; undefined: unknown. Only asked with minReplicaCount. */
+  readonly replicasOf?: ((pod: Pod) => number | undefined) | undefined;
+}
+
+/** Controllers that upstream knows to make pods again. */
+const REPLICATING = new Set(['ReplicationController', 'ReplicaSet', 'StatefulSet', 'Job', 'DaemonSet']);
+
 /** The first that is found. Undefined: its pods may be evicted; whether they fit elsewhere is another question. */
 export function blockerOf(
   { node, pods }: { readonly node: Node; readonly pods: readonly Pod[] },
-  budgets: readonly PodDisruptionBudget[],
+  facts: DrainFacts,
 ): Blocker | undefined {
+  const { budgets } = facts;
   if (node.metadata?.annotations?.[SCALE_DOWN_DISABLED] === 'true')
     return { reason: 'ScaleDownDisabledAnnotation' };
   const moving = pods.filter((pod) => !staysWithNode(pod) && !pod.metadata?.deletionTimestamp);
   for (const pod of moving) {
-    const reason = reasonToStay(pod, budgets);
+    const reason = reasonToStay(pod, facts);
     if (reason) return { reason, pod };
   }
   // All of them leave at once, so that a budget has to allow as many as it has here.
@@ -46,15 +75,26 @@ export function blockerOf(
   return undefined;
 }
 
-function reasonToStay(pod: Pod, budgets: readonly PodDisruptionBudget[]): BlockingReason | undefined {
+function reasonToStay(
+  pod: Pod,
+  { budgets, rules = DEFAULT_DRAIN_RULES, replicasOf }: DrainFacts,
+): BlockingReason | undefined {
   const { annotations, namespace } = pod.metadata ?? {};
   const safe = annotations?.[SAFE_TO_EVICT];
   if (safe === 'true') return undefined;
   if (safe === 'false') return 'NotSafeToEvictAnnotation';
-  if (!findController(pod)) return 'NotReplicated';
-  if (namespace === SYSTEM_NAMESPACE && !budgets.some((budget) => isCovered(pod, budget)))
+  const owner = findController(pod);
+  if (!owner || (rules.skipNodesWithCustomControllerPods && !REPLICATING.has(owner.kind)))
+    return 'NotReplicated';
+  if (rules.minReplicaCount > 0 && (replicasOf?.(pod) ?? Infinity) < rules.minReplicaCount)
+    return 'MinReplicasReached';
+  if (
+    rules.skipNodesWithSystemPods &&
+    namespace === SYSTEM_NAMESPACE &&
+    !budgets.some((budget) => isCovered(pod, budget))
+  )
     return 'UnmovableKubeSystemPod';
-  return hasLocalStorage(pod) ? 'LocalStorageRequested' : undefined;
+  return rules.skipNodesWithLocalStorage && hasLocalStorage(pod) ? 'LocalStorageRequested' : undefined;
 }
 
 /** Volumes in memory end with the pod anyway. */

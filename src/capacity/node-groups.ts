@@ -10,6 +10,8 @@ import { Quantity } from '#machinery/quantity.ts';
 
 export interface NodeGroup {
   readonly name: string;
+  /** Default 0. The cluster autoscaler removes no more. */
+  readonly minSize: number;
   readonly maxSize: number;
   readonly selector: LabelSelector;
   /** Of one node for an hour, in any unit that all groups share. */
@@ -30,7 +32,7 @@ export interface NodeGroups {
 }
 
 /** Upstream's, asked in turn until one option is left; what is left then is chosen from at random. */
-const EXPANDERS = ['least-waste', 'price', 'priority', 'random'] as const;
+export const EXPANDERS = ['least-waste', 'most-pods', 'price', 'priority', 'random'] as const;
 export type Expander = (typeof EXPANDERS)[number];
 
 interface Given {
@@ -40,22 +42,32 @@ interface Given {
   readonly groups?: readonly {
     readonly name?: string;
     readonly selector?: string;
+    readonly minSize?: number;
     readonly maxSize?: number;
     readonly price?: number;
     readonly priority?: number;
-    readonly template?: {
-      readonly labels?: Readonly<Record<string, string>>;
-      readonly taints?: readonly {
-        readonly key?: string;
-        readonly value?: string;
-        readonly effect?: string;
-      }[];
-      readonly allocatable?: Readonly<Record<string, string>>;
-    };
+    readonly template?: GivenTemplate;
   }[];
 }
 
+/** What a Node is like, as files and scripts say it. */
+interface GivenTemplate {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly taints?: readonly {
+    readonly key?: string;
+    readonly value?: string;
+    readonly effect?: string;
+  }[];
+  readonly allocatable?: Readonly<Record<string, string>>;
+}
+
 type GivenGroup = NonNullable<Given['groups']>[number];
+
+const TEMPLATE_SCHEMA = struct('NodeTemplate', {
+  labels: mapOf(text),
+  taints: listOf(struct('Taint', { key: text, value: text, effect: text })),
+  allocatable: mapOf(text),
+});
 
 const KIND = configKind(
   { group: 'capacity.capstan.dev', versions: ['v1alpha1'], kind: 'NodeGroups' },
@@ -67,14 +79,11 @@ const KIND = configKind(
       struct('NodeGroup', {
         name: text,
         selector: text,
+        minSize: integer,
         maxSize: integer,
         price: real,
         priority: integer,
-        template: struct('NodeTemplate', {
-          labels: mapOf(text),
-          taints: listOf(struct('Taint', { key: text, value: text, effect: text })),
-          allocatable: mapOf(text),
-        }),
+        template: TEMPLATE_SCHEMA,
       }),
     ),
   },
@@ -113,23 +122,34 @@ export function parseNodeGroups(content: string): NodeGroups {
 }
 
 function groupOf(
-  { name, selector, maxSize, price, priority = 0, template }: GivenGroup,
+  { name, selector = ownSelector(name), minSize = 0, maxSize, price, priority = 0, template }: GivenGroup,
   path: string,
 ): NodeGroup {
   if (!name) throw new ConfigError(`${path}.name is missing`);
-  if (!selector) throw new ConfigError(`${path}.selector is missing; it should be of labels of its Nodes`);
+  if (selector === '')
+    throw new ConfigError(`${path}.selector is empty; it should be of labels of its Nodes`);
   if (maxSize === undefined || maxSize < 0)
     throw new ConfigError(`${path}.maxSize is ${maxSize}; it should be a number of Nodes`);
+  if (minSize < 0 || minSize > maxSize)
+    throw new ConfigError(`${path}.minSize is ${minSize}; it should be between 0 and maxSize ${maxSize}`);
   if (price !== undefined && !(price >= 0))
     throw new ConfigError(`${path}.price is ${price}; it should not be negative`);
   return {
     name,
+    minSize,
     maxSize,
     selector: selectorOf(selector, path),
     price,
     priority,
-    template: template && templateOf(template, path),
+    template: template && templateOf(template, `${path}.template`),
   };
+}
+
+/** A label that providers give to their Nodes. */
+export const GROUP_LABEL = 'capacity.capstan.dev/node-group';
+
+function ownSelector(name: string | undefined): string {
+  return `${GROUP_LABEL}=${name}`;
 }
 
 function selectorOf(selector: string, path: string): LabelSelector {
@@ -142,18 +162,15 @@ function selectorOf(selector: string, path: string): LabelSelector {
 
 const EFFECTS = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
 
-function templateOf(
-  { labels = {}, taints = [], allocatable = {} }: NonNullable<GivenGroup['template']>,
-  path: string,
-): Node {
+/** Throws ConfigError. path: where it is, for the message. */
+function templateOf({ labels = {}, taints = [], allocatable = {} }: GivenTemplate, path: string): Node {
   for (const name of ['cpu', 'memory', 'pods'])
-    if (allocatable[name] === undefined)
-      throw new ConfigError(`${path}.template.allocatable.${name} is missing`);
+    if (allocatable[name] === undefined) throw new ConfigError(`${path}.allocatable.${name} is missing`);
   for (const [name, quantity] of Object.entries(allocatable))
     try {
       Quantity.parse(quantity);
     } catch (error) {
-      throw new ConfigError(`${path}.template.allocatable.${name} is ${quantity}; it should be a quantity`, {
+      throw new ConfigError(`${path}.allocatable.${name} is ${quantity}; it should be a quantity`, {
         cause: error,
       });
     }
@@ -163,7 +180,7 @@ function templateOf(
       taints: taints.map(({ key, value, effect = '' }) => {
         if (!key || !EFFECTS.includes(effect))
           throw new ConfigError(
-            `${path}.template.taints has key ${key} and effect ${effect}; the effect should be one of ${EFFECTS.join(', ')}`,
+            `${path}.taints has key ${key} and effect ${effect}; the effect should be one of ${EFFECTS.join(', ')}`,
           );
         return { key, effect, ...(value === undefined ? {} : { value }) };
       }),

@@ -1,4 +1,4 @@
-/** What is asked of a simulation. Each leaves it as it was. */
+/** What is asked of a simulation. Each leaves it as it was, but for emptyNode(). */
 import type { Pod } from '#api/types.ts';
 import { staysWithNode } from '#component-helpers/pod-drain.ts';
 import type { Placement, Simulation } from '#scheduler/simulation.ts';
@@ -27,14 +27,8 @@ export interface Loss {
 
 /** What happens to its pods when a node fails. */
 export function lossOf(simulation: Simulation, name: string): Loss {
-  const { node } = simulation.use(name);
-  const pods = simulation.removeNode(name);
-  const { placed, left } = placeAll(
-    simulation,
-    pods.filter((pod) => !staysWithNode(pod)),
-  );
-  for (const pod of placed) simulation.removePod(pod);
-  simulation.addNode(node, pods);
+  const { left, takeBack } = emptyNode(simulation, name);
+  takeBack();
   return { node: name, homeless: left };
 }
 
@@ -42,16 +36,7 @@ export function lossOf(simulation: Simulation, name: string): Loss {
 export function spareNodes(simulation: Simulation, candidates: readonly string[]): readonly string[] {
   const undo: (() => void)[] = [];
   const spare = candidates.filter((name) => {
-    const { node } = simulation.use(name);
-    const pods = simulation.removeNode(name);
-    const { placed, left } = placeAll(
-      simulation,
-      pods.filter((pod) => !staysWithNode(pod)),
-    );
-    const takeBack = (): void => {
-      for (const pod of placed) simulation.removePod(pod);
-      simulation.addNode(node, pods);
-    };
+    const { left, takeBack } = emptyNode(simulation, name);
     if (left.length === 0) undo.push(takeBack);
     else takeBack();
     return left.length === 0;
@@ -60,15 +45,41 @@ export function spareNodes(simulation: Simulation, candidates: readonly string[]
   return spare;
 }
 
+interface EmptiedNode {
+  /** Pods that find no other place. */
+  readonly left: Loss['homeless'];
+  /** Once, and before what was done earlier is taken back. */
+  takeBack(): void;
+}
+
+/** Takes a node out, and places its pods on the others, or on these. The one question that changes the simulation. */
+export function emptyNode(
+  simulation: Simulation,
+  name: string,
+  { among }: { readonly among?: readonly string[] } = {},
+): EmptiedNode {
+  const { node } = simulation.use(name);
+  const pods = simulation.removeNode(name);
+  const moving = pods.filter((pod) => !staysWithNode(pod));
+  const { placed, left } = placeAll(simulation, { pods: moving, among });
+  return {
+    left,
+    takeBack() {
+      for (const pod of placed) simulation.removePod(pod);
+      simulation.addNode(node, pods);
+    },
+  };
+}
+
 function placeAll(
   simulation: Simulation,
-  pods: readonly Pod[],
+  { pods, among }: { readonly pods: readonly Pod[]; readonly among: readonly string[] | undefined },
 ): { readonly placed: readonly Pod[]; readonly left: Loss['homeless'] } {
   const placed: Pod[] = [];
   const left: Loss['homeless'][number][] = [];
   for (const pod of pods) {
     const moved = podLike(pod, 'moved');
-    const found = simulation.place(moved);
+    const found = simulation.place(moved, among);
     if (found.kind === 'fits') placed.push(moved);
     else left.push({ pod, message: found.message });
   }

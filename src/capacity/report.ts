@@ -57,7 +57,7 @@ export function reportCapacity(
   const open = nodes.filter(({ takesPods }) => takesPods);
   const workers = nodes.filter(({ name }) => !isControlPlane(simulation.use(name).node));
   const byUse = workers.toSorted((one, other) => fullness(one.shares) - fullness(other.shares));
-  const blockers = new Map(byUse.map(({ name }) => [name, blockerOf(simulation.use(name), budgets)]));
+  const blockers = new Map(byUse.map(({ name }) => [name, blockerOf(simulation.use(name), { budgets })]));
   return {
     nodes,
     total: sum(open.map(({ shares }) => shares)),

@@ -5,6 +5,7 @@ import type { Node, Pod } from '#api/types.ts';
 import { Simulation } from '#scheduler/simulation.ts';
 import { node, noResourceClaims, pod, storage, type PodOptions } from '#scheduler/testing/snapshot.ts';
 import { seededRandom } from '#stdx/random.ts';
+import { growthFrom } from './growth-from-groups.ts';
 import { parseNodeGroups } from './node-groups.ts';
 import { decideScaleUp, type ScaleUp } from './scale-up.ts';
 
@@ -49,7 +50,8 @@ function decide(
     volumes: storage({}),
   };
   const simulation = new Simulation({ nodes, pods: running }, facts);
-  return decideScaleUp(simulation, { pods, config: parseNodeGroups(groups), random: seededRandom(1) });
+  const growth = growthFrom(parseNodeGroups(groups), simulation);
+  return decideScaleUp(simulation, { ...growth, pods, random: seededRandom(1) });
 }
 
 function pods(count: number, options: PodOptions): Pod[] {

@@ -13,10 +13,10 @@ import { resourceAmounts } from '#scheduler/resources.ts';
 import type { Simulation } from '#scheduler/simulation.ts';
 import type { Random } from '#stdx/random.ts';
 import { binpack, type Packed } from './binpacking.ts';
-import type { Expander, NodeGroup, NodeGroups } from './node-groups.ts';
-import { nodeLike, type TemplateNode } from './template-node.ts';
+import type { Expander } from './node-groups.ts';
+import { nodeLike, podKind, type TemplateNode } from './template-node.ts';
 
-interface Increase {
+export interface Increase {
   readonly group: string;
   readonly from: number;
   readonly to: number;
@@ -33,90 +33,171 @@ export interface ScaleUp {
   readonly notHelped: readonly { readonly pod: Pod; readonly reasons: ReadonlyMap<string, string> }[];
 }
 
-interface GroupState {
-  readonly group: NodeGroup;
+/** A group that may grow. */
+export interface GrowingGroup {
+  readonly name: string;
+  /** As many nodes as it should have now, those that are on their way among them. */
   readonly size: number;
+  readonly maxSize: number;
+  /** Undefined: nobody knows what a further node is like. */
   readonly template: TemplateNode | undefined;
+  /** Of one node for an hour. */
+  readonly price: number | undefined;
+  /** For the expander priority: the highest wins. */
+  readonly priority: number;
+  /** Labels that tell its nodes from those of groups like it. */
+  readonly ownLabels: ReadonlySet<string>;
+  /** Why it may not grow now. */
+  readonly skip?: string | undefined;
+}
+
+/** Of the whole cluster. */
+interface GrowthLimits {
+  /** 0: none. */
+  readonly maxNodesTotal: number;
+  /** In this decision. */
+  readonly maxNodesPerScaleUp?: number | undefined;
+  readonly maxCores?: number | undefined;
+  readonly maxMemoryBytes?: number | undefined;
+}
+
+export interface GrowthInput {
+  readonly pods: readonly Pod[];
+  readonly groups: readonly GrowingGroup[];
+  /** Asked in turn until one option is left; what is left then is chosen from at random. */
+  readonly expanders: readonly Expander[];
+  /** Similar groups grow together. */
+  readonly balanceSimilarGroups: boolean;
+  readonly limits: GrowthLimits;
+  readonly random: Random;
 }
 
 interface Option extends Packed {
-  readonly state: GroupState & { readonly template: TemplateNode };
-}
-
-interface Input {
-  readonly pods: readonly Pod[];
-  readonly config: NodeGroups;
-  readonly random: Random;
+  readonly state: GrowingGroup & { readonly template: TemplateNode };
 }
 
 /** Upstream's words. */
 const MAX_SIZE = 'max node group size reached';
 const MAX_TOTAL = 'max cluster size reached';
+const MAX_AT_ONCE = 'max nodes per scale-up reached';
+const MAX_CPU = 'max cluster cpu limit reached';
+const MAX_MEMORY = 'max cluster memory limit reached';
 const NO_TEMPLATE = 'it has no Node and no template';
 
-export function decideScaleUp(simulation: Simulation, { pods, config, random }: Input): ScaleUp {
-  const states = new Map(config.groups.map((group) => [group.name, stateOf(simulation, group)]));
-  const before = new Map([...states].map(([name, { size }]) => [name, size]));
-  const fitting = pods.filter((pod) => simulation.place(pod).kind === 'fits');
-  let waiting = pods.filter((pod) => !fitting.includes(pod));
+export function decideScaleUp(simulation: Simulation, input: GrowthInput): ScaleUp {
+  const { pods } = input;
+  const states = new Map(input.groups.map((group) => [group.name, group]));
+  const before = new Map(input.groups.map(({ name, size }) => [name, size]));
+  const { fitting, left } = placePresent(simulation, pods);
+  const present = amountsOfAll(simulation);
+  let waiting = left;
   const helped: Pod[] = [];
   const reasons = new Map<Pod, Map<string, string>>(waiting.map((pod) => [pod, new Map()]));
   // Each turn helps one pod at least, or is the last one.
   while (waiting.length > 0) {
-    const room = roomLeft(simulation, { config, states, before });
+    const room = roomLeft(present, { limits: input.limits, states, before });
     const options = [...states.values()].flatMap((state) =>
       optionOf(simulation, { state, waiting, room, reasons }),
     );
-    const best = chooseOption(options, { expanders: config.expanders, random });
+    const best = chooseOption(options, input);
     if (!best) break;
-    const sharing = config.balanceSimilarGroups
-      ? options.filter((other) => other === best || isSimilar(other, best))
-      : [best];
-    for (const [name, more] of spread(
-      best.nodes,
-      sharing.map(({ state }) => state),
-    )) {
+    for (const [name, more] of spread(best.nodes, sharing(best, { options, input }))) {
       const state = states.get(name)!;
       states.set(name, { ...state, size: state.size + more });
     }
     helped.push(...best.pods);
-    waiting = waiting.filter((pod) => !best.pods.includes(pod));
+    const ofBest = new Set(best.pods);
+    waiting = waiting.filter((pod) => !ofBest.has(pod));
   }
   return {
     fitting,
     helped,
-    increases: [...states.values()].flatMap(({ group, size }) => {
-      const from = before.get(group.name)!;
-      return size > from ? [{ group: group.name, from, to: size, maxSize: group.maxSize }] : [];
+    increases: [...states.values()].flatMap(({ name, size, maxSize }) => {
+      const from = before.get(name)!;
+      return size > from ? [{ group: name, from, to: size, maxSize }] : [];
     }),
     notHelped: waiting.map((pod) => ({ pod, reasons: reasons.get(pod)! })),
   };
 }
 
-function stateOf(simulation: Simulation, group: NodeGroup): GroupState {
-  const members = simulation.nodeNames
-    .map((name) => simulation.use(name))
-    .filter(({ node }) => group.selector.matches(node.metadata?.labels ?? {}));
-  const template = members[0] ?? (group.template && { node: group.template, pods: [] });
-  return { group, size: members.length, template };
+interface Present {
+  readonly fitting: readonly Pod[];
+  readonly left: readonly Pod[];
 }
 
-/** Of the whole cluster. */
+/** Leaves those placed that fit. One of a kind that does not fit speaks for those after it: the nodes only get fuller. */
+function placePresent(simulation: Simulation, pods: readonly Pod[]): Present {
+  const fitting: Pod[] = [];
+  const left: Pod[] = [];
+  const refused = new Set<string>();
+  for (const pod of pods) {
+    const kind = podKind(pod);
+    if (!refused.has(kind) && simulation.place(pod).kind === 'fits') fitting.push(pod);
+    else {
+      refused.add(kind);
+      left.push(pod);
+    }
+  }
+  return { fitting, left };
+}
+
+/** The groups that the new nodes are spread over. */
+function sharing(
+  best: Option,
+  { options, input }: { readonly options: readonly Option[]; readonly input: GrowthInput },
+): readonly GrowingGroup[] {
+  if (!input.balanceSimilarGroups) return [best.state];
+  return options.filter((other) => other === best || isSimilar(other, best)).map(({ state }) => state);
+}
+
+/** What the cluster may still get. */
+interface Room {
+  readonly nodes: number;
+  /** In this decision. */
+  readonly atOnce: number;
+  readonly milliCPU: number;
+  readonly memoryBytes: number;
+}
+
+function amountsOfAll(simulation: Simulation): Room {
+  const uses = simulation.nodeNames.map((name) => simulation.use(name).allocatable);
+  return {
+    nodes: uses.length,
+    atOnce: 0,
+    milliCPU: uses.reduce((sum, { milliCPU }) => sum + milliCPU, 0),
+    memoryBytes: uses.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
+  };
+}
+
 function roomLeft(
-  simulation: Simulation,
+  present: Room,
   {
-    config,
+    limits: { maxNodesTotal, maxNodesPerScaleUp = Infinity, maxCores = Infinity, maxMemoryBytes = Infinity },
     states,
     before,
   }: {
-    readonly config: NodeGroups;
-    readonly states: ReadonlyMap<string, GroupState>;
+    readonly limits: GrowthLimits;
+    readonly states: ReadonlyMap<string, GrowingGroup>;
     readonly before: ReadonlyMap<string, number>;
   },
-): number {
-  if (config.maxNodesTotal === 0) return Infinity;
-  const added = [...states].reduce((sum, [name, { size }]) => sum + size - before.get(name)!, 0);
-  return config.maxNodesTotal - simulation.nodeNames.length - added;
+): Room {
+  const added = [...states.values()].map(({ name, size, template }) => {
+    const count = size - before.get(name)!;
+    const { milliCPU, memoryBytes } = resourceAmounts(template?.node.status?.allocatable);
+    return {
+      nodes: count,
+      atOnce: count,
+      milliCPU: count * milliCPU,
+      memoryBytes: count * memoryBytes,
+    };
+  });
+  const used = (of: keyof Room): number => added.reduce((sum, one) => sum + one[of], present[of]);
+  return {
+    nodes: (maxNodesTotal === 0 ? Infinity : maxNodesTotal) - used('nodes'),
+    atOnce: maxNodesPerScaleUp - used('atOnce'),
+    milliCPU: maxCores * 1_000 - used('milliCPU'),
+    memoryBytes: maxMemoryBytes - used('memoryBytes'),
+  };
 }
 
 /** None: it helps no pod, and `reasons` says why. */
@@ -128,40 +209,57 @@ function optionOf(
     room,
     reasons,
   }: {
-    readonly state: GroupState;
+    readonly state: GrowingGroup;
     readonly waiting: readonly Pod[];
-    readonly room: number;
+    readonly room: Room;
     readonly reasons: ReadonlyMap<Pod, Map<string, string>>;
   },
 ): Option[] {
-  const { group, size, template } = state;
+  const { name, template, skip } = state;
   const allOf = (reason: string): Option[] => {
-    for (const pod of waiting) reasons.get(pod)!.set(group.name, reason);
+    for (const pod of waiting) reasons.get(pod)!.set(name, reason);
     return [];
   };
-  if (size >= group.maxSize) return allOf(MAX_SIZE);
-  if (room <= 0) return allOf(MAX_TOTAL);
-  if (!template) return allOf(NO_TEMPLATE);
-  const packed = binpack(simulation, {
-    pods: waiting,
-    template,
-    maxNodes: Math.min(group.maxSize - size, room),
-    limit: room < group.maxSize - size ? MAX_TOTAL : MAX_SIZE,
-    name: group.name,
-  });
-  for (const [pod, reason] of packed.refused) reasons.get(pod)!.set(group.name, reason);
+  if (skip !== undefined) return allOf(skip);
+  if (!template && state.size < state.maxSize) return allOf(NO_TEMPLATE);
+  const { maxNodes, limit } = mostNodes(state, room);
+  if (maxNodes <= 0 || !template) return allOf(limit);
+  const packed = binpack(simulation, { pods: waiting, template, maxNodes, limit, name });
+  for (const [pod, reason] of packed.refused) reasons.get(pod)!.set(name, reason);
   return packed.nodes > 0 ? [{ ...packed, state: { ...state, template } }] : [];
+}
+
+interface Most {
+  readonly maxNodes: number;
+  readonly limit: string;
+}
+
+/** How many nodes it may get at most, and what keeps it from more. */
+function mostNodes({ size, maxSize, template }: GrowingGroup, room: Room): Most {
+  const { milliCPU, memoryBytes } = resourceAmounts(template?.node.status?.allocatable);
+  const bounds: readonly Most[] = [
+    { maxNodes: maxSize - size, limit: MAX_SIZE },
+    { maxNodes: room.nodes, limit: MAX_TOTAL },
+    { maxNodes: room.atOnce, limit: MAX_AT_ONCE },
+    { maxNodes: milliCPU === 0 ? Infinity : Math.floor(room.milliCPU / milliCPU), limit: MAX_CPU },
+    {
+      maxNodes: memoryBytes === 0 ? Infinity : Math.floor(room.memoryBytes / memoryBytes),
+      limit: MAX_MEMORY,
+    },
+  ];
+  return bounds.reduce((least, one) => (one.maxNodes < least.maxNodes ? one : least));
 }
 
 const FEWEST_FIRST: Readonly<Record<Exclude<Expander, 'random'>, (option: Option) => number>> = {
   'least-waste': ({ waste }) => waste,
-  price: ({ state, nodes }) => (state.group.price ?? 0) * nodes,
-  priority: ({ state }) => -state.group.priority,
+  'most-pods': ({ pods }) => -pods.length,
+  price: ({ state, nodes }) => (state.price ?? 0) * nodes,
+  priority: ({ state }) => -state.priority,
 };
 
 function chooseOption(
   options: readonly Option[],
-  { expanders, random }: { readonly expanders: readonly Expander[]; readonly random: Random },
+  { expanders, random }: Pick<GrowthInput, 'expanders' | 'random'>,
 ): Option | undefined {
   let left = options;
   for (const expander of expanders) {
@@ -180,7 +278,8 @@ const ALLOWED_DIFFERENCE = 0.05;
 
 /** The same pods fit, and nodes are alike but for where they are and the labels that select the groups. */
 function isSimilar(one: Option, other: Option): boolean {
-  if (!other.pods.every((pod) => one.pods.includes(pod))) return false;
+  const ofOne = new Set(one.pods);
+  if (!other.pods.every((pod) => ofOne.has(pod))) return false;
   const [mine, theirs] = [one, other].map(({ state }) => facts(state, [one, other])) as [Facts, Facts];
   return (
     mine.labels === theirs.labels &&
@@ -198,9 +297,7 @@ interface Facts {
 
 function facts({ template }: Option['state'], both: readonly Option[]): Facts {
   const { node } = nodeLike(template, 'compared');
-  const selecting = new Set(
-    both.flatMap(({ state }) => state.group.selector.requirements.map(({ key }) => key)),
-  );
+  const selecting = new Set(both.flatMap(({ state }) => [...state.ownLabels]));
   const labels = Object.entries(node.metadata?.labels ?? {})
     .filter(([key]) => !selecting.has(key) && !OF_PLACE.some((place) => key.startsWith(place)))
     .toSorted();
@@ -213,15 +310,15 @@ function amountsOf({ status }: Node): Facts['amounts'] {
 }
 
 /** One node after the other to the smallest group that may grow. */
-function spread(count: number, states: readonly GroupState[]): ReadonlyMap<string, number> {
-  const more = new Map(states.map(({ group }) => [group.name, 0]));
-  const sizeOf = ({ group, size }: GroupState): number => size + more.get(group.name)!;
+function spread(count: number, states: readonly GrowingGroup[]): ReadonlyMap<string, number> {
+  const more = new Map(states.map(({ name }) => [name, 0]));
+  const sizeOf = ({ name, size }: GrowingGroup): number => size + more.get(name)!;
   for (let left = count; left > 0; left -= 1) {
     const [smallest] = states
-      .filter((state) => sizeOf(state) < state.group.maxSize)
+      .filter((state) => sizeOf(state) < state.maxSize)
       .toSorted((one, other) => sizeOf(one) - sizeOf(other));
     if (!smallest) break;
-    more.set(smallest.group.name, more.get(smallest.group.name)! + 1);
+    more.set(smallest.name, more.get(smallest.name)! + 1);
   }
   return more;
 }

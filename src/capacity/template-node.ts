@@ -50,3 +50,12 @@ export function podLike({ metadata, spec }: Pod, suffix: string): Pod {
     spec: rest,
   };
 }
+
+/** Equal for pods that the scheduler treats alike: of one owner and one template. */
+export function podKind({ metadata, spec }: Pod): string {
+  const { namespace, labels, ownerReferences = [] } = metadata ?? {};
+  const owner = ownerReferences.find(({ controller }) => controller)?.uid;
+  const { nodeName: _, ...rest } = spec ?? { containers: [] };
+
+  return JSON.stringify([namespace, owner ?? metadata?.uid ?? metadata?.name, labels, rest]);
+}

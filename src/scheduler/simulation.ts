@@ -84,6 +84,11 @@ export class Simulation {
     return pods;
   }
 
+  /** On this node, whether it fits or not: it was promised the place. */
+  placeOn(pod: Pod, node: string): void {
+    this.#cache.assume(podInfo(pod), node);
+  }
+
   removePod(pod: Pod): void {
     this.#cache.removePod(podInfo(pod).uid);
   }

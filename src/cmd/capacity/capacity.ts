@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Deployment, Pod } from '#api/types.ts';
 import { nodesFor } from '#capacity/questions.ts';
+import { growthFrom } from '#capacity/growth-from-groups.ts';
 import { parseNodeGroups, type NodeGroups } from '#capacity/node-groups.ts';
 import { decideScaleUp } from '#capacity/scale-up.ts';
 import { podLike } from '#capacity/template-node.ts';
@@ -109,7 +110,12 @@ function askGroups(
   const pods = pod
     ? Array.from({ length: count! }, (_, index) => podLike(pod, `planned-${index}`))
     : source.pods.list().filter(isWaiting);
-  const decision = decideScaleUp(source.begin(), { pods, config, random: realRandom });
+  const simulation = source.begin();
+  const decision = decideScaleUp(simulation, {
+    ...growthFrom(config, simulation),
+    pods,
+    random: realRandom,
+  });
   if (flags.json) print(JSON.stringify(scaleUpFacts(decision), undefined, 2));
   else for (const line of renderScaleUp(decision)) print(line);
   return decision.notHelped.length + decision.increases.length > 0 ? 1 : 0;
