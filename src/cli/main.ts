@@ -42,6 +42,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   proxy: () => import('./proxy.ts'),
   dns: () => import('./dns.ts'),
   gateway: () => import('./gateway.ts'),
+  'cluster-autoscaler': () => import('./cluster-autoscaler.ts'),
   balancer: () => import('./balancer.ts'),
   supervise: () => import('./supervise.ts'),
   together: () => import('./together.ts'),

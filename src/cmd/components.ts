@@ -41,6 +41,10 @@ const COMPONENTS: Readonly<Record<string, ComponentCommand>> = {
     flags: async () => (await import('./gateway/flags.ts')).GATEWAY_FLAGS,
     run: async (flags) => (await import('./gateway/run.ts')).runGateway(flags),
   },
+  'cluster-autoscaler': {
+    flags: async () => (await import('./cluster-autoscaler/flags.ts')).CLUSTER_AUTOSCALER_FLAGS,
+    run: async (flags) => (await import('./cluster-autoscaler/run.ts')).runClusterAutoscaler(flags),
+  },
 };
 
 export function componentCommand(name: string): ComponentCommand {

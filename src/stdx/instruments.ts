@@ -71,6 +71,12 @@ export class Gauge extends Family {
     this.of(labels).value = value;
   }
 
+  /** All series. */
+  replace(all: readonly { readonly labels: Labels; readonly value: number }[]): void {
+    this.series.clear();
+    for (const { labels, value } of all) this.set(labels, value);
+  }
+
   /** The only series. */
   only(labels: Labels, value: number): void {
     this.series.clear();

@@ -6,6 +6,7 @@ import {
 } from '#apiserver/authz/reconcile-policy.ts';
 import { createIfAbsent } from '#apiserver/bootstrap/create-if-absent.ts';
 import type { InternalApi } from '#apiserver/registry/loopback-client.ts';
+import { CAPACITY_POLICY } from './capacity-policy.ts';
 import { EDGE_POLICY } from './edge-policy.ts';
 import { NODE_BOOTSTRAP } from './node-bootstrap-policy.ts';
 import {
@@ -55,6 +56,7 @@ const OBJECTS: readonly PolicyObject[] = [
   ...DELEGATION,
   METRICS_READER,
   ...EDGE_POLICY,
+  ...CAPACITY_POLICY,
   ...granted({
     name: 'system:coredns',
     subjects: [DNS],
