@@ -1,5 +1,6 @@
 /** `capstan tree …`: hierarchical namespaces, with the verbs of `kubectl hns`. */
 import type { Command } from 'commander';
+import type { ImportFlags } from '#cmd/tree/import.ts';
 import type { SetFlags, ShowFlags, TreeFlags } from '#cmd/tree/tree.ts';
 import { action, print } from './context.ts';
 import { rootfsOption } from './machine-options.ts';
@@ -9,6 +10,12 @@ export function register(program: Command): void {
   withServer(tree.command('enable'))
     .description('install the definitions and the permissions of the controller; nothing is done before')
     .action(action(async (flags: TreeFlags) => (await load()).enableTrees(flags, print)));
+  withServer(tree.command('import'))
+    .description('take over the trees of HNC or Accurate, which must be stopped before')
+    .option('--dry-run', 'only say what would be written')
+    .action(
+      action(async (flags: ImportFlags) => (await import('#cmd/tree/import.ts')).importTrees(flags, print)),
+    );
   withServer(tree.command('show'))
     .description('draw trees: of the roots given, or all')
     .argument('[namespaces...]', 'the roots of the trees')

@@ -30,12 +30,13 @@ export interface SetFlags extends ConnectFlags {
   readonly forbidCascadingDeletion?: boolean;
 }
 
-type Print = (line: string) => void;
+export type Print = (line: string) => void;
 
-const ENABLE_TIMEOUT_MS = 60_000;
+/** The first pass over large trees writes a lot. */
+const ENABLE_TIMEOUT_MS = 120_000;
 const ENABLE_POLL_MS = 200;
 
-async function withCluster(flags: TreeFlags, work: (api: Client) => Promise<void>): Promise<void> {
+export async function withCluster(flags: TreeFlags, work: (api: Client) => Promise<void>): Promise<void> {
   const { api, ...given } = flags;
   const cluster = api ? undefined : connectCluster(given);
   try {
@@ -54,23 +55,26 @@ async function withCluster(flags: TreeFlags, work: (api: Client) => Promise<void
 const NO_SUCH_RESOURCE = 'the server could not find the requested resource';
 
 export function enableTrees(flags: TreeFlags, print: Print): Promise<void> {
-  return withCluster(flags, async (api) => {
-    const signal = AbortSignal.timeout(ENABLE_TIMEOUT_MS);
-    const { isGuarded } = await enableHierarchy({ api, clock: realClock, signal });
-    // The controller writes it first of all.
-    while (!(await find(api.get(hncConfigurations, { name: CONFIG })))) {
-      if (signal.aborted)
-        throw new UserError(
-          `The definitions are installed, and no controller has answered for ${ENABLE_TIMEOUT_MS / 1000} s: a controller manager of this cluster should run hierarchy-controller.`,
-        );
-      await realClock.sleep(ENABLE_POLL_MS);
-    }
-    print('Hierarchical namespaces are enabled.');
-    if (!isGuarded)
-      print(
-        'The API server does not guard them (admission plugin HierarchicalNamespaces): whoever may write a HierarchyConfiguration gets the propagated objects of any namespace. Grant it to administrators of the cluster only.',
+  return withCluster(flags, (api) => enableIn(api, print));
+}
+
+/** Resolves when the controller has answered. */
+export async function enableIn(api: Client, print: Print): Promise<void> {
+  const signal = AbortSignal.timeout(ENABLE_TIMEOUT_MS);
+  const { isGuarded } = await enableHierarchy({ api, clock: realClock, signal });
+  // The controller writes its status first of all.
+  while (!(await find(api.get(hncConfigurations, { name: CONFIG })))?.status?.resources) {
+    if (signal.aborted)
+      throw new UserError(
+        `The definitions are installed, and no controller has answered for ${ENABLE_TIMEOUT_MS / 1000} s: a controller manager of this cluster should run hierarchy-controller.`,
       );
-  });
+    await realClock.sleep(ENABLE_POLL_MS);
+  }
+  print('Hierarchical namespaces are enabled.');
+  if (!isGuarded)
+    print(
+      'The API server does not guard them (admission plugin HierarchicalNamespaces): whoever may write a HierarchyConfiguration gets the propagated objects of any namespace. Grant it to administrators of the cluster only.',
+    );
 }
 
 export function showTrees({ names = [], allNamespaces, ...flags }: ShowFlags, print: Print): Promise<void> {
