@@ -6,7 +6,7 @@ import { Option, type Command } from 'commander';
 import { parseDurationMs } from '#cmd/flags/values.ts';
 import type { CreateFlags } from '#cmd/backup/create.ts';
 import type { InspectFlags, PruneFlags } from '#cmd/backup/inspect.ts';
-import type { RestoreFlags } from '#cmd/backup/restore-cluster.ts';
+import type { RestoreFlags } from '#cmd/backup/restore-steps.ts';
 import type { RestoreObjectsFlags } from '#cmd/backup/restore-objects.ts';
 import { NODE_FLAGS } from '#deploy/daemon.ts';
 import { UserError, type DataDir } from '#deploy/data-dir.ts';
@@ -66,6 +66,12 @@ export function register(program: Command): void {
         '--revision-margin <n>',
         'of etcd: how far its revision is raised above the newest that a backup has seen (default: 100000)',
       ).argParser(wholeNumber('revision-margin', { min: 1, max: 1_000_000_000 })),
+    )
+    .addOption(
+      new Option(
+        '--lost-nodes <names>',
+        'Nodes whose machines are gone for good, or all: they are left out, and their pods are replaced',
+      ).argParser(list),
     )
     .option('--start', 'of a data directory: start the cluster afterwards (default: where it ran before)')
     .option('--no-start', 'of a data directory: leave it stopped')

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import type { InitFlags } from '#cmd/machine/init.ts';
 import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
 import { allPhases } from '#deploy/phases/runner.ts';
-import { action, print, list } from './context.ts';
+import { action, print, list, wholeNumber } from './context.ts';
 import { bindPortOption, warnLine, withMachineOptions } from './machine-options.ts';
 
 export function register(program: Command): void {
@@ -71,6 +71,33 @@ function initOptions(command: Command): Command {
       )
       .option('--certificate-key <key>', 'key that they are encrypted with (default: a new one)')
       .option('--certificate-key-file <file>', 'file that holds the key; -: standard input')
+      .option(
+        '--restore <backup>',
+        'become the first control plane of the cluster that a backup holds; or latest',
+      )
+      .option(
+        '--restore-location <place>',
+        'where the backup is: a directory, or s3://BUCKET/PREFIX (default: /var/backups/capstan)',
+      )
+      .option('--restore-identity-file <file>', 'key of age that opens it (default: PKI/backup-identity.txt)')
+      .option(
+        '--restore-s3-endpoint <url>',
+        'its S3 server (default: $AWS_ENDPOINT_URL_S3, else that of AWS)',
+      )
+      .option('--restore-s3-region <region>', 'its region (default: $AWS_REGION, else us-east-1)')
+      .option('--restore-s3-credentials-file <file>', "credentials (default: AWS's variables)")
+      .addOption(
+        new Option(
+          '--restore-revision-margin <n>',
+          "how far etcd's revision is raised above the newest that a backup has seen (default: 100000)",
+        ).argParser(wholeNumber('restore-revision-margin', { min: 1, max: 1_000_000_000 })),
+      )
+      .addOption(
+        new Option(
+          '--lost-nodes <names>',
+          'with --restore: Nodes whose machines are gone for good, or all: their pods are replaced',
+        ).argParser(list),
+      )
       .option('--skip-token-print', 'do not print the token')
       .option('--skip-certificate-key-print', 'do not print the certificate key'),
   );

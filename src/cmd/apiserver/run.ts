@@ -111,10 +111,15 @@ async function openStoreOf(
       mayCreate,
       log: log.with({ component: 'store' }),
     });
-  return (await import('#storage/drivers/etcd/etcd-store.ts')).openEtcdStore({
-    ...etcd,
-    log: log.with({ component: 'store' }),
-  });
+  const { openEtcdStore } = await import('#storage/drivers/etcd/etcd-store.ts');
+  const store = await openEtcdStore({ ...etcd, log: log.with({ component: 'store' }) });
+  try {
+    await (await import('../store/unfinished.ts')).requireFinished(store, `etcd ${etcd.endpoints.join(',')}`);
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 /** Takes the lock; returns the directory's settings. */

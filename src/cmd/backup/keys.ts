@@ -9,7 +9,9 @@ import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
 import { isoTime } from '#stdx/dates.ts';
 
 export const IDENTITY_FILE = 'backup-identity.txt';
-const RECIPIENTS_FILE = 'backup-recipients.txt';
+export const RECIPIENTS_FILE = 'backup-recipients.txt';
+/** By which the cluster's own key is known from those of people. */
+const OWN_REMARK = "# opens this cluster's backups";
 
 export interface KeyFlags {
   readonly recipientsFile?: string | undefined;
@@ -52,8 +54,13 @@ async function makeIdentity(file: string): Promise<void> {
   const { identity, recipient } = await generateKeyPair();
   writeFileAtomic(
     file,
-    `# created: ${isoTime(Date.now())}\n# public key: ${recipient}\n# opens this cluster's backups: keep a copy where the cluster's disks are not\n${identity}\n`,
+    `# created: ${isoTime(Date.now())}\n# public key: ${recipient}\n${OWN_REMARK}: keep a copy where the cluster's disks are not\n${identity}\n`,
   );
+}
+
+/** The content of a key file. */
+export function isOwnIdentity(text: string): boolean {
+  return text.includes(OWN_REMARK);
 }
 
 function readKeys(what: string, file: string): readonly string[] {

@@ -15,6 +15,7 @@ import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
 import { until } from '#testing/cluster.ts';
 import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { digestStore } from '../store/migrate.ts';
+import { requireFinished } from '../store/unfinished.ts';
 import { createBackup } from './create.ts';
 import { restoreCluster } from './restore-cluster.ts';
 import { makeDataDir } from './testing/data-dir.ts';
@@ -134,6 +135,40 @@ describe('capstan backup restore', () => {
     assert.ok(existsSync(join(fresh, 'capstan.json')));
   });
 
+  test('without Nodes whose machines are gone, and the pods there that controllers make again', async () => {
+    const node = (name: string): string => `{"kind":"Node","apiVersion":"v1","metadata":{"name":"${name}"}}`;
+    const pod = (more: object, nodeName: string): string =>
+      JSON.stringify({ kind: 'Pod', apiVersion: 'v1', ...more, spec: { nodeName } });
+    const owned = { metadata: { ownerReferences: [{ controller: true, name: 'web' }] } };
+    const place = { dataDir, location: join(dataDir, 'with-nodes') };
+    const store = await openStore({ driver: 'lmdb', dir: join(dataDir, 'store'), log: silentLogger });
+    const put = (key: string, value: string): Promise<unknown> =>
+      store.put(`/registry/${key}`, Buffer.from(value));
+    for (const name of ['gone', 'stays']) {
+      await put(`minions/${name}`, node(name));
+      await put(`leases/kube-node-lease/${name}`, '{"kind":"Lease","apiVersion":"coordination.k8s.io/v1"}');
+      await put(`pods/default/of-${name}`, pod(owned, name));
+    }
+    await put('pods/default/bare', pod({ metadata: { name: 'bare' } }, 'gone'));
+    await put('pods/default/ended', pod({ ...owned, status: { phase: 'Succeeded' } }, 'gone'));
+    await store.close();
+    const made = await createBackup({ ...place, drill: false }, quiet);
+    const flags = { ...place, name: made.name, yes: true };
+    await assert.rejects(restoreCluster({ ...flags, lostNodes: ['typo'] }, { say: quiet }), {
+      message: '--lost-nodes has typo, which is no Node of the backup; it has gone, stays.',
+    });
+    const said: string[] = [];
+    await restoreCluster({ ...flags, lostNodes: ['gone'] }, { say: (line) => void said.push(line) });
+    assert.ok(said.includes('left out, with their machines: nodes gone'), said.join('\n'));
+    const restored = await openStore({ driver: 'lmdb', dir: join(dataDir, 'store'), log: silentLogger });
+    const keys = async (prefix: string): Promise<string[]> =>
+      (await restored.list(`/registry/${prefix}`)).items.map(({ key }) => key.replace(/.*\//, ''));
+    assert.deepEqual(await keys('minions/'), ['stays']);
+    assert.deepEqual(await keys('leases/kube-node-lease/'), ['stays']);
+    assert.deepEqual(await keys('pods/default/'), ['bare', 'ended', 'of-stays']);
+    await restored.close();
+  });
+
   test('what is there is backed up first, and kept', async () => {
     await assert.rejects(restoreCluster({ dataDir, name }, { say: quiet }), {
       message: /There is a cluster in .*: with --yes/,
@@ -226,11 +261,15 @@ describe('capstan backup restore', () => {
           };
           await assert.rejects(restoreCluster(flags, { say: quiet, before: kill }), /killed/, step);
         }
+        const half = await openEtcdStore({ ...etcd.options, log: silentLogger });
+        await assert.rejects(requireFinished(half, 'etcd'), { message: /^etcd holds half of a restore/ });
+        await half.close();
         await restoreCluster(flags, { say: quiet });
         assert.equal(await digest(toEtcd), saved);
         const store = await openEtcdStore({ ...etcd.options, log: silentLogger });
         const { items } = await store.list('/registry/capstan.');
         assert.deepEqual(items, []);
+        await requireFinished(store, 'etcd');
         const ended = await new Promise((resolve) =>
           store.watch({ prefix: '/', afterRevision: 100, onEvents() {}, onClose: resolve }),
         );

@@ -33,12 +33,13 @@ import { componentCommand } from '../components.ts';
 import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
+import { openBackupOf, type OpenedBackup, type RestoringFlags } from './restored-cluster.ts';
 import { withSecretFiles } from './secret-files.ts';
 import { ensureSupervised, isSupervised, requireSeparateUnits } from './supervise.ts';
 import { warmCompileCache, type Warming } from './warm.ts';
 
 /** As the command line hands them over; kubeadm's names. */
-export interface InitFlags {
+export interface InitFlags extends RestoringFlags {
   readonly config?: string;
   readonly controlPlaneEndpoint?: string;
   readonly apiserverAdvertiseAddress?: string;
@@ -81,7 +82,8 @@ export async function runInit(
   { phase, ...output }: Output & { readonly phase?: string },
 ): Promise<void> {
   const flags = withSecretFiles(given);
-  const documents = documentsFrom(flags);
+  const backup = await openBackupOf(flags);
+  const documents = documentsFrom(flags, backup);
   for (const warning of documents.warnings) output.warn(warning);
   const addons = flags.config === undefined ? undefined : readConfigAddons(flags.config, documents);
   const { init, cluster } = await withDefaults(documents);
@@ -108,12 +110,13 @@ export async function runInit(
     init,
     cluster,
     addons,
-    kubelet: defaultKubelet(documents.kubelet ?? {}, {
+    kubelet: defaultKubelet(documents.kubelet ?? backup?.kubelet ?? {}, {
       cluster,
       dnsAddress: serviceAddress(cluster.networking.serviceSubnet, 10),
       clientCAFile: `${paths.pki}/ca.crt`,
       staticPodPath: paths.manifests,
     }),
+    restoring: backup,
     endpoint: clusterEndpoint(cluster, init.localAPIEndpoint),
     options: {
       uploadCerts: flags.uploadCerts ?? false,
@@ -154,7 +157,7 @@ const IN_CONFIG = {
   certificateKey: '--certificate-key',
 } as const satisfies Partial<Record<keyof InitFlags, string>>;
 
-function documentsFrom(flags: InitFlags): ConfigDocuments {
+function documentsFrom(flags: InitFlags, backup: OpenedBackup | undefined): ConfigDocuments {
   const { config, nodeName } = flags;
   const ofFile = config === undefined ? undefined : readConfigFile(config);
   if (ofFile) {
@@ -167,13 +170,14 @@ function documentsFrom(flags: InitFlags): ConfigDocuments {
       );
   }
   const init: InitConfiguration = ofFile?.init ?? initFrom(flags);
+  const given = { ofFile: ofFile?.cluster, ofFlags: clusterFrom(flags) };
   const documents: ConfigDocuments = {
     ...ofFile,
     init:
       nodeName === undefined
         ? init
         : { ...init, nodeRegistration: { ...init.nodeRegistration, name: nodeName } },
-    cluster: withMetrics(ofFile?.cluster ?? clusterFrom(flags), flags),
+    cluster: withMetrics(backup?.cluster(given) ?? given.ofFile ?? given.ofFlags, flags),
     warnings: ofFile?.warnings ?? [],
   };
   (ofFile ? requireValid : requireValidFlags)(documents);

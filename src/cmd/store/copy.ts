@@ -6,11 +6,11 @@
  *   source aside] ─▶ finish: the mark removed, older history compacted, so that clients relist
  */
 import { StoreError, type Revision, type Store } from '#storage/store.ts';
+import { MIGRATION_MARK } from './unfinished.ts';
 import { readContents, ROOT, visitAll, type Contents } from './digest.ts';
 
 /** Keys of the copy itself. */
 const OWN = `${ROOT}capstan.`;
-const MARK = `${OWN}migration`;
 const FILLER = `${OWN}revision`;
 /** Writes in flight while the revision is raised, and between two compactions of the remainder. */
 const RAISING = 256;
@@ -75,13 +75,13 @@ export async function finishCopy({ raw }: Pick<Side, 'raw'>): Promise<void> {
 /** Whether this copy was started before. */
 async function mark({ raw }: Side, { digest, revision }: Contents): Promise<boolean> {
   const own = JSON.stringify({ digest, revision });
-  const found = await raw.get(MARK);
+  const found = await raw.get(MIGRATION_MARK);
   if (found?.value.toString() === own) return true;
   if (found)
     throw new CopyRefused('The target holds the beginning of a copy of something else: empty it first');
   const { items } = await raw.list(ROOT, { limit: 1 });
   if (items.length > 0) throw new CopyRefused(`The target is not empty: it has ${items[0]!.key}`);
-  await raw.put(MARK, Buffer.from(own), { expected: 0 });
+  await raw.put(MIGRATION_MARK, Buffer.from(own), { expected: 0 });
   return false;
 }
 

@@ -11,7 +11,8 @@ import type { BackupToRestore } from '#upgrade/rollback.ts';
 import { decode } from '../backup/codec.ts';
 import { identitiesFor } from '../backup/keys.ts';
 import { findPlace } from '../backup/place.ts';
-import { restoreCluster, type RestoreFlags } from '../backup/restore-cluster.ts';
+import { restoreCluster } from '../backup/restore-cluster.ts';
+import type { RestoreFlags } from '../backup/restore-steps.ts';
 import { openSource } from '../backup/source.ts';
 import { openTarget } from '../backup/target.ts';
 

@@ -5,7 +5,8 @@
  */
 import { writeSync } from 'node:fs';
 import { createBackup, type CreateFlags } from '../create.ts';
-import { restoreCluster, type RestoreFlags } from '../restore-cluster.ts';
+import { restoreCluster } from '../restore-cluster.ts';
+import type { RestoreFlags } from '../restore-steps.ts';
 
 export interface Fault {
   readonly command: 'create' | 'restore';

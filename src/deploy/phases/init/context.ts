@@ -13,6 +13,8 @@ export interface InitContext extends PhaseContext {
   readonly kubelet: KubeletConfiguration;
   /** Undefined: the addons of the cluster stay as they are. */
   readonly addons?: readonly Addon[] | undefined;
+  /** --restore: the backup whose cluster this machine becomes the first control plane of. */
+  readonly restoring?: Restoring | undefined;
   /** HOST:PORT that clients outside use. */
   readonly endpoint: string;
   readonly options: InitOptions;
@@ -31,6 +33,25 @@ interface InitOptions {
   /** Whether etcd may be fetched where the machine has none. */
   readonly mayFetchEtcd: boolean;
   readonly runtime: 'cri' | 'simulated';
+}
+
+/** A backup that was verified. */
+interface Restoring {
+  readonly name: string;
+  /** Paths below the directory of certificates begin with 'pki/'. */
+  readonly files: readonly { readonly path: string; readonly content: Buffer }[];
+  /** The keys of encryption at rest, wherever the cluster had them. */
+  readonly encryption?: Buffer | undefined;
+  /** Writes the objects into an etcd that answers soon, and that no API server uses. Can be repeated after a kill. */
+  write(
+    etcd: EtcdConnectionOptions,
+    options: {
+      /** Of this machine. */
+      readonly nodeName: string;
+      readonly encryptionFile: string | undefined;
+      readonly say: (line: string) => void;
+    },
+  ): Promise<void>;
 }
 
 export interface EtcdConnectionOptions {

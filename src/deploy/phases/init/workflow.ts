@@ -14,6 +14,7 @@ import { kubeletFinalize } from './kubelet-finalize.ts';
 import { kubeletStart } from './kubelet-start.ts';
 import { markControlPlane } from './mark-control-plane.ts';
 import { preflight } from './preflight.ts';
+import { restoreCerts, restoreObjects } from './restore.ts';
 import { showJoinCommand } from './show-join-command.ts';
 import { uploadCerts } from './upload-certs.ts';
 import { uploadConfig } from './upload-config.ts';
@@ -23,9 +24,11 @@ export const INIT_WORKFLOW: Workflow<InitContext> = {
   name: 'init',
   phases: [
     preflight,
+    claimed(restoreCerts),
     claimed(certs),
     identified(kubeconfig),
     etcd,
+    restoreObjects,
     controlPlane,
     kubeletStart,
     waitControlPlane,
