@@ -57,7 +57,13 @@ export function register(program: Command): void {
     .argument('[name]', 'its name, or latest; not with --at')
     .option(
       '--at <moment>',
-      'of a data directory: the cluster as it was at this revision or time, by the backup before it and history',
+      'the cluster as it was at this revision or time, by the backup before it and history since',
+    )
+    .addOption(
+      new Option(
+        '--change-log-path <dirs>',
+        "with --at and --etcd-servers: the change logs of all API servers, where etcd's own revisions do not reach",
+      ).argParser(list),
     )
     .addOption(recipientsOption())
     .option('--yes', 'replace the cluster that is there, which is backed up first, and stopped where it runs')

@@ -58,7 +58,7 @@ describe('the change log', () => {
     new RecordingStore(store, { changes, nowMs: () => realClock.now() });
   const read = (query: Partial<HistoryQuery> = {}, store?: Store): Promise<History> =>
     readHistory(
-      { dir, store, reveal: async ({ value }) => value },
+      { dirs: [dir], store, reveal: async ({ value }) => value },
       { prefix: '/registry/configmaps/', values: true, ...query },
     );
   const brief = ({ changes }: History): string[] =>

@@ -37,8 +37,8 @@ export interface History {
 }
 
 export interface HistorySources {
-  /** Undefined: no change log. */
-  readonly dir?: string | undefined;
+  /** Change logs, of several servers where they share a store. */
+  readonly dirs: readonly string[];
   /** The raw one, with values as it keeps them. Undefined: the log alone. */
   readonly store?: Store | undefined;
   /** A change's value as the API server has it; undefined where it cannot be read. */
@@ -62,7 +62,7 @@ export class TooMuchHistoryError extends Error {
 
 export async function readHistory(sources: HistorySources, query: HistoryQuery): Promise<History> {
   const reading = new Reading(query);
-  if (sources.dir !== undefined) await reading.readLog(sources.dir);
+  for (const dir of sources.dirs) await reading.readLog(dir);
   if (sources.store) await reading.readStore(sources.store, sources.reveal);
   return reading.finish();
 }
@@ -126,7 +126,8 @@ class Reading {
 
   async readStore(store: Store, reveal: Reveal): Promise<void> {
     const until = (await store.newestRevision?.()) ?? store.revision;
-    const after = store.compactedRevision;
+    const { afterRevision = 0 } = this.#query;
+    const after = Math.max(store.compactedRevision, this.#needsBefore ? 0 : afterRevision);
     let first: number | undefined;
     let newestMs: number | undefined;
     for await (const batch of readRevisions(store, { after, until, prefix: this.#query.prefix }))

@@ -35,6 +35,8 @@ export interface TestApiOptions {
   readonly clock?: Clock;
   readonly log?: Logger;
   readonly store?: Store;
+  /** The store is an etcd with upstream's encoding: '/registry'. */
+  readonly etcdPrefix?: string;
   /** Listen on this loopback port too, for foreign clients (see pki for credentials). */
   readonly port?: number;
   readonly serviceCIDR?: string;
@@ -61,6 +63,7 @@ export async function startTestApi(options: TestApiOptions = {}): Promise<TestAp
   });
   const server = await composeApiServer({
     store,
+    etcdPrefix: options.etcdPrefix,
     pki,
     serviceCIDR,
     clock,

@@ -4,10 +4,9 @@
  */
 import { existsSync } from 'node:fs';
 import { BackupError } from '#backup/errors.ts';
-import type { BackupRecord } from '#backup/format.ts';
 import type { Backup } from '#backup/stored-backups.ts';
 import { readSettings, UserError, type DataDir } from '#deploy/data-dir.ts';
-import type { Change } from '#history/change.ts';
+import { isRecorded, type Change, type Gap } from '#history/change.ts';
 import { findLogEnd } from '#history/log-files.ts';
 import { readHistory, type History } from '#history/read-history.ts';
 import { realClock } from '#stdx/clock.ts';
@@ -15,15 +14,13 @@ import { isoTime } from '#stdx/dates.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { createMemoryStore } from '#storage/drivers/memory.ts';
 import { openStore } from '#storage/drivers/index.ts';
-import { compareKeys } from '#storage/keys.ts';
 import type { Store } from '#storage/store.ts';
 import { parseMoment } from '../history/moment.ts';
+import { Overlay, type PointInTime } from './overlay.ts';
 
 /** Of a data directory's change log. */
 const LOG_ARG = 'change-log-path=';
 const ENCRYPTION_ARG = 'encryption-provider-config=';
-/** Objects that expire by themselves, which is no change of anybody. */
-const EXPIRING = /^\/registry\/events\//;
 
 export type Moment = { readonly revision: number } | { readonly timeMs: number };
 
@@ -43,16 +40,6 @@ export function backupBefore(backups: readonly Backup[], moment: Moment): Backup
   const [newest] = before.toSorted((a, b) => b.timeMs - a.timeMs);
   if (!newest) throw new UserError('There is no backup from before that moment.');
   return newest;
-}
-
-export interface PointInTime {
-  /** Call it for each object of the backup, before anything changes; then requireWhole. */
-  see(record: BackupRecord): void;
-  requireWhole(): void;
-  /** The objects of that moment from those of the backup, both in the order of keys. */
-  over(record: BackupRecord): readonly BackupRecord[];
-  rest(): readonly BackupRecord[];
-  readonly changes: number;
 }
 
 interface Asked {
@@ -76,7 +63,7 @@ export async function readPointInTime(dir: DataDir, asked: Asked): Promise<Point
     const encryption = asked.encryptionProviderConfig ?? argOf(args, ENCRYPTION_ARG);
     const history = await changesAfter(asked, { raw, logDir });
     requireReach(history, { ...asked, raw, logDir });
-    return new Overlay(await revealed(history.changes, encryption), asked);
+    return new Overlay(await revealed(history.changes, encryption), atMsOf(history.changes, asked));
   } finally {
     await raw?.close();
   }
@@ -91,6 +78,10 @@ function openRaw(dir: string): Promise<Store> {
   return openStore({ driver: 'lmdb', dir, mayCreate: false, autoCompact: false, log: silentLogger });
 }
 
+function atMsOf(changes: readonly Change[], { moment }: Asked): number {
+  return 'timeMs' in moment ? moment.timeMs : (changes.at(-1)?.timeMs ?? 0);
+}
+
 interface Sources {
   readonly raw: Store | undefined;
   readonly logDir: string | undefined;
@@ -98,9 +89,10 @@ interface Sources {
 
 function changesAfter({ moment, backup }: Asked, { raw, logDir }: Sources): Promise<History> {
   return readHistory(
-    { dir: logDir, store: raw, reveal: async ({ value }) => value },
+    { dirs: logDir === undefined ? [] : [logDir], store: raw, reveal: async ({ value }) => value },
     {
       prefix: '/registry/',
+      matches: isRecorded,
       afterRevision: backup.revision,
       values: true,
       ...('revision' in moment ? { untilRevision: moment.revision } : { untilMs: moment.timeMs }),
@@ -124,6 +116,15 @@ function requireReach(
     throw new UserError(
       `History has a hole: the change log ends at revision ${end?.revision ?? backup.revision}, and the store has compacted up to ${raw.compactedRevision}.`,
     );
+  requireNoGap(gaps, { last, backup });
+  requireEnd(moment, raw ? { revision: raw.revision, timeMs: Infinity } : end!);
+}
+
+/** Between the backup and the last revision that is wanted. */
+export function requireNoGap(
+  gaps: readonly Gap[],
+  { last, backup }: { readonly last: number; readonly backup: Backup },
+): void {
   const gap = gaps.find(
     ({ fromRevision, toRevision }) => fromRevision <= last && toRevision > backup.revision,
   );
@@ -131,7 +132,6 @@ function requireReach(
     throw new UserError(
       `History has a gap at revisions ${gap.fromRevision} to ${gap.toRevision} (${gap.reason}): restore ${backup.name} itself, or a moment before it.`,
     );
-  requireEnd(moment, raw ? { revision: raw.revision, timeMs: Infinity } : end!);
 }
 
 function requireEnd(moment: Moment, end: { readonly revision: number; readonly timeMs: number }): void {
@@ -159,81 +159,11 @@ async function revealed(changes: readonly Change[], encryptionFile: string | und
   }
 }
 
-async function plain(store: Store, change: Change): Promise<Change> {
+/** Its value as the API server has it. Rejects with a BackupError where it cannot be read. */
+export async function plain(store: Store, change: Change): Promise<Change> {
   if (!change.value || change.operation === 'delete') return change;
   const { key, value, revision: modRevision, createRevision } = change;
   const read = await store.reveal!({ key, value, modRevision, createRevision });
   if (read.unreadable === undefined) return { ...change, value: read.value };
   throw new BackupError('refused', `${key} of revision ${modRevision} cannot be read: ${read.unreadable}`);
-}
-
-class Overlay implements PointInTime {
-  readonly changes: number;
-  /** Of each key, in order. */
-  readonly #chains = new Map<string, Change[]>();
-  readonly #base = new Map<string, number>();
-  readonly #keys: readonly string[];
-  readonly #atMs: number;
-  #next = 0;
-
-  constructor(changes: readonly Change[], { moment }: Asked) {
-    this.changes = changes.length;
-    this.#atMs = 'timeMs' in moment ? moment.timeMs : (changes.at(-1)?.timeMs ?? 0);
-    for (const change of changes) {
-      const chain = this.#chains.get(change.key);
-      if (chain) chain.push(change);
-      else this.#chains.set(change.key, [change]);
-    }
-    this.#keys = [...this.#chains.keys()].toSorted(compareKeys);
-  }
-
-  see({ key, modRevision }: BackupRecord): void {
-    if (this.#chains.has(key)) this.#base.set(key, modRevision);
-  }
-
-  requireWhole(): void {
-    for (const [key, chain] of this.#chains) {
-      let current = this.#base.get(key) ?? 0;
-      for (const { revision, previousRevision, operation } of chain) {
-        if ((previousRevision ?? current) !== current && !EXPIRING.test(key))
-          throw new UserError(
-            `History lacks a change of ${key} before revision ${revision}: that moment cannot be restored.`,
-          );
-        current = operation === 'delete' ? 0 : revision;
-      }
-    }
-  }
-
-  over(record: BackupRecord): readonly BackupRecord[] {
-    const before = this.#upTo((key) => compareKeys(key, record.key) < 0);
-    if (this.#keys[this.#next] !== record.key) return [...before, record];
-    return [...before, ...this.#upTo((key) => key === record.key)];
-  }
-
-  rest(): readonly BackupRecord[] {
-    return this.#upTo(() => true);
-  }
-
-  #upTo(isDue: (key: string) => boolean): BackupRecord[] {
-    const due: BackupRecord[] = [];
-    for (; this.#next < this.#keys.length && isDue(this.#keys[this.#next]!); this.#next++)
-      due.push(...this.#stateOf(this.#keys[this.#next]!));
-    return due;
-  }
-
-  /** After its last change; nothing where that is a delete, or its time is over. */
-  #stateOf(key: string): BackupRecord[] {
-    const {
-      operation,
-      value,
-      revision,
-      createRevision,
-      ttlSeconds,
-      timeMs = 0,
-    } = this.#chains.get(key)!.at(-1)!;
-    if (operation === 'delete' || !value) return [];
-    const left = ttlSeconds === undefined ? undefined : ttlSeconds - Math.floor((this.#atMs - timeMs) / 1000);
-    if (left !== undefined && left <= 0) return [];
-    return [{ key, value, modRevision: revision, createRevision, ttlSeconds: left }];
-  }
 }

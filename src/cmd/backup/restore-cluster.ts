@@ -23,9 +23,11 @@ export async function restoreCluster(
     const place = findPlace(flags);
     const target = await openTarget(flags, place.location);
     const moment = flags.at === undefined ? undefined : momentOf(flags.at, Date.now());
-    if (moment && (flags.name !== undefined || flags.etcdServers))
+    if (moment && flags.name !== undefined)
+      throw new UserError('--at finds the backup itself: not with a name.');
+    if (flags.changeLogPath && !(moment && flags.etcdServers))
       throw new UserError(
-        '--at finds the backup itself, and is for data directories: not with a name or --etcd-servers.',
+        '--change-log-path goes with --at and --etcd-servers; a data directory has its own.',
       );
     const backup = moment
       ? backupBefore(await listBackups(target), moment)

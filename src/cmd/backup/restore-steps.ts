@@ -11,7 +11,8 @@ import { createBackup, type CreateFlags } from './create.ts';
 import type { ClusterFacts } from './cluster-facts.ts';
 import type { LostNodes } from './lost-nodes.ts';
 import type { Place } from './place.ts';
-import type { Moment, PointInTime } from './point-in-time.ts';
+import type { PointInTime } from './overlay.ts';
+import type { Moment } from './point-in-time.ts';
 import { countText, type Say } from './words.ts';
 
 export interface RestoreFlags extends CreateFlags {
@@ -19,6 +20,8 @@ export interface RestoreFlags extends CreateFlags {
   readonly name?: string | undefined;
   /** A revision or a time: the newest backup before it, and the changes since. */
   readonly at?: string | undefined;
+  /** With `at` of etcd: the change logs of all API servers, where etcd's own revisions do not reach. */
+  readonly changeLogPath?: readonly string[] | undefined;
   readonly yes?: boolean | undefined;
   readonly revisionMargin?: number | undefined;
   /** Names of Nodes whose machines are gone for good, or 'all'. */

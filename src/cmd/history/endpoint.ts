@@ -61,7 +61,7 @@ export function historyPath(parts: HistoryParts): PathHandler {
 async function read(parts: HistoryParts, query: Parameters<typeof readHistory>[1]): Promise<History> {
   const sources: HistorySources = {
     store: parts.raw,
-    dir: parts.changes?.settings.dir,
+    dirs: parts.changes ? [parts.changes.settings.dir] : [],
     reveal: (change) => reveal(parts.store, change),
   };
   for (let attempt = 1; ; attempt++)

@@ -45,7 +45,7 @@ export async function copyStore(
   const isResumed = await mark(target, contents);
   onMarked();
   say(isResumed ? 'going on with the copy' : `copying ${contents.keys.length} objects`);
-  await raise(target.raw, contents.revision);
+  await raise(target.raw, { to: contents.revision });
   const there = new Set<string>();
   await visitAll(target.store, ({ key }) => void there.add(key));
   await copyMissing(
@@ -85,8 +85,11 @@ async function mark({ raw }: Side, { digest, revision }: Contents): Promise<bool
   return false;
 }
 
-/** Each write raises it by one, whatever it is. */
-export async function raise(raw: Store, to: Revision): Promise<void> {
+/** Each write raises it by one, whatever it is. keepsHistory: what was before is still to be read. */
+export async function raise(
+  raw: Store,
+  { to, keepsHistory = false }: { readonly to: Revision; readonly keepsHistory?: boolean | undefined },
+): Promise<void> {
   let forgotten = raw.revision;
   for (;;) {
     const newest = (await raw.newestRevision?.()) ?? raw.revision;
@@ -98,7 +101,7 @@ export async function raise(raw: Store, to: Revision): Promise<void> {
         raw.put(raw.newestRevision ? `${FILLER}${i}` : FILLER, Buffer.alloc(0)),
       ),
     );
-    if (raw.revision - forgotten < FORGET_AFTER) continue;
+    if (keepsHistory || raw.revision - forgotten < FORGET_AFTER) continue;
     await raw.compact(raw.revision);
     forgotten = raw.revision;
   }

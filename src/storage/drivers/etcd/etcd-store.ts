@@ -250,6 +250,7 @@ class EtcdStore implements Store {
         options.onReached?.(revision);
         this.#releaseSeen();
       },
+      onCompacted: (revision) => (this.#floor = Math.max(this.#floor, revision)),
       onEnd: () => {
         this.#watchers.delete(watcher);
         this.#releaseSeen();
@@ -528,6 +529,7 @@ class EtcdStore implements Store {
       onEvents: (batch) => events.push(...batch),
       onReached: (revision) => revision >= upTo && resolve(events),
       onClose: (error) => reject(error),
+      onCompacted: () => {},
       onEnd: () => {},
     });
     const asking = repeat(this.#clock, PROGRESS_MS, () => watcher.requestProgress());

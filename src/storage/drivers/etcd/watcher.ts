@@ -35,6 +35,8 @@ interface WatcherOptions extends Omit<WatchOptions, 'onReached'> {
   /** Whether an event is only of such a write, which nobody is to see. */
   readonly isMark?: (event: StoreEvent) => boolean;
   readonly onReached: (revision: Revision) => void;
+  /** etcd refuses the watch: history up to this revision is gone. */
+  readonly onCompacted: (revision: Revision) => void;
   readonly onEnd: () => void;
 }
 
@@ -179,13 +181,15 @@ export class Watcher {
 
   #canceled({ compactRevision, cancelReason }: WatchResponse): void {
     const floor = int(compactRevision);
-    if (floor > 0)
+    if (floor > 0) {
+      this.#options.onCompacted(floor);
       return this.end(
         new StoreError(
           'compacted',
           `Cannot watch after revision ${this.reached}: history up to revision ${floor} was compacted`,
         ),
       );
+    }
     this.end(new StoreError('unavailable', `etcd canceled the watch on ${this.prefix}: ${cancelReason}`));
   }
 
