@@ -36,7 +36,10 @@ const PAGE = 500;
 /** What must not run. */
 const MANAGERS = {
   HNC: { deployment: /^hnc-controller-manager/, webhooks: /^hnc-/ },
-  Accurate: { deployment: /^accurate-controller-manager/, webhooks: /^accurate-/ },
+  Accurate: {
+    deployment: /accurate-controller-manager$/,
+    webhooks: /accurate-(mutating|validating)-webhook-configuration$/,
+  },
 } as const;
 
 export type ImportFlags = TreeFlags & {
