@@ -113,8 +113,7 @@ describe('pods of both families on two machines', { skip: missing }, () => {
   function namespaceOfPod(address: string): string {
     const found = readdirSync('/run/netns').find(
       (name) =>
-        name.startsWith('cni-') &&
-        lan.enter(name).run('ip', 'address', 'show', 'dev', 'eth0').includes(` ${address}/`),
+        name.startsWith('cni-') && lan.enter(name).run('ip', '-brief', 'address').includes(` ${address}/`),
     );
     assert.ok(found, `no namespace has ${address}`);
     return found;
