@@ -16,6 +16,7 @@ import { encodeAltNames, encodeName, type AltNames, type Subject } from './names
 import { encodePem, splitPem } from './pem.ts';
 import { EXTENDED_KEY_USAGES, isSelfIssued, readKeyIdentifier, readSubjectDer } from './read.ts';
 import type { ExtendedKeyUsage } from './read.ts';
+import { signerFirst } from './signer.ts';
 
 /** A private key with its certificate, both PEM. The certificate may be followed by those of the authorities above it. */
 export interface KeyPair {
@@ -50,6 +51,8 @@ export const BACKDATE_MS = 5 * 60_000;
 interface AuthorityOptions {
   readonly commonName: string;
   readonly nowMs: number;
+  /** Default: a little before now. */
+  readonly notBeforeMs?: number | undefined;
   readonly lifetimeMs: number;
   /** An existing key: an authority renewed with its key still verifies what it has signed. */
   readonly keyPem?: string | undefined;
@@ -72,7 +75,7 @@ export function createAuthority(options: AuthorityOptions): KeyPair {
     subject,
     publicKey,
     signingKey: above?.key ?? key,
-    notBeforeMs: nowMs - BACKDATE_MS,
+    notBeforeMs: options.notBeforeMs ?? nowMs - BACKDATE_MS,
     notAfterMs: Math.min(nowMs + options.lifetimeMs, above?.notAfterMs ?? Infinity),
     extensions: [
       keyUsage(KEY_USAGE.digitalSignature | KEY_USAGE.certSign | KEY_USAGE.crlSign),
@@ -162,10 +165,11 @@ interface Issuer {
 }
 
 function readIssuer({ certificatePem, keyPem }: KeyPair): Issuer {
-  const certificate = new X509Certificate(certificatePem);
+  const key = createPrivateKey(keyPem);
+  const certificate = new X509Certificate(signerFirst(certificatePem, key));
   return {
     subject: readSubjectDer(certificate),
-    key: createPrivateKey(keyPem),
+    key,
     keyId: readKeyIdentifier(certificate),
     notAfterMs: certificate.validToDate.getTime(),
     intermediates: isSelfIssued(certificate) ? '' : withoutRoots(certificatePem),

@@ -7,13 +7,12 @@ import { createClient } from '#client/create.ts';
 import { createHttpsTransport } from '#client/https.ts';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import { dataDir, UserError } from '#deploy/data-dir.ts';
+import type { Access, RotateOptions } from '#deploy/phases/rotation/options.ts';
 import {
   abortRotation,
   DEFAULT_TOKEN_OVERLAP_MS,
   describeRotation,
   rotateAuthorities,
-  type Access,
-  type RotateOptions,
 } from '#deploy/phases/rotation/rotate.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
 import { KEY_ALGORITHMS, type KeyAlgorithm } from '#pki/keys.ts';

@@ -8,6 +8,7 @@ import type {
 } from '#controllers/certificates/certificatesigningrequest-signing-controller.ts';
 import type { SigningKeys } from '#controllers/certificates/x509.ts';
 import { UserError } from '#deploy/data-dir.ts';
+import { signerFirst } from '#pki/signer.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { readFlags, type GivenFlags } from '../flags/define.ts';
 import { SIGNING_FLAGS } from './flags.ts';
@@ -69,11 +70,11 @@ function check(
     keyFile,
   }: Readonly<Record<'certFlag' | 'certFile' | 'keyFlag' | 'keyFile', string>>,
 ): void {
+  const privateKey = attempt(() => createPrivateKey(key), `--${keyFlag} ${keyFile} holds no private key`);
   const authority = attempt(
-    () => new X509Certificate(certificate),
+    () => new X509Certificate(signerFirst(certificate, privateKey)),
     `--${certFlag} ${certFile} holds no certificate`,
   );
-  const privateKey = attempt(() => createPrivateKey(key), `--${keyFlag} ${keyFile} holds no private key`);
   if (!authority.checkPrivateKey(privateKey))
     throw new UserError(`--${keyFlag} ${keyFile} is not the key of --${certFlag} ${certFile}.`);
   if (!authority.ca) throw new UserError(`--${certFlag} ${certFile} is not a certificate authority.`);

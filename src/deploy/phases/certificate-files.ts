@@ -2,12 +2,13 @@
  * A machine's certificate files in either layout: kubeadm's (/etc/kubernetes/pki with the kubeconfigs beside it) or a data directory's. Reads and writes
  * them; validation and renewal are elsewhere.
  */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
 import type { KeyPair } from '#pki/certificate.ts';
 import { signsForItself } from '#pki/keys.ts';
+import { signerFirst } from '#pki/signer.ts';
 import { dataDir } from '../data-dir.ts';
 import { PkiError } from '../pki/checks.ts';
 import {
@@ -127,8 +128,11 @@ function pairFile(
     async read() {
       const [certificatePem, keyPem] = await Promise.all([readIfPresent(path), readIfPresent(keyPath)]);
       if (certificatePem === undefined && keyPem === undefined) return undefined;
-      checkPair({ certificatePem, keyPem }, { path, keyPath });
-      return { certificatePem, keyPem };
+      const key = checkPair({ certificatePem, keyPem }, { path, keyPath });
+      return {
+        certificatePem: certificatePem && key ? signerFirst(certificatePem, key) : certificatePem,
+        keyPem,
+      };
     },
     async write({ certificatePem, keyPem }) {
       if ((await readIfPresent(keyPath)) !== keyPem) await writeFileAtomically(keyPath, keyPem, PRIVATE_MODE);
@@ -138,16 +142,20 @@ function pairFile(
   };
 }
 
+/** The key. */
 function checkPair(
-  { certificatePem, keyPem }: FoundPair,
+  { certificatePem: bundle, keyPem }: FoundPair,
   { path, keyPath }: { readonly path: string; readonly keyPath: string },
-): void {
-  const certificate =
-    certificatePem === undefined ? undefined : parsed(path, () => new X509Certificate(certificatePem));
+): KeyObject | undefined {
   const key = keyPem === undefined ? undefined : parsed(keyPath, () => createPrivateKey(keyPem));
+  const certificate =
+    bundle === undefined
+      ? undefined
+      : parsed(path, () => new X509Certificate(key ? signerFirst(bundle, key) : bundle));
   if (key && !signsForItself(key)) throw damaged(keyPath);
   if (certificate && key && !certificate.checkPrivateKey(key))
     throw new PkiError('mismatched', path, `${path} does not belong to ${keyPath}`);
+  return key;
 }
 
 function parsed<T>(path: string, parse: () => T): T {

@@ -46,7 +46,7 @@ export function renewAll(set: CertificateSet, options: RenewOptions): Promise<Re
   return renewWhere(set, { ...options, isWanted: () => true });
 }
 
-/** Leaves at two thirds of their life (a tenth sooner or later), of a previous authority, and expired ones. */
+/** Leaves at two thirds of their life (a tenth sooner or later), of a previous authority, expired ones, and those that are not valid yet. */
 export function renewDue(
   set: CertificateSet,
   options: RenewOptions & { readonly jitter?: Jitter | undefined },
@@ -55,7 +55,10 @@ export function renewDue(
   return renewWhere(set, {
     ...options,
     isWanted: (certificate, { name, authority }) =>
-      !isIssuedBy(certificate, authority) || nowMs >= renewalTimeMs(certificate, { name, jitter }),
+      !isIssuedBy(certificate, authority) ||
+      // Issued while this machine's clock was ahead.
+      nowMs < certificate.validFromDate.getTime() ||
+      nowMs >= renewalTimeMs(certificate, { name, jitter }),
   });
 }
 

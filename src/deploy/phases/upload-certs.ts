@@ -55,6 +55,17 @@ export async function uploadCertificates(options: UploadCertificates): Promise<v
   await letJoiningRead(api);
 }
 
+/** Control planes that join with what was uploaded before would have other keys than the cluster. False: nothing was uploaded. */
+export async function removeUploadedCertificates(api: Client): Promise<boolean> {
+  try {
+    await api.delete(secrets, CERTS_SECRET);
+    return true;
+  } catch (error) {
+    if (isStatusError(error, 'NotFound')) return false;
+    throw error;
+  }
+}
+
 async function encrypted(path: string, key: Buffer): Promise<Buffer> {
   try {
     return encryptFile(await readFile(path), key);

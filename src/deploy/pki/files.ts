@@ -1,5 +1,5 @@
 /** Durable, all-or-nothing files for keys, certificates and kubeconfigs. */
-import { open, readFile, rename, mkdir, unlink } from 'node:fs/promises';
+import { open, readdir, readFile, rename, mkdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 export const PRIVATE_MODE = 0o600;
@@ -27,6 +27,29 @@ export async function writeFileAtomically(
   } catch (error) {
     await unlink(temporary).catch(() => {});
     throw error;
+  }
+}
+
+/** Drafts of processes that were killed while they wrote: they may hold keys. */
+export async function removeDrafts(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  for (const name of names) {
+    const pid = /^\..+\.(\d+)\.tmp$/.exec(name)?.[1];
+    if (pid !== undefined && !isOther(Number(pid))) await unlink(join(directory, name));
+  }
+}
+
+/** Another process that lives, which may be writing. */
+function isOther(pid: number): boolean {
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
   }
 }
 

@@ -9,6 +9,7 @@ import { createAuthority, issueCertificate, type KeyPair } from '#pki/certificat
 import { generateKeyPem, publicKeyPem, signsForItself, type KeyAlgorithm } from '#pki/keys.ts';
 import { splitPem } from '#pki/pem.ts';
 import { readSubject } from '#pki/read.ts';
+import { signerFirst } from '#pki/signer.ts';
 import { isForeign, missingName, PkiError, samePublicKey } from './checks.ts';
 import type { LeafDefinition } from './checks.ts';
 import { PRIVATE_MODE, PUBLIC_MODE, readIfPresent, syncDirectory, writeFileAtomically } from './files.ts';
@@ -115,9 +116,14 @@ export class PkiFolder {
       this.#noteEnd(name, made);
       return made;
     }
-    this.#checkAuthority(name, { certificatePem, keyPem });
-    this.#noteEnd(name, { certificatePem });
-    return { certificatePem, keyPem };
+    const found = { certificatePem: this.#signerFirst(name, { certificatePem, keyPem }), keyPem };
+    this.#checkAuthority(name, found);
+    this.#noteEnd(name, found);
+    return found;
+  }
+
+  #signerFirst(name: string, { certificatePem, keyPem }: Authority): string {
+    return keyPem === undefined ? certificatePem : signerFirst(certificatePem, this.#parseKey(name, keyPem));
   }
 
   /** Clients that trust the old one would reject a new one. */
@@ -276,6 +282,9 @@ export class PkiFolder {
     const remainingMs = Date.parse(certificate.validTo) - this.#nowMs;
     const authorityRemainingMs = Date.parse(authorityCertificate.validTo) - this.#nowMs;
     if (remainingMs <= 0) return `it expired on ${certificate.validTo}`;
+    // Issued while this machine's clock was ahead.
+    if (Date.parse(certificate.validFrom) > this.#nowMs)
+      return `it is not valid before ${certificate.validFrom}`;
     const { jitter, prefix = '' } = this.#options;
     const isDue = this.#nowMs >= renewalTimeMs(certificate, { name: `${prefix}${name}`, jitter });
     if (isDue && remainingMs < authorityRemainingMs - 1000) return `it ends on ${certificate.validTo}`;

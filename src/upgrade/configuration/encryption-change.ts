@@ -5,9 +5,9 @@
  */
 import { createHash } from 'node:crypto';
 import type { Client } from '#client/client.ts';
-import { configMaps, secrets } from '#client/refs.ts';
+import { configMaps } from '#client/refs.ts';
 import { UserError } from '#deploy/data-dir.ts';
-import { CERTS_SECRET } from '#deploy/phases/kubeadm-certs.ts';
+import { removeUploadedCertificates } from '#deploy/phases/upload-certs.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { GateError } from '../gates.ts';
@@ -177,7 +177,7 @@ export async function beginEncryptionChange({ plan, current }: Change, tools: To
   }
   await remember(expected, tools);
   // A control plane that joins with keys of before would write what others cannot read.
-  if (await retrying(clock, () => forgetShared(api)))
+  if (await retrying(clock, () => removeUploadedCertificates(api)))
     print(
       '[encryption] Secret kubeadm-certs is removed: control planes join after capstan init phase upload-certs --upload-certs',
     );
@@ -198,16 +198,6 @@ async function knownFiles(api: Client): Promise<readonly string[]> {
       .filter((line) => line !== '');
   } catch (error) {
     if (isStatusError(error, 'NotFound')) return [];
-    throw error;
-  }
-}
-
-async function forgetShared(api: Client): Promise<boolean> {
-  try {
-    await api.delete(secrets, CERTS_SECRET);
-    return true;
-  } catch (error) {
-    if (isStatusError(error, 'NotFound')) return false;
     throw error;
   }
 }

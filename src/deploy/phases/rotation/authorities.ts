@@ -117,6 +117,8 @@ function makeNext(
   const made = createAuthority({
     commonName: readSubject(old).commonName,
     nowMs,
+    // It serves also where this machine's clock was ahead and is put right.
+    notBeforeMs: Math.min(old.validFromDate.getTime(), nowMs),
     lifetimeMs,
     algorithm,
     keyPem: newKey,

@@ -14,7 +14,8 @@ import { ROTATION_PHASES, type RotationPhase } from './record.ts';
 
 export interface ClusterRotation {
   readonly id: string;
-  readonly phase: RotationPhase | 'done';
+  /** 'aborted': every machine goes back to what was before. */
+  readonly phase: RotationPhase | 'done' | 'aborted';
   readonly leader: string;
   readonly authorities: readonly string[];
   /** By control plane. */
@@ -37,19 +38,30 @@ export async function readClusterRotation(api: Client): Promise<ClusterRotation 
 }
 
 function isPhase(phase: string | undefined): phase is ClusterRotation['phase'] {
-  return phase === 'done' || ROTATION_PHASES.some((known) => known === phase);
+  return phase === 'done' || phase === 'aborted' || ROTATION_PHASES.some((known) => known === phase);
 }
 
-/** Of the leader. caPem: what everyone trusts from now on. Reports of machines stay, but those of an earlier rotation. */
+/** Of the leader. caPem: what everyone trusts from now on. Reports of machines stay, but those of an earlier rotation. UserError where another control plane leads. */
 export async function writeClusterRotation(
   api: Client,
   {
     rotation: { id, phase, leader, authorities },
     caPem,
-  }: { readonly rotation: Omit<ClusterRotation, 'machines'>; readonly caPem: string },
+    mayTakeLead = false,
+  }: {
+    readonly rotation: Omit<ClusterRotation, 'machines'>;
+    readonly caPem: string;
+    readonly mayTakeLead?: boolean | undefined;
+  },
 ): Promise<void> {
   await letNodesRead(api);
   await change(api, (data) => {
+    const isOver = data['phase'] === 'done' || data['phase'] === 'aborted';
+    const other = data['leader'] === leader ? undefined : data['leader'];
+    if (other !== undefined && !isOver && !(mayTakeLead && data['id'] === id))
+      throw new UserError(
+        `${other} leads a rotation of this cluster: run it there, or again here to follow.`,
+      );
     const others = data['id'] === id ? data : {};
     return { ...others, id, phase, leader, authorities: authorities.join(), 'ca.crt': caPem };
   });

@@ -4,11 +4,12 @@
  *   (none) ─ stage the new keys ─► overlap ─ everyone trusts the new ─► issue ─ nobody uses the old ─► drop ─► (none)
  *                                  both are trusted, the old signs       both are trusted, the new signs    the old is trusted no more
  */
-import { rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isJsonObject } from '#machinery/json.ts';
 import { UserError } from '../../data-dir.ts';
-import { readIfPresent, writeFileAtomically } from '../../pki/files.ts';
+import { readIfPresent, syncDirectory, writeFileAtomically } from '../../pki/files.ts';
 
 export const ROTATION_PHASES = ['overlap', 'issue', 'drop'] as const;
 export type RotationPhase = (typeof ROTATION_PHASES)[number];
@@ -76,7 +77,21 @@ export async function writeRotation(pkiDir: string, record: RotationRecord): Pro
   await writeFileAtomically(recordPath(pkiDir), `${JSON.stringify(record, undefined, 2)}\n`);
 }
 
-/** The rotation is over: with it goes the old key. */
+/** The rotation is over: with it goes the old key. All at once, by a rename: a part of the files would be taken for keys of the next one. */
 export async function removeRotation(pkiDir: string): Promise<void> {
-  await rm(rotationDir(pkiDir), { recursive: true, force: true });
+  await removeEnded(pkiDir);
+  await rename(rotationDir(pkiDir), endedDir(pkiDir));
+  await syncDirectory(pkiDir);
+  await removeEnded(pkiDir);
+}
+
+/** What a run left that was killed while it removed a rotation. Whether there was something. */
+export async function removeEnded(pkiDir: string): Promise<boolean> {
+  const wasThere = existsSync(endedDir(pkiDir));
+  await rm(endedDir(pkiDir), { recursive: true, force: true });
+  return wasThere;
+}
+
+function endedDir(pkiDir: string): string {
+  return join(pkiDir, 'rotation.ended');
 }

@@ -6,27 +6,15 @@ import { randomBytes, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '#client/client.ts';
-import type { HttpsOptions } from '#client/https.ts';
 import { configMaps } from '#client/refs.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { publicKeyHash, type KeyAlgorithm } from '#pki/keys.ts';
-import type { Clock } from '#stdx/clock.ts';
+import { publicKeyHash } from '#pki/keys.ts';
 import { errorMessage } from '#stdx/log.ts';
-import { UserError } from '../../data-dir.ts';
-import { PRIVATE_MODE, writeFileAtomically } from '../../pki/files.ts';
-import type { CertificateSet } from '../certificate-files.ts';
-import { renewDue } from '../certificates-renew.ts';
+import { describeDiskError, UserError } from '../../data-dir.ts';
 import { createCertificateKey } from '../kubeadm-certs.ts';
+import { removeUploadedCertificates } from '../upload-certs.ts';
+import { authoritiesIn, readGenerations, stage, type RotatedAuthority } from './authorities.ts';
 import {
-  apply,
-  authoritiesIn,
-  readGenerations,
-  stage,
-  type RotatedAuthority,
-  type RotatedName,
-} from './authorities.ts';
-import {
-  downloadKeys,
   readClusterRotation,
   removeKeys,
   reportMachine,
@@ -34,7 +22,17 @@ import {
   writeClusterRotation,
   type ClusterRotation,
 } from './cluster-record.ts';
+import { follow, followBack } from './follow.ts';
+import {
+  applyNone,
+  applyPhase,
+  authoritiesOf,
+  removeLeftovers,
+  staleCertificates,
+  trustOf,
+} from './machine-files.ts';
 import { otherControlPlanes, trustGaps, useGaps, type Rotating, type Surroundings } from './observe.ts';
+import { withAccess, type RotateOptions } from './options.ts';
 import {
   readRotation,
   removeRotation,
@@ -45,53 +43,64 @@ import {
   type RotationRecord,
 } from './record.ts';
 
-/** A connection from the administrator's current kubeconfig. */
-export interface Access {
-  readonly api: Client;
-  readonly connection: HttpsOptions;
-  close(): Promise<void>;
-}
-
-export interface RotateOptions {
-  readonly set: CertificateSet;
-  /** Opened for each phase: the kubeconfig changes with it. */
-  connect(): Promise<Access>;
-  /** This machine's node name. */
-  readonly machineName: string;
-  readonly ownNodes: readonly string[];
-  /** For a new rotation. Default: all existing ones. */
-  readonly names?: readonly string[] | undefined;
-  readonly algorithm?: KeyAlgorithm | undefined;
-  /** How long to wait for those who are not there yet. */
-  readonly waitMs: number;
-  /** How long tokens of the old service account key are accepted after the new one signs. */
-  readonly tokenOverlapMs: number;
-  /** On another control plane than the leading one: what its keys were shared under. */
-  readonly certificateKey?: string | undefined;
-  /** Takes the lead over from a failed control plane. */
-  readonly lead?: boolean | undefined;
-  readonly clock: Clock;
-  print(line: string): void;
-}
-
 export const DEFAULT_TOKEN_OVERLAP_MS = 24 * 3_600_000;
 const LOOK_EVERY_MS = 1_000;
+const DISK_ERRORS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO']);
 /** Lines of those who are not there yet. */
 const MAX_GAPS_SHOWN = 20;
 
 /** 'done', or 'waiting': run it again. */
-export async function rotateAuthorities(options: RotateOptions): Promise<'done' | 'waiting'> {
+export function rotateAuthorities(options: RotateOptions): Promise<'done' | 'waiting'> {
+  return describingDisk(options, () => rotate(options));
+}
+
+async function rotate(options: RotateOptions): Promise<'done' | 'waiting'> {
+  // Whoever runs it again after a kill means that rotation, and no further one.
+  if ((await removeLeftovers(options.set)) === 'ended') {
+    options.print(
+      '[rotate-ca] the rotation had ended here, and its keys are removed now: run it again for another one',
+    );
+    return 'done';
+  }
   const cluster = await withAccess(options, ({ api }) => readClusterRotation(api));
   const local = await readRotation(options.set.dir);
   const isLedElsewhere = cluster !== undefined && cluster.leader !== options.machineName;
-  const isUnderWay = cluster !== undefined && cluster.phase !== 'done';
+  const isUnderWay = cluster !== undefined && cluster.phase !== 'done' && cluster.phase !== 'aborted';
+  if (local && local.id === cluster?.id && cluster.phase === 'aborted') return followBack(options, local);
   if (isLedElsewhere && !options.lead && (isUnderWay || local?.id === cluster.id))
     return follow(options, { cluster, local });
   if (isUnderWay && local?.id !== cluster.id)
     throw new UserError(
       `The cluster is in phase ${cluster.phase} of a rotation whose keys are not on this machine (${rotationDir(options.set.dir)}): restore them from a copy, or lead it from a control plane that has them, with --lead.`,
     );
-  return lead(options, local ?? (await begin(options)));
+  return lead(options, local ? await resumed(options, { local, cluster }) : await begin(options));
+}
+
+/** A full disk and its like as a sentence; it can be run again. */
+async function describingDisk<T>({ set }: RotateOptions, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (error instanceof UserError || !DISK_ERRORS.has(code)) throw error;
+    throw describeDiskError(set.dir, error);
+  }
+}
+
+/** One that takes the lead may be behind: phases only go on. */
+async function resumed(
+  { set, clock }: RotateOptions,
+  { local, cluster }: { readonly local: RotationRecord; readonly cluster: ClusterRotation | undefined },
+): Promise<RotationRecord> {
+  const led = cluster?.id === local.id && cluster.phase === 'done' ? 'drop' : cluster?.phase;
+  const ledIndex = cluster?.id === local.id ? ROTATION_PHASES.findIndex((known) => known === led) : -1;
+  const phase = ROTATION_PHASES[Math.max(ledIndex, ROTATION_PHASES.indexOf(local.phase))]!;
+  // A clock that was put back: the phase has lasted since now, and not until next year.
+  const phaseMs = Math.min(local.phaseMs, clock.now());
+  if (phase === local.phase && phaseMs === local.phaseMs) return local;
+  const record = { ...local, phase, phaseMs };
+  await writeRotation(set.dir, record);
+  return record;
 }
 
 /** In the order of phases, what would be done now. Changes nothing. */
@@ -122,24 +131,31 @@ async function describe(authority: RotatedAuthority): Promise<string> {
 }
 
 /** Only before the new ones sign anything. */
-export async function abortRotation(options: RotateOptions): Promise<void> {
-  const { set, print } = options;
+export function abortRotation(options: RotateOptions): Promise<void> {
+  return describingDisk(options, () => abort(options));
+}
+
+async function abort(options: RotateOptions): Promise<void> {
+  const { set, print, machineName } = options;
+  await removeLeftovers(set);
   const record = await readRotation(set.dir);
   if (!record) throw new UserError('There is no rotation to abort.');
-  if (record.phase !== 'overlap')
+  const cluster = await withAccess(options, ({ api }) => readClusterRotation(api));
+  const led = cluster?.id === record.id ? cluster.phase : record.phase;
+  const further = [record.phase, led].find((phase) => phase !== 'overlap' && phase !== 'aborted');
+  if (further !== undefined)
     throw new UserError(
-      `The rotation is in phase ${record.phase}: the new authorities sign already, so it can only go on.`,
+      `The rotation is in phase ${further}: the new authorities sign already, so it can only go on.`,
     );
-  for (const authority of authoritiesOf(set.dir, record)) await apply(authority, 'none');
+  await applyNone(options, record);
   const caPem = await trustOf(set);
-  await trustEverywhere(set, caPem);
   await withAccess(options, async ({ api }) => {
-    await writeClusterRotation(api, {
-      rotation: { ...record, phase: 'done', leader: options.machineName },
-      caPem,
-    });
+    const rotation = { ...record, phase: 'aborted', leader: machineName } as const;
+    await writeClusterRotation(api, { rotation, caPem, mayTakeLead: true });
     await publishClusterInfo(api, caPem);
     await removeKeys(api);
+    if ((await otherControlPlanes({ api, machineName })).length > 0)
+      print('[rotate-ca] run `capstan certs rotate-ca --yes` on the other control planes: they go back too');
   });
   await removeRotation(set.dir);
   print('[rotate-ca] aborted: the old authorities are what they were');
@@ -153,10 +169,6 @@ function chosen(pkiDir: string, names: readonly string[] | undefined): readonly 
       `There is no authority "${unknown}" here; there are ${all.map(({ name }) => name).join(', ')}.`,
     );
   return names?.length ? all.filter(({ name }) => names.includes(name)) : all;
-}
-
-function authoritiesOf(pkiDir: string, { authorities }: RotationRecord): readonly RotatedAuthority[] {
-  return authorities.map((name) => ({ name: name as RotatedName, pkiDir }));
 }
 
 async function begin({ set, names, algorithm, clock }: RotateOptions): Promise<RotationRecord> {
@@ -199,34 +211,23 @@ function nextPhase(phase: RotationPhase): RotationPhase {
   return ROTATION_PHASES[ROTATION_PHASES.indexOf(phase) + 1] ?? 'drop';
 }
 
-/** This machine's files. */
-async function applyPhase({ set, clock, print }: RotateOptions, record: RotationRecord): Promise<void> {
-  for (const authority of authoritiesOf(set.dir, record)) await apply(authority, record.phase);
-  await trustEverywhere(set, await trustOf(set));
-  if (record.phase === 'overlap') return;
-  const { renewed, skipped } = await renewDue(set, { nowMs: clock.now() });
-  for (const name of renewed) print(`[rotate-ca] reissued ${name}`);
-  for (const reason of skipped.filter((text) => !text.includes('is missing'))) print(`[rotate-ca] ${reason}`);
-}
-
-function trustOf({ dir }: CertificateSet): Promise<string> {
-  return readFile(join(dir, 'ca.crt'), 'utf8');
-}
-
-async function trustEverywhere({ files }: CertificateSet, caPem: string): Promise<void> {
-  for (const file of files) await file.writeAuthority?.(caPem);
-}
-
 async function publish(options: RotateOptions, record: RotationRecord): Promise<void> {
   const { set, machineName, print } = options;
   const caPem = await trustOf(set);
   await withAccess(options, async ({ api }) => {
     const { id, phase, authorities } = record;
-    await writeClusterRotation(api, { rotation: { id, phase, authorities, leader: machineName }, caPem });
+    const rotation = { id, phase, authorities, leader: machineName };
+    await writeClusterRotation(api, { rotation, caPem, mayTakeLead: options.lead });
     await publishClusterInfo(api, caPem);
     await reportMachine(api, { machine: machineName, phase });
+    if (await removeUploadedCertificates(api))
+      print(
+        '[rotate-ca] Secret kubeadm-certs is removed: control planes join after capstan init phase upload-certs --upload-certs',
+      );
     const others = await otherControlPlanes({ api, machineName });
-    if (phase !== 'overlap' || others.length === 0) return;
+    const { machines = {} } = (await readClusterRotation(api)) ?? {};
+    // A new key makes the one that was printed before useless.
+    if (phase === 'drop' || others.every((name) => machines[name] !== undefined)) return;
     const certificateKey = createCertificateKey();
     await uploadKeys(api, { files: await newFiles(set.dir, record), certificateKey });
     print(`[rotate-ca] run on ${others.join(', ')}, now and after each phase:`);
@@ -279,7 +280,8 @@ async function gapsNow(options: RotateOptions, record: RotationRecord): Promise<
       const around: Surroundings = { api, connection, machineName, ownNodes, nowMs: clock.now() };
       const observed =
         record.phase === 'overlap' ? await trustGaps(rotating, around) : await useGaps(rotating, around);
-      return [...observed, ...tokenGaps(options, record), ...(await machineGaps(record, around))];
+      const stale = record.phase === 'issue' ? await staleCertificates(set, record) : [];
+      return [...observed, ...stale, ...tokenGaps(options, record), ...(await machineGaps(record, around))];
     });
   } catch (error) {
     return [errorMessage(error)];
@@ -298,7 +300,7 @@ function rotatingOf(pkiDir: string, record: RotationRecord): Promise<Rotating[]>
 
 function tokenGaps({ clock, tokenOverlapMs }: RotateOptions, record: RotationRecord): readonly string[] {
   if (record.phase !== 'issue' || !record.authorities.includes('sa')) return [];
-  const leftMs = record.phaseMs + tokenOverlapMs - clock.now();
+  const leftMs = Math.min(record.phaseMs + tokenOverlapMs - clock.now(), tokenOverlapMs);
   return leftMs > 0
     ? [`tokens of the old service account key are accepted for ${Math.ceil(leftMs / 60_000)} more minutes`]
     : [];
@@ -325,63 +327,4 @@ async function finish(options: RotateOptions, record: RotationRecord): Promise<'
   await removeRotation(set.dir);
   print('[rotate-ca] done: the old authorities are trusted no more');
   return 'done';
-}
-
-// ----------------------------------------------------------------------------------------------------------------------- following
-
-async function follow(
-  options: RotateOptions,
-  { cluster, local }: { readonly cluster: ClusterRotation; readonly local: RotationRecord | undefined },
-): Promise<'done' | 'waiting'> {
-  const { set, machineName, print } = options;
-  const phase = cluster.phase === 'done' ? 'drop' : cluster.phase;
-  const record =
-    local?.id === cluster.id ? { ...local, phase } : await beginFollowing(options, { cluster, phase });
-  await writeRotation(set.dir, record);
-  print(`[rotate-ca] ${cluster.leader} leads; this machine follows to phase ${phase}`);
-  await applyPhase(options, record);
-  await withAccess(options, ({ api }) => reportMachine(api, { machine: machineName, phase }));
-  if (cluster.phase !== 'done') return 'waiting';
-  await removeRotation(set.dir);
-  print('[rotate-ca] done: the old authorities are trusted no more');
-  return 'done';
-}
-
-async function beginFollowing(
-  options: RotateOptions,
-  { cluster, phase }: { readonly cluster: ClusterRotation; readonly phase: RotationPhase },
-): Promise<RotationRecord> {
-  const { set, certificateKey, clock } = options;
-  if (certificateKey === undefined)
-    throw new UserError(
-      `${cluster.leader} leads a rotation: give the --certificate-key that it printed, or take the lead from it with --lead where it is gone.`,
-    );
-  const files = await withAccess(options, ({ api }) => downloadKeys(api, certificateKey));
-  for (const [name, text] of Object.entries(files)) {
-    if (!/^[a-z-]+\.new\.(?:key|crt|pub)$/.test(name))
-      throw new UserError(
-        `The Secret kube-system/capstan-ca-rotation has a file "${name}" that no rotation has.`,
-      );
-    await writeFileAtomically(join(rotationDir(set.dir), name), text, PRIVATE_MODE);
-  }
-  const nowMs = clock.now();
-  const record: RotationRecord = {
-    format: 1,
-    id: cluster.id,
-    authorities: cluster.authorities,
-    phase,
-    startedMs: nowMs,
-    phaseMs: nowMs,
-  };
-  for (const authority of authoritiesOf(set.dir, record)) await stage(authority, { nowMs });
-  return record;
-}
-
-async function withAccess<T>({ connect }: RotateOptions, work: (access: Access) => Promise<T>): Promise<T> {
-  const access = await connect();
-  try {
-    return await work(access);
-  } finally {
-    await access.close();
-  }
 }
