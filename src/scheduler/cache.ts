@@ -21,6 +21,8 @@ export class SchedulerCache {
   /** Indexed separately, so that a scheduling cycle does not iterate over all nodes. */
   readonly #withAffinity = new Set<NodeInfo>();
   readonly #withRequiredAntiAffinity = new Set<NodeInfo>();
+  /** Assumed or bound pods that are taken away on trial. */
+  readonly #suspended = new Map<string, Placement>();
   readonly #imageNodes = new Map<string, number>();
   #ordered: readonly NodeInfo[] | undefined;
   /** Of nodes that are gone. */
@@ -61,6 +63,7 @@ export class SchedulerCache {
   setPod(pod: Pod): void {
     const uid = pod.metadata?.uid ?? '';
     const nodeName = pod.spec?.nodeName ?? '';
+    this.#suspended.delete(uid);
     const before = this.#placements.get(uid);
     if (before && before.nodeName !== nodeName) this.removePod(uid);
     const known = before && this.#nodes.get(before.nodeName)?.pods.get(uid);
@@ -68,6 +71,7 @@ export class SchedulerCache {
   }
 
   removePod(uid: string): void {
+    this.#suspended.delete(uid);
     const placement = this.#placements.get(uid);
     if (!placement) return;
     this.#placements.delete(uid);
@@ -84,7 +88,21 @@ export class SchedulerCache {
 
   /** Removes an assumed pod, unless the API has confirmed it. */
   forget(uid: string): void {
-    if (this.#placements.get(uid)?.assumed) this.removePod(uid);
+    if ((this.#placements.get(uid) ?? this.#suspended.get(uid))?.assumed) this.removePod(uid);
+  }
+
+  /** Takes a pod away until the returned function is called, which does nothing if the API showed the pod, or took it away, meanwhile. */
+  suspend(uid: string): () => void {
+    const placement = this.#placements.get(uid);
+    const pod = placement && this.#nodes.get(placement.nodeName)?.pods.get(uid);
+    if (!pod) return () => {};
+    this.removePod(uid);
+    this.#suspended.set(uid, placement);
+    return () => {
+      if (this.#suspended.get(uid) !== placement) return;
+      this.#suspended.delete(uid);
+      this.#put(pod, placement);
+    };
   }
 
   get sizes(): { readonly nodes: number; readonly pods: number; readonly assumed_pods: number } {
@@ -94,7 +112,7 @@ export class SchedulerCache {
   }
 
   isPlaced(uid: string): boolean {
-    return this.#placements.has(uid);
+    return this.#placements.has(uid) || this.#suspended.has(uid);
   }
 
   get namespacesVersion(): number {

@@ -38,4 +38,6 @@ export const EVENTS: Readonly<Record<ClusterEvent, string>> = {
   'resource-slice-added': 'ResourceSliceAdd',
   'resource-slice-updated': 'ResourceSliceUpdate',
   'resource-slice-deleted': 'ResourceSliceDelete',
+  'unscheduled-pod-added': 'UnschedulablePodAdd',
+  'pod-group-added': 'PodGroupAdd',
 };

@@ -10,6 +10,8 @@ import type { DeviceState } from './dra/device-state.ts';
 import type { Informers } from './informers.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { Nominator } from './nominator.ts';
+
+import { groupKeyOf, type PodGroups } from './pod-groups.ts';
 import { podInfo } from './pod-info.ts';
 import type { SchedulingQueue } from './queue.ts';
 import { subscribeStorage } from './storage.ts';
@@ -20,6 +22,8 @@ interface EventHandlerOptions {
   readonly metrics: SchedulerMetrics;
   readonly queue: SchedulingQueue;
   readonly nominator: Nominator;
+  /** Undefined: groups are not looked at. */
+  readonly groups: PodGroups | undefined;
   readonly selectors: DefaultSelectors;
   readonly devices: DeviceState;
   readonly volumeBinder: VolumeBinder;
@@ -54,6 +58,7 @@ export function subscribeHandlers(informers: Informers, options: EventHandlerOpt
       updated: (service) => selectors.forget(service.metadata?.namespace ?? ''),
       deleted: (service) => selectors.forget(service.metadata?.namespace ?? ''),
     }),
+    ...(informers.podGroups ? [informers.podGroups.subscribe(groupHandlers(options))] : []),
     ...subscribeStorage(informers, (event, object) => {
       metrics.handle(EVENTS[event], () => queue.event(event, object));
       volumeBinder.changed();
@@ -97,25 +102,44 @@ function nodeHandlers({
   };
 }
 
+/** The policy of a group does not change; pods whose group is gone are told so when they are decided on. */
+function groupHandlers({
+  queue,
+  metrics,
+}: EventHandlerOptions): Parameters<NonNullable<Informers['podGroups']>['subscribe']>[0] {
+  return {
+    added: (group) =>
+      metrics.handle(EVENTS['pod-group-added'], () => queue.event('pod-group-added', group as KubeObject)),
+    updated: () => {},
+    deleted: () => {},
+  };
+}
+
 class PodHandlers {
-  readonly #options: Pick<EventHandlerOptions, 'cache' | 'queue' | 'nominator' | 'isResponsible'>;
+  readonly #options: Pick<EventHandlerOptions, 'cache' | 'queue' | 'nominator' | 'groups' | 'isResponsible'>;
 
   constructor(options: EventHandlerOptions) {
     this.#options = options;
   }
 
   set(pod: Pod, before: Pod | undefined): void {
-    const { cache, queue, nominator, isResponsible } = this.#options;
+    const { cache, queue, nominator, groups, isResponsible } = this.#options;
     const uid = pod.metadata?.uid ?? '';
     if (isPodTerminal(pod)) return this.delete(pod);
     if (!pod.spec?.nodeName) {
       if (isResponsible(pod) && !pod.metadata?.deletionTimestamp) {
         nominator.seen(podInfo(pod), before && podInfo(before));
+        groups?.set(pod);
         queue.set(pod);
-      } else this.#forgetWaiting(uid);
+        if (groups && !before && groupKeyOf(pod) !== undefined) queue.event('unscheduled-pod-added', pod);
+      } else {
+        groups?.delete(pod);
+        this.#forgetWaiting(uid);
+      }
       return;
     }
     this.#forgetWaiting(uid);
+    groups?.set(pod);
     cache.setPod(pod);
     if (!before?.spec?.nodeName) queue.event('pod-added', pod);
     else if (pod.metadata?.generation !== before.metadata?.generation || labelsDiffer(pod, before))
@@ -123,8 +147,9 @@ class PodHandlers {
   }
 
   delete(pod: Pod): void {
-    const { cache, queue } = this.#options;
+    const { cache, queue, groups } = this.#options;
     const uid = pod.metadata?.uid ?? '';
+    groups?.delete(pod);
     this.#forgetWaiting(uid);
     if (!cache.isPlaced(uid)) return;
     cache.removePod(uid);

@@ -1,4 +1,5 @@
 /** What the scheduler watches. */
+import type { PodGroup } from '#api/generated/types/scheduling-v1alpha2.ts';
 import type {
   Namespace,
   Node,
@@ -15,6 +16,7 @@ import {
   namespaces,
   nodes,
   podDisruptionBudgets,
+  podGroupsV1alpha2,
   pods,
   replicaSets,
   replicationControllers,
@@ -35,9 +37,11 @@ export interface Informers extends StorageInformers, DeviceInformers {
   readonly replicationControllers: Informer<ReplicationController>;
   readonly statefulSets: Informer<StatefulSet>;
   readonly budgets: Informer<PodDisruptionBudget>;
+  /** With the gate GenericWorkload. */
+  readonly podGroups?: Informer<PodGroup>;
 }
 
-export function schedulerInformers(api: Client): Informers {
+export function schedulerInformers(api: Client, { groups }: { readonly groups: boolean }): Informers {
   return {
     pods: api.informer(pods),
     nodes: api.informer(nodes),
@@ -51,5 +55,6 @@ export function schedulerInformers(api: Client): Informers {
     resourceClaims: api.informer(resourceClaims),
     deviceClasses: api.informer(deviceClasses),
     resourceSlices: api.informer(resourceSlices),
+    ...(groups ? { podGroups: api.informer(podGroupsV1alpha2) } : {}),
   };
 }

@@ -3,13 +3,14 @@
  * it reads the pod, one node and the cycle state, and keeps no state between cycles. Extension points run in this order for one pod:
  *
  *   preEnqueue (may it enter the queue?) → preFilter (once) → filter (per node) → [none fits: postFilter, preemption] → preScore (once)
- *   → score (per node) → normalize → reserve → bind
+ *   → score (per node) → normalize → reserve → [pods of groups: permit] → bind
  */
 import type { Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { DeviceEvent } from './dra/device-state.ts';
 import type { NodeInfo } from './node-info.ts';
 import type { PluginProbe } from './plugin-metrics.ts';
+import type { PodGroupLister } from './pod-groups.ts';
 import type { PodInfo } from './pod-info.ts';
 import type { Snapshot } from './snapshot.ts';
 import type { StorageEvent } from './storage.ts';
@@ -40,6 +41,9 @@ export type ClusterEvent =
   | 'pod-added'
   | 'pod-updated'
   | 'pod-deleted'
+  /** A pod of a group; others are not told of. */
+  | 'unscheduled-pod-added'
+  | 'pod-group-added'
   | StorageEvent
   | DeviceEvent;
 
@@ -68,8 +72,10 @@ export interface SchedulerPlugin {
       readonly before: KubeObject | undefined;
     },
   ): boolean;
-  /** undefined: the pod may be queued; otherwise the message. */
-  preEnqueue?(pod: Pod): string | undefined;
+  /**
+   * undefined: the pod may be queued; otherwise the message. Asked again when the pod changes and, of plugins with `isHelpedBy`, after the events that help.
+   */
+  preEnqueue?(pod: Pod, groups: PodGroupLister): string | undefined;
   /** Prepares cycle.state. A rejection ends the cycle; `nodes` restricts it to these names; 'skip' disables this plugin's filter. */
   preFilter?(cycle: Cycle): Refusal | { readonly nodes: ReadonlySet<string> } | 'skip' | undefined;
   filter?(cycle: Cycle, node: NodeInfo): Refusal | undefined;
@@ -99,6 +105,14 @@ export interface SchedulerPlugin {
    */
   podRemoved?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
   podAdded?(cycle: Cycle, change: { readonly pod: PodInfo; readonly node: NodeInfo }): void;
+  /**
+   * For pods of a PodGroup, once they have a node: undefined when they may be bound; otherwise what they wait for. `scheduled`: pods of the group that are assumed or
+   * bound, this one included. Where no pod of the group may be bound, all give their nodes back. Throws what the attempt fails with.
+   */
+  permit?(
+    pod: Pod,
+    group: { readonly groups: PodGroupLister; readonly scheduled: number },
+  ): string | undefined;
   /** A copy of the plugin's state in cycle.state, so that podRemoved and podAdded do not change the original. */
   cloneState?(state: unknown): unknown;
 }

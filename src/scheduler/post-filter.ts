@@ -27,8 +27,14 @@ interface PostFilterOptions {
   readonly budgets: () => readonly PodDisruptionBudget[];
 }
 
-type Refused = Extract<Decision, { kind: 'none' }>;
-type PreemptionResult = ReturnType<typeof findPreemption>;
+export type Refused = Extract<Decision, { kind: 'none' }>;
+export type PreemptionResult = ReturnType<typeof findPreemption>;
+
+interface Refusal {
+  readonly decision: Refused;
+  readonly profile: Profile;
+  readonly found?: PreemptionResult | undefined;
+}
 
 const NO_PREEMPTION = { message: '', keepNomination: true };
 
@@ -45,17 +51,17 @@ export class PostFilter {
     this.#options = options;
   }
 
-  /** The pod stays in flight until its victims are deleted: otherwise it could be scheduled elsewhere and the preemption would be in vain. */
-  async run(
-    info: PodInfo,
-    { decision, profile }: { readonly decision: Refused; readonly profile: Profile },
-  ): Promise<void> {
+  /**
+   * The pod stays in flight until its victims are deleted: otherwise it could be scheduled elsewhere and the preemption would be in vain. found: by find(),
+   * which is not asked again.
+   */
+  async run(info: PodInfo, { decision, profile, found }: Refusal): Promise<void> {
     const { failure } = decision;
     const { queue, reporter } = this.#options;
     const refusedBy = refusingPlugins(failure);
     let outcome: Outcome = { message: failureMessage(failure), nominatedNodeName: undefined };
     try {
-      if (failure.nodeCount > 0) outcome = await this.#postFilter(info, { decision, profile });
+      if (failure.nodeCount > 0) outcome = await this.#postFilter(info, { decision, profile, found });
     } catch (error) {
       // No event may ever come of what failed: retry after backoff.
       queue.failed(info.uid, new Set());
@@ -66,22 +72,29 @@ export class PostFilter {
     await reporter.unschedulable(info, { profile, ...outcome });
   }
 
-  async #postFilter(
-    info: PodInfo,
-    { decision, profile }: { readonly decision: Refused; readonly profile: Profile },
-  ): Promise<Outcome> {
-    const { failure, cycle } = decision;
-    const { metrics, nominator, executor } = this.#options;
-    // At once, unless extenders are asked: later decisions must see the nomination.
+  /** Which pods would have to go. A promise when extenders are asked. */
+  find(decision: Refused, profile: Profile): PreemptionResult | Promise<PreemptionResult> {
+    const { metrics } = this.#options;
     const startMs = performance.now();
+    const counted = (found: PreemptionResult): PreemptionResult => {
+      metrics.point('PostFilter', {
+        profile: profile.schedulerName,
+        status: 'victims' in found ? 'Success' : 'Unschedulable',
+        seconds: (performance.now() - startMs) / 1000,
+      });
+      metrics.preempting('victims' in found ? found.victims.length : 0);
+      return found;
+    };
     const finding = this.#findPreemption(decision, profile);
+    return finding instanceof Promise ? finding.then(counted) : counted(finding);
+  }
+
+  async #postFilter(info: PodInfo, { decision, profile, found: given }: Refusal): Promise<Outcome> {
+    const { failure, cycle } = decision;
+    const { nominator, executor } = this.#options;
+    // At once, unless extenders are asked: later decisions must see the nomination.
+    const finding = given ?? this.find(decision, profile);
     const found = finding instanceof Promise ? await finding : finding;
-    metrics.point('PostFilter', {
-      profile: profile.schedulerName,
-      status: 'victims' in found ? 'Success' : 'Unschedulable',
-      seconds: (performance.now() - startMs) / 1000,
-    });
-    metrics.preempting('victims' in found ? found.victims.length : 0);
     if ('victims' in found) {
       nominator.set(info, found.node);
       await executor.execute(info, { preemption: found, profile });

@@ -7,14 +7,17 @@
  *
  * Unschedulable pods are moved when a cluster event occurs for which one of the plugins that rejected them is registered, and after 5 minutes.
  * Events during a scheduling attempt count too (the pod is requeued instead of being marked unschedulable). Pods rejected by a preEnqueue plugin
- * stay gated until they change. Bounded by the number of pods in the API.
+ * stay gated until they change, or until something of their PodGroup does. Pods of groups are retried after their backoff, as upstream: hints are about single
+ * pods. Bounded by the number of pods in the API.
  */
 import type { Pod } from '#api/types.ts';
 import type { KubeObject } from '#machinery/object.ts';
 import type { Clock, Timer } from '#stdx/clock.ts';
 import { EVENTS } from './cluster-events.ts';
+import { GatedMembers } from './gated-members.ts';
 import { Heap, NOT_IN_HEAP, type HeapEntry } from './heap.ts';
 import type { Hinted } from './metrics.ts';
+import { groupKeyOf, NO_POD_GROUPS, type PodGroupLister } from './pod-groups.ts';
 import type { ClusterEvent, SchedulerPlugin } from './plugin.ts';
 import { queuedBefore } from './plugins/priority-sort.ts';
 
@@ -34,7 +37,7 @@ interface Entry extends HeapEntry {
   readonly order: number;
   attempts: number;
   place: 'active' | 'backoff' | 'unschedulable' | 'in-flight' | 'gated';
-  /** Plugins that rejected it in the last attempt. */
+  /** Plugins that rejected it in the last attempt, or that gate it. */
   refusedBy: ReadonlySet<string>;
   parkedAtMs: number;
   retryAtMs: number;
@@ -56,6 +59,8 @@ interface QueueOptions {
   readonly plugins: readonly SchedulerPlugin[];
   /** Backoff of a pod after an attempt. Default: 1 s, doubled up to 10 s. */
   readonly backoff?: Backoff | undefined;
+  /** Undefined: groups are not looked at. */
+  readonly groups?: PodGroupLister | undefined;
   /** Called when something can be popped. */
   readonly onReady: () => void;
   /** Called when a pod enters a queue, with upstream's name of the event. */
@@ -82,6 +87,7 @@ export class SchedulingQueue {
   readonly #backoff = new Heap<Entry>((a, b) => a.retryAtMs < b.retryAtMs);
   readonly #unschedulable = new Set<Entry>();
   readonly #inFlight = new Set<Entry>();
+  readonly #gatedMembers = new GatedMembers<Entry>();
   /** Plugins whose rejection an event may resolve. */
   readonly #wokenBy = new Map<ClusterEvent, ReadonlyMap<string, SchedulerPlugin>>();
   #order = 0;
@@ -156,7 +162,20 @@ export class SchedulingQueue {
   /** The next pod to schedule; it is in flight until done() or failed(). */
   pop(): Popped | undefined {
     const entry = this.#active.pop();
-    if (!entry) return undefined;
+    return entry && this.#begin(entry);
+  }
+
+  /** This pod, whatever it waits for: undefined when it is gated, in flight, or not there. */
+  popPod(uid: string): Popped | undefined {
+    const entry = this.#entries.get(uid);
+    if (!entry || entry.place === 'in-flight') return undefined;
+    if (entry.place !== 'active') this.#enqueue(entry, 'ForceActivate');
+    if (entry.place !== 'active') return undefined;
+    this.#leave(entry);
+    return this.#begin(entry);
+  }
+
+  #begin(entry: Entry): Popped {
     entry.place = 'in-flight';
     this.#inFlight.add(entry);
     entry.attempts += 1;
@@ -188,7 +207,13 @@ export class SchedulingQueue {
     entry.place = 'unschedulable';
     this.#unschedulable.add(entry);
     this.#options.onQueued?.('unschedulable', 'ScheduleAttemptFailure');
-    if (refusedBy.size === 0 || entry.changed || [...entry.missed].some((kind) => this.#helps(kind, entry)))
+    const isMember = this.#options.groups !== undefined && groupKeyOf(entry.pod) !== undefined;
+    if (
+      refusedBy.size === 0 ||
+      isMember ||
+      entry.changed ||
+      [...entry.missed].some((kind) => this.#helps(kind, entry))
+    )
       this.#wake(entry, 'ScheduleAttemptFailure');
   }
 
@@ -197,6 +222,8 @@ export class SchedulingQueue {
     for (const entry of this.#inFlight) entry.missed.add(kind);
     for (const entry of this.#unschedulable)
       if (this.#helps(kind, entry, { object, before })) this.#wake(entry, EVENTS[kind]);
+    for (const entry of this.#gatedMembers.concernedBy(kind, object))
+      if (this.#helps(kind, entry, { object, before })) this.#enqueue(entry, EVENTS[kind]);
   }
 
   stop(): void {
@@ -231,22 +258,34 @@ export class SchedulingQueue {
     this.#enqueue(entry, 'UnschedulablePodAdd');
   }
 
-  #leave(entry: Entry): void {
+  /** Returns whether its group gated it. */
+  #leave(entry: Entry): boolean {
     this.#active.delete(entry);
     this.#backoff.delete(entry);
     this.#unschedulable.delete(entry);
     this.#inFlight.delete(entry);
+    return this.#gatedMembers.delete(entry);
+  }
+
+  #gate(entry: Entry, plugin: SchedulerPlugin): void {
+    entry.place = 'gated';
+    entry.refusedBy = new Set([plugin.name]);
+    if (plugin.isHelpedBy) this.#gatedMembers.add(entry);
   }
 
   #enqueue(entry: Entry, event: string): void {
-    this.#leave(entry);
+    const wasGated = this.#leave(entry);
     // The API does not allow a priority to change; reading it here must not disturb the heap's order.
     entry.priority = entry.pod.spec?.priority ?? 0;
-    entry.place = this.#options.plugins.some((plugin) => plugin.preEnqueue?.(entry.pod) !== undefined)
-      ? 'gated'
-      : 'active';
-    this.#options.onQueued?.(entry.place, event);
-    if (entry.place === 'gated') return;
+    const { plugins, groups = NO_POD_GROUPS } = this.#options;
+    const gating = plugins.find((plugin) => plugin.preEnqueue?.(entry.pod, groups) !== undefined);
+    if (gating) {
+      this.#gate(entry, gating);
+      if (!wasGated) this.#options.onQueued?.('gated', event);
+      return;
+    }
+    entry.place = 'active';
+    this.#options.onQueued?.('active', event);
     entry.readyAtMs ??= this.#now();
     this.#active.push(entry);
     this.#options.onReady();

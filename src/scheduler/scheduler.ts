@@ -14,24 +14,30 @@ import type { Component, ComponentContext } from '#runtime/component.ts';
 import { createLedComponent, type LedComponent } from '#runtime/led-component.ts';
 import type { MetricsRegistry } from '#stdx/metrics-registry.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
+import { Assigner } from './assigner.ts';
 import { BindingCycle } from './binding-cycle.ts';
 import { SchedulerCache } from './cache.ts';
+import { Decider } from './decider.ts';
 import { DefaultSelectors } from './default-selectors.ts';
 import { ClaimBinder } from './dra/claim-binder.ts';
 import { DeviceState } from './dra/device-state.ts';
 import { subscribeHandlers } from './event-handlers.ts';
 import type { ExtenderConfig } from './extenders/extender.ts';
 import { EXTENDER, Extenders } from './extenders/extenders.ts';
+import { GroupCycle } from './group-cycle.ts';
+import { GroupMetrics } from './group-metrics.ts';
+import { GroupReporter } from './group-reporter.ts';
 import { schedulerInformers, type Informers } from './informers.ts';
 import { SchedulerMetrics } from './metrics.ts';
 import { Nominator } from './nominator.ts';
 import type { SchedulerPlugin } from './plugin.ts';
-import { defaultPlugins } from './plugins/list.ts';
+import { pluginsWith } from './plugins/list.ts';
+import { groupKeyOf, PodGroups } from './pod-groups.ts';
 import { PodReporter } from './pod-reporter.ts';
 import { PostFilter } from './post-filter.ts';
 import { PreemptionExecutor } from './preemption-executor.ts';
 import { podResourceLines } from './resource-metrics.ts';
-import { SchedulingQueue, type Backoff } from './queue.ts';
+import { SchedulingQueue, type Backoff, type Popped } from './queue.ts';
 import type { Profile } from './schedule.ts';
 import { SchedulingCycle } from './scheduling-cycle.ts';
 import { liveSnapshot } from './snapshot.ts';
@@ -47,6 +53,8 @@ export interface SchedulerOptions extends ComponentContext {
   readonly profiles?: readonly Profile[];
   readonly extenders?: readonly ExtenderConfig[] | undefined;
   readonly backoff?: Backoff | undefined;
+  /** Feature gates that are on: GenericWorkload (groups are scheduled as such), GangScheduling (of the default profile). Default: none. */
+  readonly features?: ReadonlySet<string> | undefined;
   readonly random?: Random;
   /** Maximum number of concurrent binding and status writes; scheduling waits when it is reached. Default 64. */
   readonly maxBinding?: number;
@@ -57,9 +65,6 @@ export interface SchedulerOptions extends ComponentContext {
 const MAX_WRITING = 64;
 /** Scheduling cycles in one turn of the event loop. */
 const SLICE_MS = 8;
-const DEFAULT_PROFILES: readonly Profile[] = [
-  { schedulerName: 'default-scheduler', plugins: defaultPlugins },
-];
 
 export function createScheduler(options: SchedulerOptions): Component {
   return new Scheduler(options);
@@ -72,6 +77,8 @@ class Scheduler implements Component {
   readonly #cache = new SchedulerCache();
   readonly #queue: SchedulingQueue;
   readonly #nominator = new Nominator();
+  /** Undefined: the gate is off. */
+  readonly #groups: PodGroups | undefined;
   readonly #metrics: SchedulerMetrics;
   readonly #extenders: Extenders | undefined;
   readonly #reporter: PodReporter;
@@ -83,19 +90,30 @@ class Scheduler implements Component {
   #unsubscribe: readonly (() => void)[] = [];
   #informers: Informers | undefined;
   #cycle: SchedulingCycle | undefined;
+  #groupCycle: GroupCycle | undefined;
   #bindingCycle: BindingCycle | undefined;
   #leading = false;
   #looping = false;
 
   constructor(options: SchedulerOptions) {
     this.#options = options;
-    const profiles = options.profiles ?? DEFAULT_PROFILES;
+    const { features } = options;
+    const profiles = options.profiles ?? [
+      { schedulerName: 'default-scheduler', plugins: pluginsWith({}, features) },
+    ];
+    this.#groups = features?.has('GenericWorkload')
+      ? new PodGroups({
+          find: (key) => this.#informers?.podGroups?.get(key),
+          isPlaced: (uid) => this.#cache.isPlaced(uid),
+        })
+      : undefined;
     this.#profiles = new Map(profiles.map((profile) => [profile.schedulerName, profile]));
     this.#extenders = options.extenders?.length ? new Extenders(options.extenders, options.log) : undefined;
     this.#queue = new SchedulingQueue({
       clock: options.clock,
       plugins: [...pluginsByName(profiles), ...(options.extenders?.length ? [{ name: EXTENDER }] : [])],
       backoff: options.backoff,
+      groups: this.#groups,
       onReady: () => this.#kick(),
       onQueued: (queue, event) => this.#metrics.queued(queue, event),
       onHint: (hint) => this.#metrics.hinted(hint),
@@ -149,7 +167,7 @@ class Scheduler implements Component {
 
   /** Cache and queue are kept up to date on the leader and on standbys. */
   async #watch(): Promise<void> {
-    const informers = schedulerInformers(this.#options.api);
+    const informers = schedulerInformers(this.#options.api, { groups: this.#groups !== undefined });
     this.#informers = informers;
     this.#compose(informers);
     await Promise.all(
@@ -170,6 +188,7 @@ class Scheduler implements Component {
       extenders: this.#extenders,
       reporter: this.#reporter,
       slots: this.#slots,
+      groups: this.#groups,
     };
     const selectors = new DefaultSelectors(informers);
     const assumed = new AssumedStorage(informers);
@@ -200,9 +219,9 @@ class Scheduler implements Component {
       budgets: () => informers.budgets.list(),
     });
     this.#bindingCycle = bindingCycle;
-    this.#cycle = new SchedulingCycle({
+    const decider = new Decider({
       ...shared,
-      profiles: this.#profiles,
+      random,
       snapshot: liveSnapshot(this.#cache, {
         namespaceLabels: (name) => informers.namespaces.get(name)?.metadata?.labels ?? {},
         defaultSelector: (pod) => selectors.of(pod),
@@ -210,11 +229,12 @@ class Scheduler implements Component {
         resourceClaims: devices,
         nominated: (node) => this.#nominator.on(node),
       }),
-      random,
-      claimBinder,
-      postFilter,
-      bindingCycle,
     });
+    const assigner = new Assigner({ ...shared, claimBinder, volumeBinder, bindingCycle });
+    const deciding = { ...shared, decider, assigner, postFilter };
+    const single = new SchedulingCycle({ ...deciding, profiles: this.#profiles });
+    this.#cycle = single;
+    this.#groupCycle = this.#groupCycleWith({ ...deciding, single });
     this.#unsubscribe = subscribeHandlers(informers, {
       ...shared,
       selectors,
@@ -222,6 +242,24 @@ class Scheduler implements Component {
       volumeBinder,
       claimBinder,
       isResponsible: ({ spec }) => this.#profiles.has(spec?.schedulerName ?? 'default-scheduler'),
+    });
+  }
+
+  #groupCycleWith(
+    options: Omit<ConstructorParameters<typeof GroupCycle>[0], 'groups' | 'groupMetrics' | 'groupReporter'>,
+  ): GroupCycle | undefined {
+    if (!this.#groups) return undefined;
+    const { clock, log, metrics } = this.#options;
+    return new GroupCycle({
+      ...options,
+      groups: this.#groups,
+      groupMetrics: new GroupMetrics(metrics),
+      groupReporter: new GroupReporter({
+        fenced: this.#fenced,
+        clock,
+        log,
+        find: (key) => this.#informers?.podGroups?.get(key),
+      }),
     });
   }
 
@@ -249,12 +287,18 @@ class Scheduler implements Component {
     );
   }
 
+  #decide(next: Popped): Promise<void> | undefined {
+    return this.#groupCycle && groupKeyOf(next.pod) !== undefined
+      ? this.#groupCycle.run(next)
+      : this.#cycle?.run(next);
+  }
+
   async #loop(): Promise<void> {
     let sliceStart = performance.now();
     while (this.#leading && !this.#stop.signal.aborted) {
       const next = this.#queue.pop();
       if (!next) return;
-      const deciding = this.#cycle?.run(next);
+      const deciding = this.#decide(next);
       if (deciding) await deciding;
       while (this.#slots.isFull) await this.#slots.nextFree();
       if (performance.now() - sliceStart > SLICE_MS) {

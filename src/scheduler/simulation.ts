@@ -128,7 +128,7 @@ export async function followForSimulation(
   api: Client,
   { clock, signal }: { readonly clock: Clock; readonly signal?: AbortSignal | undefined },
 ): Promise<SimulationSource> {
-  const informers = schedulerInformers(api);
+  const informers = schedulerInformers(api, { groups: false });
   const selectors = new DefaultSelectors(informers);
   informers.services.subscribe({
     added: ({ metadata }) => selectors.forget(metadata.namespace ?? ''),

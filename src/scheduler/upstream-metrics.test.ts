@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MetricsRegistry } from '#stdx/metrics-registry.ts';
+import { GroupMetrics } from './group-metrics.ts';
 import { SchedulerMetrics } from './metrics.ts';
 
 /** Kubernetes 1.36: stability and type, or why it is absent. */
@@ -32,7 +33,9 @@ const UPSTREAM: Readonly<Record<string, string | { readonly absent: string }>> =
   scheduler_unschedulable_pods: 'ALPHA gauge',
   scheduler_volume_scheduling_stage_error_total: 'ALPHA counter',
   scheduler_volume_binder_cache_requests_total: { absent: 'the volume binder has no such cache' },
-  scheduler_permit_wait_duration_seconds: { absent: 'no plugin has a permit' },
+  scheduler_permit_wait_duration_seconds: {
+    absent: 'no pod waits for a permit: groups are decided on as a whole',
+  },
   scheduler_batch_attempts_total: { absent: 'pods are not batched: answers about nodes are shared' },
   scheduler_batch_cache_flushed_total: { absent: 'as scheduler_batch_attempts_total' },
   scheduler_get_node_hint_duration_seconds: { absent: 'as scheduler_batch_attempts_total' },
@@ -42,13 +45,9 @@ const UPSTREAM: Readonly<Record<string, string | { readonly absent: string }>> =
     absent: 'as scheduler_async_api_call_execution_total',
   },
   scheduler_pending_async_api_calls: { absent: 'as scheduler_async_api_call_execution_total' },
-  scheduler_podgroup_schedule_attempts_total: { absent: 'gate GenericWorkload is off by default' },
-  scheduler_podgroup_scheduling_attempt_duration_seconds: {
-    absent: 'as scheduler_podgroup_schedule_attempts_total',
-  },
-  scheduler_podgroup_scheduling_algorithm_duration_seconds: {
-    absent: 'as scheduler_podgroup_schedule_attempts_total',
-  },
+  scheduler_podgroup_schedule_attempts_total: 'ALPHA counter',
+  scheduler_podgroup_scheduling_attempt_duration_seconds: 'ALPHA histogram',
+  scheduler_podgroup_scheduling_algorithm_duration_seconds: 'ALPHA histogram',
 };
 
 test('every metric of upstream is there with its type, or absent for a reason; there are no others', () => {
@@ -56,6 +55,8 @@ test('every metric of upstream is there with its type, or absent for a reason; t
   const queues = { active: 0, backoff: 0, unschedulable: 0, gated: 0 };
   const cache = { nodes: 0, pods: 0, assumed_pods: 0 };
   new SchedulerMetrics(registry, () => ({ queues, cache, refusals: [], inFlight: {}, writes: 0 }));
+  // With the gate GenericWorkload.
+  new GroupMetrics(registry);
   const types = new Map(
     [...registry.render().matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(
       ([, name, type]) => [name!, type!] as const,

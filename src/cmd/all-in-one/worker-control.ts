@@ -54,6 +54,7 @@ end.run(
       ...context,
       ...ofScheduler.context,
       resourceMetrics,
+      features: end.data.features,
       api: schedulerApi,
       log: log.with({ component: 'kube-scheduler' }),
     });

@@ -49,7 +49,7 @@ export const SCHEDULER_FIELDS: ConfigFields = {
   enableProfiling: unused(flag, NO_SETTING, false),
   enableContentionProfiling: unused(flag, NO_SETTING, false),
   percentageOfNodesToScore: sets(integer, 'percentage-of-nodes-to-score'),
-  percentageOfPlacementsToScore: unused(integer, 'pods are scheduled one by one'),
+  percentageOfPlacementsToScore: unused(integer, 'groups have no placements'),
   podInitialBackoffSeconds: sets(integer64, 'pod-initial-backoff', { words: seconds }),
   podMaxBackoffSeconds: sets(integer64, 'pod-max-backoff', { words: seconds }),
   profiles: sets(listOf(profile), 'profiles', { words: (value: unknown) => JSON.stringify(value) }),

@@ -7,7 +7,7 @@ import { flagKinds, refusedFlags, type GivenFlags } from '../flags/define.ts';
 
 /** Settings of the scheduler from flags. */
 export type SchedulerSettings = Partial<
-  Pick<SchedulerOptions, 'leaderElect' | 'profiles' | 'extenders' | 'backoff'>
+  Pick<SchedulerOptions, 'leaderElect' | 'profiles' | 'extenders' | 'backoff' | 'features'>
 >;
 
 const flag = flagKinds<SchedulerSettings>();
@@ -29,6 +29,10 @@ export const PROFILE_FLAGS = {
     default: '10s',
     own: true,
   }),
+  'feature-gates': flag.text({
+    placeholder: '<settings>',
+    help: 'feature gates: GenericWorkload=true,GangScheduling=true',
+  }),
   /** Of a file only. */
   profiles: flag.text({ help: '', hidden: true }),
   extenders: flag.text({ help: '', hidden: true }),
@@ -46,7 +50,6 @@ export const SCHEDULER_FLAGS = {
   ...ACCESS_FLAGS,
   ...VERSION_FLAGS,
   ...PROFILE_FLAGS,
-  ...refusedFlags('there are no feature gates of the scheduler', ['feature-gates']),
   ...refusedFlags('unschedulable pods are tried again after 5 minutes at the latest', [
     'pod-max-in-unschedulable-pods-duration',
   ]),

@@ -8,8 +8,10 @@ import type { Profile } from '#scheduler/schedule.ts';
 import { extendersFrom } from './extenders.ts';
 import { profilesFrom } from './profiles.ts';
 
-const COMMON = { percentage: 0, ignoredResources: new Set<string>() };
+const COMMON = { percentage: 0, features: new Set<string>(), ignoredResources: new Set<string>() };
 const profileOf = (profile: object): Profile => profilesFrom(JSON.stringify([profile]), COMMON)[0]!;
+const gatedProfileOf = (profile: object): Profile =>
+  profilesFrom(JSON.stringify([profile]), { ...COMMON, features: new Set(['GangScheduling']) })[0]!;
 const pluginOf = (profile: Profile, name: string): Profile['plugins'][number] | undefined =>
   profile.plugins.find((plugin) => plugin.name === name);
 
@@ -289,4 +291,16 @@ describe('refused, with the words of upstream', () => {
     assert.equal(read({ ...url, httpTimeout: '100ms' })()[0]?.timeoutMs, 100);
     assert.equal(read(url)()[0]?.timeoutMs, 5_000);
   });
+});
+
+test('GangScheduling is there with its gate, and its points are disabled one by one', () => {
+  const name = 'GangScheduling';
+  assert.equal(pluginOf(profileOf({}), name), undefined);
+  assert.throws(() => profileOf({ plugins: { permit: { enabled: [{ name }] } } }), /which is no plugin here/);
+  const whole = pluginOf(gatedProfileOf({}), name);
+  assert.ok(whole?.preEnqueue && whole.permit);
+  const half = pluginOf(gatedProfileOf({ plugins: { permit: { disabled: [{ name }] } } }), name);
+  assert.ok(half?.preEnqueue && !half.permit);
+  const none = gatedProfileOf({ plugins: { multiPoint: { disabled: [{ name }] } } });
+  assert.equal(pluginOf(none, name), undefined);
 });

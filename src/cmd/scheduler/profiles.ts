@@ -39,6 +39,7 @@ const PARTS = {
   postFilter: ['postFilter'],
   preScore: ['preScore'],
   score: ['score', 'normalize'],
+  permit: ['permit'],
 } as const satisfies Partial<Record<Point, readonly (keyof SchedulerPlugin)[]>>;
 type PartPoint = keyof typeof PARTS;
 const PART_POINTS = Object.keys(PARTS) as PartPoint[];
@@ -52,8 +53,8 @@ const BUILT_IN: Readonly<Record<string, Point>> = {
   SchedulingGates: 'preEnqueue',
 };
 /** Of these a plugin's work cannot be separated from its decisions. */
-const WHOLE: readonly Point[] = ['queueSort', 'reserve', 'permit', 'preBind', 'bind', 'postBind'];
-/** Of gang scheduling. */
+const WHOLE: readonly Point[] = ['queueSort', 'reserve', 'preBind', 'bind', 'postBind'];
+/** Of the topology and the preemption of groups. */
 const ABSENT: readonly Point[] = [
   'placementGenerate',
   'placementScore',
@@ -67,6 +68,8 @@ interface CommonSettings {
   readonly percentage: number;
   /** Resources that extenders account for. */
   readonly ignoredResources: ReadonlySet<string>;
+  /** Feature gates that are on. */
+  readonly features: ReadonlySet<string>;
 }
 
 /** text: the profiles of a file as JSON. Undefined: the default profile. Throws a UserError that names the field. */
@@ -90,14 +93,14 @@ function profileFrom(
     plugins = {},
     pluginConfig = [],
   }: ConfiguredProfile,
-  { path, percentage, ignoredResources }: CommonSettings & { readonly path: string },
+  { path, percentage, ignoredResources, features }: CommonSettings & { readonly path: string },
 ): Profile {
   if (percentageOfNodesToScore < 0 || percentageOfNodesToScore > 100)
     throw new UserError(
       `--config: ${path}.percentageOfNodesToScore: Invalid value: ${percentageOfNodesToScore}: not in valid range [0-100].`,
     );
   const args = argSettings(pluginConfig, `${path}.pluginConfig`);
-  const known = pluginsWith(withIgnored(args.plugins, ignoredResources));
+  const known = pluginsWith(withIgnored(args.plugins, ignoredResources), features);
   const choices = new Choices(plugins, { path: `${path}.plugins`, known });
   return {
     schedulerName,
@@ -189,7 +192,9 @@ class Choices {
     const path = `${this.#path}.${point}`;
     const { enabled = [], disabled = [] } = this.#plugins[point] ?? {};
     if (ABSENT.includes(point) && enabled.length + disabled.length > 0)
-      throw new UserError(`--config: ${path} is refused: pods are scheduled one by one.`);
+      throw new UserError(
+        `--config: ${path} is refused: groups have no topology and no preemption of their own here.`,
+      );
     for (const [list, choices] of Object.entries({ enabled, disabled }))
       for (const [index, { name = '' }] of choices.entries())
         this.#requireKnown(name, { path: `${path}.${list}`, index, isDisabled: list === 'disabled' });

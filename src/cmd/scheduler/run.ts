@@ -3,6 +3,8 @@ import { UserError } from '#deploy/data-dir.ts';
 import { RESOURCES_PATH } from '#scheduler/resource-metrics.ts';
 import { createScheduler } from '#scheduler/scheduler.ts';
 import { MetricsRegistry } from '#stdx/metrics-registry.ts';
+import { featuresOn } from '../apiserver/flags/feature-gates.ts';
+import { parseGates } from '../apiserver/flags/serving.ts';
 import { electionFrom, loggerFrom } from '../flags/common.ts';
 import { effectiveConfig, warnAll, withConfigFile } from '../flags/config-file.ts';
 import { readFlags } from '../flags/define.ts';
@@ -55,11 +57,13 @@ export function schedulerSettingsFrom(flags: SchedulerFlags): SchedulerSettings 
     throw new UserError(
       '--pod-initial-backoff should be more than 0, and --pod-max-backoff not less than it.',
     );
+  const features = featuresOn(parseGates(flags.featureGates, versionsFrom(flags).emulated));
   const known = extendersFrom(extenders);
   const ignoredResources = new Set(known.flatMap((extender) => [...extender.ignoredResources]));
   return {
     leaderElect: electionFrom(flags, NAME),
-    profiles: profilesFrom(profiles, { percentage: percentageOfNodesToScore, ignoredResources }),
+    features,
+    profiles: profilesFrom(profiles, { percentage: percentageOfNodesToScore, ignoredResources, features }),
     extenders: known,
     backoff: { initialMs: podInitialBackoff, maximumMs: podMaxBackoff },
   };

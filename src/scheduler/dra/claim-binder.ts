@@ -143,11 +143,17 @@ export class ClaimBinder {
     }
   }
 
+  /** Nothing was written: the devices are free again. */
+  forget({ claims }: PlannedClaims): void {
+    const { state } = this.#options;
+    for (const { uid, claim, extended } of claims)
+      if (state.isBeingAllocated(uid)) state.forget(uid, extended ? undefined : objectKey(claim));
+  }
+
   /** The pod is not bound: what was not written is free again, what was written loses the pod's reservation. Throws the errors of the API. */
   async release(plan: PlannedClaims): Promise<void> {
-    const { state, api } = this.#options;
-    for (const { uid, claim, extended } of plan.claims)
-      if (state.isBeingAllocated(uid)) state.forget(uid, extended ? undefined : objectKey(claim));
+    const { api } = this.#options;
+    this.forget(plan);
     for (const { metadata } of plan.made)
       await this.deleteClaim({ name: metadata?.name ?? '', namespace: metadata?.namespace });
     const made = new Set(plan.made.map(objectKey));

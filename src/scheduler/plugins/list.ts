@@ -1,6 +1,7 @@
 /** Every plugin of the default profile, in the order of their filters: cheap and often rejecting ones first; with the arguments of a profile. */
 import type { SchedulerPlugin } from '../plugin.ts';
 import { dynamicResources } from './dynamic-resources.ts';
+import { gangScheduling } from './gang-scheduling.ts';
 import { imageLocality } from './image-locality.ts';
 import { interPodAffinity } from './inter-pod-affinity.ts';
 import { nodeAffinity } from './node-affinity.ts';
@@ -28,9 +29,14 @@ export interface PluginArgs {
   readonly dynamicResources?: Parameters<typeof dynamicResources>[0];
 }
 
-export function pluginsWith(args: PluginArgs): readonly SchedulerPlugin[] {
+/** features: the gates that are on. */
+export function pluginsWith(
+  args: PluginArgs,
+  features: ReadonlySet<string> = new Set(),
+): readonly SchedulerPlugin[] {
   return [
     schedulingGates,
+    ...(features.has(gangScheduling.name) ? [gangScheduling] : []),
     nodeUnschedulable,
     nodeName,
     taintToleration,

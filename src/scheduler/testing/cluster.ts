@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pod } from '#api/types.ts';
 import { events, namespaces, nodes, pods, serviceAccounts } from '#client/refs.ts';
 import { identities } from '#cmd/all-in-one/identities.ts';
-import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
+import { startTestApi, type TestApi, type TestApiOptions } from '#testing/start-test-api.ts';
 import { realClock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { seededRandom } from '#stdx/random.ts';
@@ -107,8 +107,11 @@ export class World {
   }
 }
 
-export async function worldFor(t: TestContext): Promise<World> {
-  const testApi = await startTestApi();
+export async function worldFor(
+  t: TestContext,
+  options: Pick<TestApiOptions, 'serving'> = {},
+): Promise<World> {
+  const testApi = await startTestApi(options);
   // What controllers do in a complete cluster.
   await testApi.api.create(namespaces, { metadata: { name: NAMESPACE } }).catch(() => {});
   await testApi.api.create(serviceAccounts, { metadata: { name: 'default', namespace: NAMESPACE } });

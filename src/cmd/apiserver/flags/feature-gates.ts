@@ -1,5 +1,5 @@
 /**
- * Feature gates of the API server and the controller manager: upstream's names, stages and defaults. Those that can be switched have an effect here; the
+ * Feature gates of the API server, the controller manager and the scheduler: upstream's names, stages and defaults. Those that can be switched have an effect here; the
  * others are fixed: their value is accepted and the other one refused. Unknown names are refused.
  */
 import { UserError } from '#deploy/data-dir.ts';
@@ -19,6 +19,8 @@ interface FeatureGate {
   readonly since: Readonly<Record<number, GateSpec>>;
   /** Its effect can be switched here; others are fixed to their default. */
   readonly switchable?: boolean;
+  /** Gates that have to be on too. */
+  readonly needs?: readonly string[];
 }
 
 const ALPHA: GateSpec = { stage: 'ALPHA', default: false };
@@ -34,6 +36,7 @@ const FEATURE_GATES = {
   CBORServingAndStorage: { since: { 32: ALPHA }, switchable: true },
   ConstrainedImpersonation: { since: { 35: ALPHA, 36: BETA }, switchable: true },
   ExternalServiceAccountTokenSigner: { since: { 32: ALPHA, 34: BETA_OFF } },
+  GangScheduling: { since: { 35: ALPHA }, switchable: true, needs: ['GenericWorkload'] },
   GenericWorkload: { since: { 35: ALPHA }, switchable: true },
   KMSv1: { since: { 29: { stage: 'DEPRECATED', default: false } } },
   KubeletFineGrainedAuthz: { since: { 33: BETA, 36: GA } },
@@ -75,9 +78,25 @@ export function featuresFrom(
       );
     }
   }
-  return Object.fromEntries(
+  const features = Object.fromEntries(
     GATES.map(([name, gate]) => [name, valueOf(name, { gate, settings, emulated })]),
-  ) as unknown as Features;
+  );
+  for (const [name, { needs = [] }] of GATES) requireNeeded(name, { features, needs });
+  return features as unknown as Features;
+}
+
+function requireNeeded(
+  name: string,
+  {
+    features,
+    needs,
+  }: { readonly features: Readonly<Record<string, boolean>>; readonly needs: readonly string[] },
+): void {
+  const off = needs.filter((one) => !features[one]);
+  if (features[name] && off.length > 0)
+    throw new UserError(
+      `--feature-gates: ${name} is enabled, but depends on features that are disabled: [${off.join(' ')}].`,
+    );
 }
 
 interface GateSettings {

@@ -144,6 +144,10 @@ test('what is unknown is refused by name', () => {
     () => servingFrom({ featureGates: 'WatchList=false' }),
     /sets WatchList to false; here it is always true/,
   );
+  assert.throws(
+    () => servingFrom({ featureGates: 'GangScheduling=true' }),
+    /GangScheduling is enabled, but depends on features that are disabled: \[GenericWorkload\]/,
+  );
   const gates = (featureGates: string): unknown[] => {
     const { cbor, constrainedImpersonation } = servingFrom({ featureGates });
     return [cbor, constrainedImpersonation];
