@@ -13,6 +13,7 @@ import {
   clusterRanges,
   nodeAddresses,
   podNetworkMode,
+  startRanges,
   withConfirmedRange,
 } from './pod-range.ts';
 
@@ -54,6 +55,63 @@ it('is what the node IPAM controller assigns to the Node, which is registered fo
   } finally {
     await controllers.stop();
   }
+});
+
+it('at the start is the given one, that of the Node, or that of the last start while the API does not tell', async () => {
+  const spec = { podCIDR: '10.98.1.0/24', podCIDRs: ['10.98.1.0/24'] };
+  await test.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'known' }, spec });
+  await test.api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'unknown' } });
+  const kept = ['10.98.2.0/24'];
+  const found = (
+    nodeName: string,
+    more: Partial<Parameters<typeof startRanges>[0]> = {},
+  ): ReturnType<typeof startRanges> =>
+    startRanges({
+      api: test.api,
+      clock: realClock,
+      log: silentLogger,
+      nodeName,
+      settings: {},
+      given: undefined,
+      kept,
+      apiAnswers: true,
+      ...more,
+    });
+  assert.deepEqual(await found('known'), { podCIDRs: ['10.98.1.0/24'], isUnconfirmed: false });
+  assert.deepEqual(await found('known', { given: ['10.1.0.0/24'] }), {
+    podCIDRs: ['10.1.0.0/24'],
+    isUnconfirmed: false,
+  });
+  const later = { podCIDRs: undefined, isUnconfirmed: false };
+  assert.deepEqual(await found('unknown'), later);
+  assert.deepEqual(await found('deleted'), later);
+  assert.deepEqual(await found('known', { apiAnswers: false, kept: undefined }), later);
+  assert.deepEqual(await found('known', { apiAnswers: false }), { podCIDRs: kept, isUnconfirmed: true });
+});
+
+it('is waited for while the agent registers the Node: nothing else makes one', async () => {
+  const stop = new AbortController();
+  const asked = Promise.withResolvers<void>();
+  const clock = {
+    ...realClock,
+    sleep(ms: number, signal?: AbortSignal) {
+      asked.resolve();
+      return realClock.sleep(ms, signal);
+    },
+  };
+  const waiting = assignedPodRanges({
+    api: test.api,
+    clock,
+    log: silentLogger,
+    nodeName: 'by-its-agent',
+    settings: {},
+    stopping: stop.signal,
+    agentRuns: true,
+  });
+  await asked.promise;
+  stop.abort(new Error('stopped'));
+  await assert.rejects(waiting, /stopped/);
+  await assert.rejects(test.api.get(nodes, { name: 'by-its-agent' }), /not found/);
 });
 
 it('decides how the pods of other nodes are reached', () => {

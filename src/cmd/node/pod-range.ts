@@ -1,5 +1,6 @@
 /** The node's pod ranges: --pod-cidr, else those that the node IPAM controller writes into the registered Node. Also the network between nodes. */
 import { isIPv6 } from 'node:net';
+import type { Node } from '#api/types.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import type { Client } from '#client/client.ts';
 import { nodes } from '#client/refs.ts';
@@ -67,12 +68,43 @@ interface Assigned {
   readonly settings: NodeSettings;
   /** Ends the wait. */
   readonly stopping?: AbortSignal;
+  /** The node agent runs: it registers the Node, and says there that a range is missing, so the wait has no other end. */
+  readonly agentRuns?: boolean | undefined;
+}
+
+interface StartRanges {
+  /** Undefined: the node starts without, and learns them later. */
+  readonly podCIDRs: readonly string[] | undefined;
+  /** Those of the last start, which the API has not confirmed. */
+  readonly isUnconfirmed: boolean;
+}
+
+/** What a node can start with at once: given ones, its Node's, or while the API does not tell, those of its last start. */
+export async function startRanges(
+  options: Assigned & {
+    readonly given: readonly string[] | undefined;
+    readonly kept: readonly string[] | undefined;
+    readonly apiAnswers: boolean;
+  },
+): Promise<StartRanges> {
+  const { given, kept, apiAnswers, api, nodeName, log } = options;
+  if (given) return { podCIDRs: given, isUnconfirmed: false };
+  if (!apiAnswers) return { podCIDRs: kept, isUnconfirmed: kept !== undefined };
+  try {
+    const ranges = rangesOf(await api.get(nodes, { name: nodeName }));
+    return { podCIDRs: ranges.length > 0 ? ranges : undefined, isUnconfirmed: false };
+  } catch (error) {
+    // Of a Node that was deleted meanwhile, the new one may get others.
+    if (isStatusError(error, 'NotFound')) return { podCIDRs: undefined, isUnconfirmed: false };
+    log.warn('error reading the pod range of this node', { node: nodeName, error: errorMessage(error) });
+    return { podCIDRs: kept, isUnconfirmed: kept !== undefined };
+  }
 }
 
 /** Throws a UserError when no range was assigned after WAIT_MS, and the reason of `stopping`. */
 export async function assignedPodRanges(options: Assigned): Promise<readonly string[]> {
-  const { clock, log, nodeName, stopping } = options;
-  const deadline = clock.monotonic() + WAIT_MS;
+  const { clock, log, nodeName, stopping, agentRuns = false } = options;
+  const deadline = agentRuns ? Infinity : clock.monotonic() + WAIT_MS;
   for (let lastLogMs = -Infinity; ; await clock.sleep(ASK_EVERY_MS, stopping)) {
     let problem = 'no controller assigned one';
     try {
@@ -130,11 +162,15 @@ export function withConfirmedRange(
   };
 }
 
-async function askForRanges({ api, nodeName, settings }: Assigned): Promise<readonly string[]> {
+async function askForRanges({ api, nodeName, settings, agentRuns }: Assigned): Promise<readonly string[]> {
   const node = await api.get(nodes, { name: nodeName }).catch((error: unknown) => {
-    if (!isStatusError(error, 'NotFound')) throw error;
+    if (agentRuns || !isStatusError(error, 'NotFound')) throw error;
     const { labels = {}, taints = [] } = settings.agent ?? {};
     return api.create(nodes, newNode({ nodeName, podCIDRs: undefined, labels, taints }));
   });
-  return node.spec?.podCIDRs ?? (node.spec?.podCIDR ? [node.spec.podCIDR] : []);
+  return rangesOf(node);
+}
+
+function rangesOf({ spec }: Node): readonly string[] {
+  return spec?.podCIDRs ?? (spec?.podCIDR ? [spec.podCIDR] : []);
 }

@@ -33,6 +33,7 @@ import {
   givenRanges,
   nodeAddresses,
   podNetworkMode,
+  startRanges,
   withConfirmedRange,
 } from './pod-range.ts';
 import { createSimulatedNodes, simulatedNodeNames } from '#node/simulated/simulated-nodes.ts';
@@ -136,25 +137,31 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
   const { rootDir } = settings.agent ?? {};
   requireSameRoot(dir, rootDir);
   const before = readNodeRecord(dir);
-  const knownRanges =
-    givenRanges(flags) ?? (before?.nodeName === nodeName ? before.podCIDR?.split(',') : undefined);
+  const kept = givenRanges(flags) ?? (before?.nodeName === nodeName ? before.podCIDR?.split(',') : undefined);
   let node: RealNode | undefined;
   await runComponent({
     name: 'kubelet',
     flags,
-    startsAlone: knownRanges !== undefined,
+    // Its API server may be one of its static pods.
+    startsAlone: kept !== undefined || settings.agent?.staticPodPath !== undefined,
     create: async (context) => {
       const { server } = context.connection.options;
-      writeNodeRecord(dir, { server, nodeName, podCIDR: knownRanges?.join(), rootDir });
+      const record = (podCIDRs: readonly string[] | undefined): void =>
+        writeNodeRecord(dir, { server, nodeName, podCIDR: podCIDRs?.join(), rootDir });
+      record(kept);
       const ca = requireAuthority(context.connection);
       const assigned = { ...context, nodeName, settings };
-      const podCIDRs =
-        givenRanges(flags) ??
-        (context.apiAnswers || knownRanges === undefined ? await assignedPodRanges(assigned) : knownRanges);
-      writeNodeRecord(dir, { server, nodeName, podCIDR: podCIDRs.join(), rootDir });
-      const addresses = nodeAddresses(flags) ?? [
-        (await findHostAddress()) ?? computeGateway(podCIDRs[0] ?? ''),
-      ];
+      const found = await startRanges({
+        ...assigned,
+        given: givenRanges(flags),
+        kept,
+        apiAnswers: context.apiAnswers,
+      });
+      const own = nodeAddresses(flags) ?? (await hostAddresses());
+      // Without an address of its own the machine is known by its bridge's, which comes of the range.
+      const podCIDRs = found.podCIDRs ?? (own ? undefined : await assignedPodRanges(assigned));
+      if (podCIDRs) record(podCIDRs);
+      const addresses = own ?? [computeGateway(podCIDRs?.[0] ?? '')];
       const [address = ''] = addresses;
       const mode = podNetworkMode(flags);
       const podNetwork = mode && {
@@ -162,15 +169,21 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         vxlanId,
         mtu: await podMtu(address, mode),
       };
-      const gateways = await ensureBridge(containerdLayout({ dir: containerdDir }), {
-        podCIDRs,
-        mtu: podNetwork?.mtu,
-      });
+      const layout = containerdLayout({ dir: containerdDir });
+      const bridge = (ranges: readonly string[]): Promise<readonly string[]> =>
+        ensureBridge(layout, { podCIDRs: ranges, mtu: podNetwork?.mtu });
+      const gateways = podCIDRs ? await bridge(podCIDRs) : [];
       const serving =
         given ?? (await keptServing(flags, { nodeName, addresses, nowMs: context.clock.now() }));
       const made = await createRealNode({
         ...context,
         clientCertificate: () => readClientCertificate(context),
+        async assignPodRanges(stopping) {
+          const ranges = await assignedPodRanges({ ...assigned, stopping, agentRuns: true });
+          record(ranges);
+          await bridge(ranges);
+          return ranges;
+        },
         data: {
           nodeName,
           addresses,
@@ -201,14 +214,19 @@ async function runLockedNode(flags: NodeFlags, { dir, nodeName, settings, given 
         failed: () => made.renewFailed('client'),
       });
       const trusted = withTrust(renewed, { ...around, nodeName, node: made });
-      return flags.podCidr !== undefined || context.apiAnswers
-        ? trusted
-        : withConfirmedRange(trusted, { ...assigned, podCIDRs });
+      return podCIDRs && found.isUnconfirmed
+        ? withConfirmedRange(trusted, { ...assigned, podCIDRs })
+        : trusted;
     },
   });
   // At shutdown nothing outlives it: the pods get their grace period before systemd ends their scope.
   if (await isMachineStopping()) await node?.stopContainers();
   else await node?.leave();
+}
+
+async function hostAddresses(): Promise<readonly string[] | undefined> {
+  const address = await findHostAddress();
+  return address === undefined ? undefined : [address];
 }
 
 /** An error that names what the machine lacks, in one sentence. */

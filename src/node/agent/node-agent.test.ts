@@ -39,6 +39,7 @@ import {
 } from '../images/credential-providers/configuration.ts';
 import { NetworkPolicyError } from '../network-policy/node-pods.ts';
 import { GpuPlugin, gpus } from '../devices/testing/gpu-plugin.ts';
+import { NetworkReadiness, networkNotReady } from './network-readiness.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from './node-agent.ts';
 import { mount, unmountBelow } from './volumes/mounts.ts';
 
@@ -1166,6 +1167,43 @@ describe('node agent with real containers', { skip }, () => {
     await rm(file);
     await eventually('the mirror goes', async () => (await get(name)) === undefined);
     await remove('known');
+  });
+
+  test('while the network of pods is not ready only those of the host network start, and the Node says why', async () => {
+    await agent.stop();
+    const network = new NetworkReadiness();
+    network.report('pod-range', networkNotReady('NetworkPluginNotReady', 'no range yet'));
+    agent = await startAgent({ network });
+    const ready = (status: PodStatus): boolean => conditionOf(status, 'Ready') === 'True';
+    const nodeReady = async (): Promise<string> => {
+      const { status } = await cluster.api.get(nodes, { name: NODE });
+      const condition = status?.conditions?.find(({ type }) => type === 'Ready');
+      return `${condition?.status} ${condition?.reason} ${condition?.message}`;
+    };
+    const containers = [{ command: ['sh', '-c', RUN_ON] }];
+    await create('of-its-own', { containers });
+    await create('of-the-host', { hostNetwork: true, containers });
+    await until('of-the-host', ready);
+    const problem =
+      'container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:no range yet';
+    assert.equal(await nodeReady(), `False KubeletNotReady ${problem}`);
+    await eventually('the event', async () => {
+      const { items } = await cluster.api.list(events, { namespace: 'default' });
+      return items.some(
+        ({ reason, type, message, involvedObject }) =>
+          involvedObject.name === 'of-its-own' &&
+          `${type} ${reason} ${message}` === `Warning NetworkNotReady network is not ready: ${problem}`,
+      );
+    });
+    const waiting = await until('of-its-own', ({ containerStatuses }) => containerStatuses !== undefined);
+    assert.equal(first(waiting).state?.waiting?.reason, 'ContainerCreating');
+
+    network.report('pod-range', undefined);
+    await until('of-its-own', ready);
+    await eventually('the Node', async () => (await nodeReady()).startsWith('True KubeletReady'));
+    for (const name of ['of-its-own', 'of-the-host']) await remove(name);
+    await agent.stop();
+    agent = await startAgent();
   });
 
   test('a device plugin: its devices reach the Node and containers; a new agent knows who has them', async () => {

@@ -44,6 +44,7 @@ import {
   systemInfo,
   type Reserved,
 } from './node/machine-facts.ts';
+import { NetworkReadiness, networkNotReady } from './network-readiness.ts';
 import { NodeAllocatable } from './node/node-allocatable.ts';
 import { nodeReference } from './node/node-reference.ts';
 import { NodeRegistration } from './node/node-registration.ts';
@@ -94,6 +95,8 @@ export interface NodeAgentOptions {
   readonly podCIDRs?: readonly string[] | undefined;
   /** Absent: no network policies are enforced here. */
   readonly networkPolicies?: PodNetworkPolicies | undefined;
+  /** What keeps pods from having a network, beside what the runtime reports. */
+  readonly network?: NetworkReadiness | undefined;
   /** Empty: pods use the machine's resolv.conf. */
   readonly clusterDNS: readonly string[];
   readonly clusterDomain: string;
@@ -183,6 +186,7 @@ class Agent implements NodeAgent {
   readonly #events: StoppableEventRecorder;
   readonly #view: RuntimeView;
   readonly #pleg: Pleg;
+  readonly #network: NetworkReadiness;
   readonly #registration: NodeRegistration;
   readonly #metrics: AgentMetrics;
   readonly #server: KubeletServer;
@@ -233,6 +237,8 @@ class Agent implements NodeAgent {
     const log = this.#log;
     this.#events = createEventRecorder(api, { component: 'kubelet', host: nodeName, clock, log });
     this.#view = new RuntimeView(cri);
+    this.#network = options.network ?? new NetworkReadiness();
+    this.#network.onChange(() => this.#networkChanged());
     this.#objects = new ReferencedObjects({
       api,
       clock,
@@ -313,6 +319,7 @@ class Agent implements NodeAgent {
       nodeName,
       cgroupRoot: options.cgroupRoot,
       networkPolicies: options.networkPolicies,
+      network: this.#network,
       volumes: new PodVolumes({
         dir: join(dir, 'pods'),
         clock,
@@ -533,6 +540,12 @@ class Agent implements NodeAgent {
     await this.#podDependencies.statuses.stop();
     this.#objects.stop();
     this.#events.stop();
+  }
+
+  #networkChanged(): void {
+    if (this.#stopped) return;
+    this.#registration.check();
+    for (const worker of this.#workers.values()) worker.networkChanged();
   }
 
   /** As upstream's syncloop: the runtime has not been listed for too long. */
@@ -855,14 +868,16 @@ class Agent implements NodeAgent {
     try {
       const { status } = await cri.status({}, { deadlineMs: 5_000 });
       const bad = (status?.conditions ?? []).filter((condition) => !condition.status);
-      if (bad.length > 0)
-        return bad
-          .map(({ type, reason, message }) =>
-            type === 'NetworkReady'
-              ? `container runtime network not ready: NetworkReady=false reason:${reason} message:${message}`
-              : `container runtime not ready: ${type}=false reason:${reason} message:${message}`,
-          )
-          .join(', ');
+      const network = bad.find(({ type }) => type === 'NetworkReady');
+      this.#network.report('runtime', network && networkNotReady(network.reason, network.message));
+      const others = bad
+        .filter((condition) => condition !== network)
+        .map(
+          ({ type, reason, message }) =>
+            `container runtime not ready: ${type}=false reason:${reason} message:${message}`,
+        );
+      const problems = [...others, ...(this.#network.problem === undefined ? [] : [this.#network.problem])];
+      if (problems.length > 0) return problems.join(', ');
     } catch (error) {
       return `container runtime is down: ${errorMessage(error)}`;
     }

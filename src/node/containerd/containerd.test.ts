@@ -22,6 +22,7 @@ const skip = await inspectMachine().then(
 );
 const HOST_PORT = 18_088;
 const POD_CIDR = '10.211.7.0/24';
+const LATE_CIDR = '10.211.46.0/24';
 
 describe('containerd of a cluster', { skip }, () => {
   let dir: string;
@@ -226,6 +227,21 @@ describe('containerd of a cluster', { skip }, () => {
     await runtime.start();
     assert.equal(existsSync(join(runtime.layout.cniDataDir, 'stale')), false);
     assert.notEqual(readFileSync(runtime.layout.bootIdPath, 'utf8'), 'another boot\n');
+  });
+
+  test('without a pod range it runs without a network, and has one as soon as it is configured', async () => {
+    const late = createContainerd({ dir: join(dir, 'late') });
+    const network = async (): Promise<boolean | undefined> =>
+      (await late.cri.status({})).status?.conditions.find(({ type }) => type === 'NetworkReady')?.status;
+    try {
+      await late.start();
+      assert.equal(await network(), false);
+      await late.configureNetwork([LATE_CIDR]);
+      assert.equal(await network(), true);
+      await late.stopAll();
+    } finally {
+      assert.deepEqual(await destroyContainerd({ dir: late.layout.dir }), []);
+    }
   });
 
   test('a range that the machine already uses is refused', async () => {

@@ -61,8 +61,8 @@ import {
 interface ContainerdOptions {
   /** Its directory; created when missing. Its path determines the names used on the machine (layout.ts). */
   readonly dir: string;
-  /** Ranges of this node's pods; may come later by configureNetwork. */
-  readonly podCIDRs?: readonly string[];
+  /** Ranges of this node's pods; may come later by configureNetwork: until then only pods of the host's network can run. */
+  readonly podCIDRs?: readonly string[] | undefined;
   /** Ranges of all pods of the cluster; traffic to them keeps its source address. Default: this node's. */
   readonly clusterCIDRs?: readonly string[];
   /** MTU of pods' interfaces. Default: the default route's, where it is below Ethernet's. */
@@ -89,7 +89,7 @@ export interface Containerd {
     readonly snapshotter: Snapshotter;
     readonly machine: Machine;
   }>;
-  /** Writes the pods' network; runs again when the ranges change. */
+  /** Writes the pods' network; runs again when the ranges change. Resolves when a running containerd has taken it up. Throws ContainerdError 'network'. */
   configureNetwork(podCIDRs: readonly string[]): Promise<void>;
   importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]>;
   /** Images as directories; valid once start() has resolved. */
@@ -104,6 +104,7 @@ export interface Containerd {
 const READY_TIMEOUT_MS = 30_000;
 const READY_POLL_MS = 10;
 const PROBE_DEADLINE_MS = 2_000;
+const NETWORK_TIMEOUT_MS = 10_000;
 const WATCH_MS = 500;
 /** Between looks at the log's size and for orphaned shims. */
 const UPKEEP_MS = 60_000;
@@ -203,6 +204,25 @@ class ContainerdRuntime implements Containerd {
       },
       log: this.#log,
     });
+    if (!this.#supervising) return;
+    await this.#networkReady();
+    this.#guardNetwork();
+  }
+
+  /** containerd reads the directory of its network's configuration when it changes. */
+  async #networkReady(): Promise<void> {
+    const deadline = this.#clock.monotonic() + NETWORK_TIMEOUT_MS;
+    for (;;) {
+      const { status } = await this.cri.status({}, { deadlineMs: PROBE_DEADLINE_MS });
+      const condition = status?.conditions.find(({ type }) => type === 'NetworkReady');
+      if (condition?.status) return;
+      if (this.#clock.monotonic() > deadline)
+        throw new ContainerdError(
+          'network',
+          `containerd has no pod network ${NETWORK_TIMEOUT_MS / 1000} s after it was configured: ${condition?.message ?? 'no word of it'}`,
+        );
+      await this.#clock.sleep(READY_POLL_MS);
+    }
   }
 
   async importImage(source: string | Buffer | Readable): Promise<readonly ImportedImage[]> {
@@ -436,7 +456,9 @@ class ContainerdRuntime implements Containerd {
     return new Set(stdout.split('\n').filter((id) => id !== ''));
   }
 
+  /** Once, when the network is configured. */
   #guardNetwork(): void {
+    if (this.#guard || !this.#podCIDRs) return;
     this.#guard = new NetworkGuard({
       layout: this.layout,
       cniBinDir: () => this.#machine?.cniBinDir,
@@ -444,13 +466,14 @@ class ContainerdRuntime implements Containerd {
       clock: this.#clock,
       log: this.#log,
     });
-    if (this.#podCIDRs) this.#guard.start();
+    this.#guard.start();
   }
 
   async #endSupervision(): Promise<void> {
     this.#supervising = false;
     this.#watch?.cancel();
     await this.#guard?.stop();
+    this.#guard = undefined;
   }
 }
 

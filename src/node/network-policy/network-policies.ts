@@ -32,8 +32,8 @@ interface NetworkPoliciesOptions extends ComponentContext {
   readonly nodeName: string;
   /** Name of the nftables table. */
   readonly table: string;
-  /** Ranges from which this node's pods get their addresses. */
-  readonly podCIDRs: readonly string[];
+  /** Ranges from which this node's pods get their addresses; asked from the start on. */
+  readonly podCIDRs: () => readonly string[];
   /** Addresses of the node's sandboxes by the UIDs of their pods, from the runtime. */
   readonly sandboxes: () => Promise<ReadonlyMap<string, readonly string[]>>;
 }

@@ -15,7 +15,7 @@ const SELECTED = 'cannot enforce the network policies default/p on this node';
 
 function setUp() {
   const clock = new FakeClock();
-  const ruleset = new Ruleset({ podCIDRs: ['10.244.0.0/24'] });
+  const ruleset = new Ruleset({ podCIDRs: () => ['10.244.0.0/24'] });
   ruleset.setNamespace('default', {});
   ruleset.setPolicy(
     'default/p',

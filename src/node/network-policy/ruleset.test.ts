@@ -54,7 +54,7 @@ function policy(name: string, spec: NonNullable<NetworkPolicy['spec']>): Network
 }
 
 function rulesetOf(pods: readonly Pod[], policies: readonly NetworkPolicy[]): Ruleset {
-  const ruleset = new Ruleset({ podCIDRs: ['10.244.0.0/24'] });
+  const ruleset = new Ruleset({ podCIDRs: () => ['10.244.0.0/24'] });
   ruleset.setNamespace('default', { 'kubernetes.io/metadata.name': 'default' });
   for (const one of policies)
     ruleset.setPolicy(`${one.metadata?.namespace}/${one.metadata?.name}`, compileNetworkPolicy(one));
@@ -203,7 +203,7 @@ const PLAN: RandomPlan = {
 function check(seed: number): void {
   const random = seededRandom(seed);
   const namespaces = new Map(NAMESPACES.map((name) => [name, randomLabels(random)]));
-  const rulesets = ['n1', 'n2'].map((nodeName) => ({ nodeName, set: new Ruleset({ podCIDRs: [] }) }));
+  const rulesets = ['n1', 'n2'].map((nodeName) => ({ nodeName, set: new Ruleset({ podCIDRs: () => [] }) }));
   const clusterPolicies = new Map<string, ClusterNetworkPolicy>();
   const pods = new Map<string, Pod>();
   const policies = new Map<string, NetworkPolicy>();

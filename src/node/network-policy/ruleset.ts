@@ -30,7 +30,7 @@ interface Output {
 
 interface RulesetOptions {
   /** Ranges from which this node's pods get their addresses. */
-  readonly podCIDRs: readonly string[];
+  readonly podCIDRs: () => readonly string[];
 }
 
 export class Ruleset {
@@ -218,7 +218,7 @@ export class Ruleset {
     const guarded = (field: 'saddr' | 'daddr'): string[] =>
       this.policyCount === 0
         ? []
-        : this.#options.podCIDRs.map((range) => {
+        : this.#options.podCIDRs().map((range) => {
             const family = familyOf(range);
             return `${family} ${field} ${range} ${family} ${field} != @known-${family} counter drop comment "no known pod"`;
           });

@@ -153,7 +153,7 @@ export class RandomCluster {
 
   #restart(node: string): void {
     const { podCIDRs } = this.#network.nodes.find(({ name }) => name === node)!;
-    const ruleset = new Ruleset({ podCIDRs });
+    const ruleset = new Ruleset({ podCIDRs: () => podCIDRs });
     for (const [name, labels] of this.#namespaces) ruleset.setNamespace(name, labels);
     for (const [key, policy] of this.#policies) ruleset.setPolicy(key, compileNetworkPolicy(policy));
     for (const [key, policy] of this.#clusterPolicies)

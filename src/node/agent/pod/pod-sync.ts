@@ -9,6 +9,7 @@ import type { Clock } from '#stdx/clock.ts';
 import type { CriClient } from '../../cri/client.ts';
 import type { ClaimManager } from '../../dra/claim-manager.ts';
 import type { PodNetworkPolicies } from '../../network-policy/node-pods.ts';
+import { NetworkNotReadyError, type NetworkReadiness } from '../network-readiness.ts';
 import type { PodProbes } from '../probes/pod-probes.ts';
 import { activeSandbox, type PodRuntime, type RuntimeView } from '../runtime-view.ts';
 import type { PodVolumes, PreparedVolumes } from '../volumes/pod-volumes.ts';
@@ -35,6 +36,7 @@ export interface PodSyncDependencies
   /** Longest delay between restarts of a container; default 5 min. */
   readonly maximumBackoffMs?: number | undefined;
   readonly networkPolicies?: PodNetworkPolicies | undefined;
+  readonly network: Pick<NetworkReadiness, 'problem'>;
   readonly claims: Pick<ClaimManager, 'prepare' | 'unprepare'>;
 }
 
@@ -79,6 +81,7 @@ export class PodSync {
     const { clock, view } = dependencies;
     let runtime = first;
     let nextAtMs = Math.min(state.deadlineMs(), clock.now() + REFRESH_MS);
+    this.#requireNetwork(runtime);
     await this.#prepareVolumes(runtime, signal);
     if (this.#volumes?.renewAtMs !== undefined) nextAtMs = Math.min(nextAtMs, this.#volumes.renewAtMs);
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
@@ -104,6 +107,14 @@ export class PodSync {
       if (!acted.again) break;
     }
     return { nextAtMs };
+  }
+
+  /** Of a pod that has no sandbox yet: what runs keeps the network that it has. */
+  #requireNetwork(runtime: PodRuntime): void {
+    const { dependencies, state } = this.#options;
+    const { problem } = dependencies.network;
+    if (problem !== undefined && !state.pod.spec?.hostNetwork && !activeSandbox(runtime))
+      throw new NetworkNotReadyError(problem);
   }
 
   /** Rules of network policies follow the sandbox, whose address the API learns later. */

@@ -14,6 +14,7 @@ import { isCriError } from '../../cri/errors.ts';
 import { ClaimError } from '../../dra/claim-manager.ts';
 import { NetworkPolicyError } from '../../network-policy/node-pods.ts';
 import { runtimeErrorText } from '../cri-text.ts';
+import { NetworkNotReadyError } from '../network-readiness.ts';
 import { PodProbes, type ProbeCount } from '../probes/pod-probes.ts';
 import type { PodRuntime } from '../runtime-view.ts';
 import { SerialRunner } from '../serial-runner.ts';
@@ -118,6 +119,12 @@ export class PodWorker {
     this.#runner.wake();
   }
 
+  /** Pods may have a network now, or not any more. */
+  networkChanged(): void {
+    this.#failures = 0;
+    this.wake();
+  }
+
   /** Another pod released resources. */
   allocationChanged(): void {
     if (this.#resize.deferred) this.wake();
@@ -220,6 +227,10 @@ export class PodWorker {
         reason: 'FailedPrepareDynamicResources',
         message: `Failed to prepare dynamic resources: ${error.message}`,
       });
+      return;
+    }
+    if (error instanceof NetworkNotReadyError) {
+      events.event(pod, { type: 'Warning', reason: 'NetworkNotReady', message: error.message });
       return;
     }
     if (error instanceof NetworkPolicyError) {

@@ -36,7 +36,7 @@ const enforcer = createNetworkPolicies({
   identity: 'test',
   nodeName: 'n1',
   table: 'capstan-policy-test',
-  podCIDRs: ['10.244.0.0/24', 'fd00:1::/64'],
+  podCIDRs: () => ['10.244.0.0/24', 'fd00:1::/64'],
   sandboxes: async () => new Map(),
 });
 
