@@ -12,7 +12,7 @@ import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { installedEtcd, startEtcd, unpackedEtcd35, type TestEtcd } from '#storage/drivers/etcd/test-etcd.ts';
 import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
-import { until } from '#testing/cluster.ts';
+import { capstan, until } from '#testing/cluster.ts';
 import { ADMIN, startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { digestStore } from '../store/migrate.ts';
 import { requireFinished } from '../store/unfinished.ts';
@@ -25,6 +25,7 @@ const map = (name: string): { metadata: { name: string; namespace: string } } =>
   metadata: { name, namespace: 'default' },
 });
 const quiet = (): void => {};
+const toFlag = (name: string): string => name.replaceAll(/[A-Z]/g, '-$&').toLowerCase();
 
 /** An API server on the store of a data directory. */
 async function serve(dataDir: string): Promise<TestApi> {
@@ -264,6 +265,13 @@ describe('capstan backup restore', () => {
         const half = await openEtcdStore({ ...etcd.options, log: silentLogger });
         await assert.rejects(requireFinished(half, 'etcd'), { message: /^etcd holds half of a restore/ });
         await half.close();
+        const { code, stderr } = await capstan([
+          'apiserver',
+          `--data-dir=${join(root.path, 'half')}`,
+          ...Object.entries(toEtcd).map(([name, value]) => `--${toFlag(name)}=${String(value)}`),
+        ]);
+        assert.equal(code, 1);
+        assert.match(stderr, /^capstan: etcd https:\S+ holds half of a restore that is not finished: run/m);
         await restoreCluster(flags, { say: quiet });
         assert.equal(await digest(toEtcd), saved);
         const store = await openEtcdStore({ ...etcd.options, log: silentLogger });
