@@ -72,9 +72,12 @@ function taintsFrom(text: string): ConfiguredTaint[] {
 }
 
 function taints(list: readonly ConfiguredTaint[]): string {
-  return list
-    .map(({ key = '', value, effect = '' }) => `${key}${value ? `=${value}` : ''}:${effect}`)
-    .join(',');
+  return list.map(taintText).join(',');
+}
+
+/** 'key=value:NoSchedule' */
+export function taintText({ key = '', value, effect = '' }: ConfiguredTaint): string {
+  return `${key}${value ? `=${value}` : ''}:${effect}`;
 }
 
 export const KUBELET_FIELDS: ConfigFields = {

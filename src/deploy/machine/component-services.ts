@@ -1,9 +1,11 @@
 /** The components of a machine as its supervisor runs them: each the `capstan` command that a user can run by hand, with the flags of kubeadm's manifests. */
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import type { Taint } from '#api/types.ts';
 import { hostPort } from '../config/endpoint.ts';
 import type { DefaultedCluster } from '../config/defaults.ts';
 import type { APIEndpoint, Arg, KubeletConfiguration } from '../config/types.ts';
+import { taintText } from '../config/kubelet.ts';
 import { clientURL, withExtra } from './etcd-service.ts';
 import { ENCRYPTION_FLAG, encryptionPath } from './encryption-file.ts';
 import { externalEtcdFiles } from './external-etcd.ts';
@@ -140,6 +142,8 @@ interface NodeService extends OnMachine {
   /** Default: that of the default route. */
   readonly address?: string | undefined;
   readonly kubelet: KubeletConfiguration;
+  /** Of the Node from its beginning: pods that wait do not go there before. Simulated nodes get them later. */
+  readonly taints?: readonly Taint[] | undefined;
   readonly extraArgs?: readonly Arg[] | undefined;
   readonly runtime: 'cri' | 'simulated';
 }
@@ -150,6 +154,7 @@ export function nodeService({
   nodeName,
   address,
   kubelet,
+  taints = [],
   extraArgs,
   runtime,
 }: NodeService): ServiceSpec {
@@ -164,6 +169,7 @@ export function nodeService({
       : {
           'data-dir': paths.node,
           ...(address ? { 'node-ip': address } : {}),
+          ...(taints.length > 0 ? { 'register-with-taints': taints.map(taintText).join() } : {}),
           'cluster-cidr': cluster.networking.podSubnet,
           config: paths.kubeletConfig,
           'rotate-server-certificates': String(kubelet.serverTLSBootstrap ?? true),

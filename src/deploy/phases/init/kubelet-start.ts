@@ -28,6 +28,7 @@ export const kubeletStart: Phase<InitContext> = {
         kubelet,
         nodeName: init.nodeRegistration.name,
         address: init.localAPIEndpoint.advertiseAddress,
+        taints: init.nodeRegistration.taints,
         extraArgs: init.nodeRegistration.kubeletExtraArgs,
         runtime: options.runtime,
       }),

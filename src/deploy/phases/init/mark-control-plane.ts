@@ -8,6 +8,7 @@ import { isStatusError } from '#machinery/errors.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { timeoutMs } from '../../config/defaults.ts';
 import { hostPort } from '../../config/endpoint.ts';
+import { taintText } from '../../config/kubelet.ts';
 import { UserError } from '../../data-dir.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
@@ -85,8 +86,4 @@ async function waitForNode(
       );
     await clock.sleep(LOOK_EVERY_MS);
   }
-}
-
-function taintText({ key, value, effect }: Taint): string {
-  return `${key}${value ? `=${value}` : ''}:${effect}`;
 }

@@ -120,6 +120,7 @@ async function addServices(context: JoinContext, joined: JoinedCluster): Promise
       kubelet: init.kubelet,
       nodeName,
       address: role === 'control-plane' ? local.advertiseAddress : undefined,
+      taints: join.nodeRegistration.taints,
       extraArgs: join.nodeRegistration.kubeletExtraArgs,
       runtime: options.runtime,
     }),
