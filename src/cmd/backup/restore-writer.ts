@@ -6,17 +6,19 @@ import { takeSnapshot } from '#backup/snapshot.ts';
 import type { Store } from '#storage/store.ts';
 import type { LostNodes } from './lost-nodes.ts';
 
-/** Writes in flight. */
-const WRITING = 256;
+/** Writes in flight, and the bytes of their objects. */
+const WRITING = 512;
+const WRITING_BYTES = 8 * 1024 * 1024;
 
-/** Puts in the order of keys, a bounded number in flight. */
+/** Puts in the order of keys, a bounded number and size in flight: the next objects are decoded while a commit is written. */
 export class Writer {
   /** Of the objects as they were given, which has defaults that the stored bytes may lack. */
   readonly digests = new DigestBuilder();
   readonly #store: Store;
   readonly #lost: LostNodes;
   count = 0;
-  #flying: Promise<unknown>[] = [];
+  readonly #flying: { readonly put: Promise<unknown>; readonly bytes: number }[] = [];
+  #bytes = 0;
 
   constructor(store: Store, lost: LostNodes) {
     this.#store = store;
@@ -33,14 +35,22 @@ export class Writer {
       ttlSeconds === undefined ? {} : { ttlSeconds: Math.max(1, ttlSeconds) },
     );
     put.catch(() => {});
-    this.#flying.push(put);
-    if (this.#flying.length >= WRITING) await this.finish();
+    this.#flying.push({ put, bytes: value.length });
+    this.#bytes += value.length;
+    if (this.#flying.length >= WRITING || this.#bytes >= WRITING_BYTES) await this.#until(WRITING / 2);
   }
 
   async finish(): Promise<void> {
-    const flying = this.#flying;
-    this.#flying = [];
-    await Promise.all(flying);
+    await this.#until(0);
+  }
+
+  /** At most so many are left, and half of the bytes. */
+  async #until(left: number): Promise<void> {
+    while (this.#flying.length > left || this.#bytes > WRITING_BYTES / 2) {
+      const { put, bytes } = this.#flying.shift()!;
+      this.#bytes -= bytes;
+      await put;
+    }
   }
 }
 
