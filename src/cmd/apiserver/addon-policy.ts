@@ -24,19 +24,20 @@ import {
 
 const DNS = serviceAccount('coredns');
 const PROXY = user('system:kube-proxy');
+const AUTOSCALER = serviceAccount('cluster-autoscaler');
 
 /** Permissions of delegated authentication and authorization for metrics endpoints: as upstream's roles give to the scheduler and the controller manager. */
 const DELEGATION: readonly PolicyObject[] = [
   binding({
     name: 'capstan:component-auth-delegator',
     role: 'system:auth-delegator',
-    subjects: [DNS, PROXY],
+    subjects: [DNS, PROXY, AUTOSCALER],
   }),
   binding({
     name: 'capstan:component-authentication-reader',
     namespace: 'kube-system',
     role: 'extension-apiserver-authentication-reader',
-    subjects: [DNS, PROXY, group('system:nodes')],
+    subjects: [DNS, PROXY, AUTOSCALER, group('system:nodes')],
   }),
 ];
 

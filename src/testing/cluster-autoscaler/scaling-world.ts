@@ -69,6 +69,8 @@ interface ScalingWorld {
   status(): Promise<string>;
   pass(ms: number): Promise<void>;
   until(what: string, check: () => Promise<unknown>): Promise<void>;
+  /** Another autoscaler follows this one. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -126,24 +128,27 @@ export async function startScalingWorld({ groups, settings = {} }: WorldOptions)
     kubeletVersion: KUBERNETES_VERSION,
     canGrow: true,
   });
-  const autoscaler = createClusterAutoscaler({
-    ...context,
-    api: test.clientAs(controllerIdentity('cluster-autoscaler')),
-    metrics,
-    settings: { ...DEFAULT_SETTINGS, ...settings },
-    leaderElect: false,
-    random: seededRandom(1),
-    provider: async () => {
-      const config = parseNodeGroups(configOf(groups));
-      const simulated = await createSimulatedProvider({
-        ...context,
-        api: test.clientAs(identities.simulatedNodes),
-        config,
-        random: seededRandom(7),
-      });
-      return faulty(simulated, { faults, calls });
-    },
-  });
+  const autoscalerApi = test.clientAs(controllerIdentity('cluster-autoscaler'));
+  const createAutoscaler = () =>
+    createClusterAutoscaler({
+      ...context,
+      api: autoscalerApi,
+      metrics,
+      settings: { ...DEFAULT_SETTINGS, ...settings },
+      leaderElect: false,
+      random: seededRandom(1),
+      provider: async () => {
+        const config = parseNodeGroups(configOf(groups));
+        const simulated = await createSimulatedProvider({
+          ...context,
+          api: test.clientAs(identities.simulatedNodes),
+          config,
+          random: seededRandom(7),
+        });
+        return faulty(simulated, { faults, calls });
+      },
+    });
+  let autoscaler = createAutoscaler();
   const run = async (work: Promise<void>): Promise<void> => {
     let over = false;
     const ended = work.finally(() => (over = true));
@@ -221,6 +226,11 @@ export async function startScalingWorld({ groups, settings = {} }: WorldOptions)
         await clock.advance(STEP_MS);
       }
       assert.fail(`never came true: ${what}`);
+    },
+    async restart() {
+      await run(autoscaler.stop());
+      autoscaler = createAutoscaler();
+      await run(autoscaler.start());
     },
     async stop() {
       await run(autoscaler.stop());
