@@ -2,11 +2,11 @@
  * Runs a credential provider: a CredentialProviderRequest on its standard input, a CredentialProviderResponse on its standard output
  * (credentialprovider.kubelet.k8s.io). Keeps nothing. Responses and requests are in no message, since they have secrets.
  */
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { configKind, ConfigError, readConfig } from '#machinery/config/read.ts';
 import { duration, mapOf, struct, text } from '#machinery/config/schema.ts';
 import { goDurationMs } from '#machinery/go-duration.ts';
+import { runFilter } from '#stdx/run-filter.ts';
 import type { CredentialProvider } from './configuration.ts';
 
 export interface CredentialRequest {
@@ -35,8 +35,6 @@ interface WireResponse {
 const TIMEOUT_MS = 60_000;
 /** Far more than credentials of hundreds of registries. */
 const MAXIMUM_OUTPUT_BYTES = 1024 * 1024;
-/** Of standard error, for the message; the rest is dropped. */
-const MAXIMUM_COMPLAINT_BYTES = 4096;
 
 const CACHE_KEY_TYPES = new Set(['Image', 'Registry', 'Global']);
 const FIELDS = {
@@ -75,11 +73,15 @@ export async function runProgram(
     ...(Object.keys(serviceAccountAnnotations).length > 0 ? { serviceAccountAnnotations } : {}),
   };
   const failed = `error execing credential provider plugin ${provider.name} for image ${image}`;
-  const output = await execute({ input: JSON.stringify(input), binDir, provider, timeoutMs }).catch(
-    (error: Error) => {
-      throw new Error(`${failed}: ${error.message}`, { cause: error });
-    },
-  );
+  const output = await runFilter(join(binDir, provider.name), {
+    args: provider.args,
+    env: Object.fromEntries(provider.env.map(({ name, value }) => [name, value])),
+    input: JSON.stringify(input),
+    timeoutMs,
+    maxOutputBytes: MAXIMUM_OUTPUT_BYTES,
+  }).catch((error: Error) => {
+    throw new Error(`${failed}: ${error.message}`, { cause: error });
+  });
   return decode(output, apiVersion);
 }
 
@@ -104,60 +106,4 @@ function decode(output: string, apiVersion: string): CredentialResponse {
     cacheMs: cacheDuration === undefined ? undefined : goDurationMs(cacheDuration),
     auth,
   };
-}
-
-function execute({
-  input,
-  binDir,
-  provider: { name, args, env },
-  timeoutMs,
-}: RunOptions & { readonly input: string; readonly timeoutMs: number }): Promise<string> {
-  return new Promise((resolve, reject) => {
-    // A group of its own: what it starts ends with it.
-    const child = spawn(join(binDir, name), args, {
-      stdio: 'pipe',
-      detached: true,
-      env: {
-        ...process.env,
-        ...Object.fromEntries(env.map((variable) => [variable.name, variable.value])),
-      },
-    });
-    const output: Buffer[] = [];
-    let outputBytes = 0;
-    let complaint = '';
-    let killedFor: string | undefined;
-    const kill = (why: string): void => {
-      killedFor ??= why;
-      if (child.pid !== undefined)
-        try {
-          process.kill(-child.pid, 'SIGKILL');
-        } catch {
-          // It has ended already.
-        }
-      child.stdout.destroy();
-      child.stderr.destroy();
-    };
-    const timer = setTimeout(() => kill(`it did not end within ${timeoutMs / 1000} s`), timeoutMs);
-    child.stdout.on('data', (data: Buffer) => {
-      outputBytes += data.length;
-      if (outputBytes > MAXIMUM_OUTPUT_BYTES) kill(`it wrote more than ${MAXIMUM_OUTPUT_BYTES} bytes`);
-      else output.push(data);
-    });
-    child.stderr.on('data', (data: Buffer) => {
-      complaint = `${complaint}${data.toString()}`.slice(0, MAXIMUM_COMPLAINT_BYTES);
-    });
-    // It may answer without reading.
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-    child.once('error', (error) => {
-      clearTimeout(timer);
-      reject(error);
-    });
-    child.once('close', (code, signal) => {
-      clearTimeout(timer);
-      if (killedFor === undefined && code === 0) return resolve(Buffer.concat(output).toString());
-      const end = killedFor ?? (code === null ? `signal: ${signal}` : `exit status ${code}`);
-      reject(new Error(complaint === '' ? end : `${end}: ${complaint.trim()}`));
-    });
-  });
 }
