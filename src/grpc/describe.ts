@@ -1,4 +1,4 @@
-/** Codecs of gRPC protocols that are written down as data: the parts of protocols that the node agent speaks. Fields are [name, number, type, label]. */
+/** Codecs of gRPC protocols that are written down as data: the parts of protocols that are spoken here. Fields are [name, number, type, label]. */
 import { messageCodec, serviceCodecs, type MessageCodec, type MethodCodec } from './codec.ts';
 
 type Field = readonly [name: string, id: number, type: string, label?: 'repeated'];

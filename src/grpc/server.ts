@@ -1,4 +1,4 @@
-/** A gRPC server on a unix socket whose methods are described as data: the sockets that the node agent offers to plugins and monitors. */
+/** gRPC servers whose methods are described as data: the sockets that the node agent offers to plugins and monitors, and providers of nodes. */
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
@@ -30,12 +30,15 @@ export interface AnswerStream {
   onEnd(listener: () => void): void;
 }
 
-interface UnixServerOptions {
-  readonly socketPath: string;
+interface Methods {
   readonly methods: ReadonlyMap<string, MethodCodec>;
   /** By method; those without one are UNIMPLEMENTED. */
   readonly answers: Readonly<Record<string, Answer>>;
   readonly streams?: Readonly<Record<string, (request: object, stream: AnswerStream) => void>>;
+}
+
+interface UnixServerOptions extends Methods {
+  readonly socketPath: string;
 }
 
 export interface UnixServer {
@@ -43,9 +46,50 @@ export interface UnixServer {
   close(): void;
 }
 
+/** PEM. */
+export interface ServerTls {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+  /** Of the clients that are let in; others are not. */
+  readonly clientCa: Buffer;
+}
+
+interface TcpServerOptions extends Methods {
+  /** 'HOST:PORT' */
+  readonly address: string;
+  /** Undefined: anybody who reaches it may call. */
+  readonly tls: ServerTls | undefined;
+}
+
 /** Replaces a socket that an earlier server left. Rejects when it cannot listen. */
-export async function serveUnixSocket(options: UnixServerOptions): Promise<UnixServer> {
-  const { socketPath, methods, answers, streams = {} } = options;
+export async function serveUnixSocket({ socketPath, ...methods }: UnixServerOptions): Promise<UnixServer> {
+  const server = serverOf(methods);
+  mkdirSync(dirname(socketPath), { recursive: true, mode: 0o750 });
+  rmSync(socketPath, { force: true });
+  await listen(server, { target: `unix://${socketPath}`, credentials: ServerCredentials.createInsecure() });
+  return {
+    close() {
+      server.forceShutdown();
+      rmSync(socketPath, { force: true });
+    },
+  };
+}
+
+/** Rejects when it cannot listen. port: also the one that was chosen for 0. */
+export async function serveTcp({
+  address,
+  tls,
+  ...methods
+}: TcpServerOptions): Promise<{ readonly port: number; close(): void }> {
+  const server = serverOf(methods);
+  const credentials = tls
+    ? ServerCredentials.createSsl(tls.clientCa, [{ cert_chain: tls.cert, private_key: tls.key }], true)
+    : ServerCredentials.createInsecure();
+  const port = await listen(server, { target: address, credentials });
+  return { port, close: () => server.forceShutdown() };
+}
+
+function serverOf({ methods, answers, streams = {} }: Methods): Server {
   const server = new Server();
   const offered = [...methods].filter(([name]) => answers[name] ?? streams[name]);
   server.addService(
@@ -57,19 +101,16 @@ export async function serveUnixSocket(options: UnixServerOptions): Promise<UnixS
       }),
     ),
   );
-  mkdirSync(dirname(socketPath), { recursive: true, mode: 0o750 });
-  rmSync(socketPath, { force: true });
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.bindAsync(`unix://${socketPath}`, ServerCredentials.createInsecure(), (error) =>
-    error ? reject(error) : resolve(),
+  return server;
+}
+
+function listen(
+  server: Server,
+  { target, credentials }: { readonly target: string; readonly credentials: ServerCredentials },
+): Promise<number> {
+  return new Promise((resolve, reject) =>
+    server.bindAsync(target, credentials, (error, port) => (error ? reject(error) : resolve(port))),
   );
-  await promise;
-  return {
-    close() {
-      server.forceShutdown();
-      rmSync(socketPath, { force: true });
-    },
-  };
 }
 
 function definition(codec: MethodCodec) {

@@ -26,6 +26,27 @@ export function connectUnixSocket(
   });
 }
 
+/** PEM. */
+interface ClientTls {
+  /** Undefined: those of the machine. */
+  readonly ca: Buffer | undefined;
+  readonly cert: Buffer | undefined;
+  readonly key: Buffer | undefined;
+}
+
+/** address: 'HOST:PORT'. Without TLS everything goes in clear. */
+export function connectTcp(
+  address: string,
+  { tls, maxMessageBytes }: { readonly tls: ClientTls | undefined; readonly maxMessageBytes: number },
+): Client {
+  const secured = tls && credentials.createSsl(tls.ca, tls.key, tls.cert);
+  return new Client(address, secured ?? credentials.createInsecure(), {
+    'grpc.max_receive_message_length': maxMessageBytes,
+    'grpc.max_reconnect_backoff_ms': 10_000,
+    'grpc.use_local_subchannel_pool': 1,
+  });
+}
+
 export function callUnary<Response>(
   connection: Client,
   {

@@ -66,7 +66,7 @@ import { KubeletServer, type KubeletTls, type ShownSettings } from './server/kub
 import { ClaimManager } from '../dra/claim-manager.ts';
 import { prepareContainerDevices } from './container-devices.ts';
 import { servePodResources } from '../pod-resources/pod-resources-server.ts';
-import type { UnixServer } from '../grpc/server.ts';
+import type { UnixServer } from '#grpc/server.ts';
 import { DeviceManager } from '../devices/device-manager.ts';
 import { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { CsiVolumes } from '../csi/csi-volumes.ts';

@@ -4,7 +4,7 @@
  * (errors.ts).
  */
 import { Metadata, type Client, type ClientReadableStream } from '@grpc/grpc-js';
-import { callUnary, connectUnixSocket, grpcOptions } from '../grpc/unary.ts';
+import { callUnary, connectUnixSocket, grpcOptions } from '#grpc/unary.ts';
 import { methodCodec } from './codec.ts';
 import { CriError, toCriError } from './errors.ts';
 import type * as cri from './types.ts';

@@ -5,7 +5,7 @@
 import type protobuf from 'protobufjs';
 import { assert } from '#stdx/assert.ts';
 import descriptor from '#api/generated/cri-v1.json' with { type: 'json' };
-import { isPlain, serviceCodecs, type MethodCodec } from '../grpc/codec.ts';
+import { isPlain, serviceCodecs, type MethodCodec } from '#grpc/codec.ts';
 import { camelCase } from './field-names.ts';
 
 const methods = new Map(

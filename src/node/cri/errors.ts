@@ -1,5 +1,5 @@
 /** Errors of the container runtime: translated only here. */
-import { describeFailure, type GrpcCode } from '../grpc/status.ts';
+import { describeFailure, type GrpcCode } from '#grpc/status.ts';
 
 export class CriError extends Error {
   readonly code: GrpcCode;

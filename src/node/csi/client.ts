@@ -1,9 +1,9 @@
 /** A typed client of one CSI driver, over gRPC on a unix socket. Every failure is a CsiError; callers retry. */
 import type { Client } from '@grpc/grpc-js';
 import { assert } from '#stdx/assert.ts';
-import type { MethodCodec } from '../grpc/codec.ts';
-import { describeFailure, describeRpcError, type GrpcCode } from '../grpc/status.ts';
-import { callUnary, connectUnixSocket } from '../grpc/unary.ts';
+import type { MethodCodec } from '#grpc/codec.ts';
+import { describeFailure, describeRpcError, type GrpcCode } from '#grpc/status.ts';
+import { callUnary, connectUnixSocket } from '#grpc/unary.ts';
 import {
   csiMethods,
   type ExpandRequest,

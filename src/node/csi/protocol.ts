@@ -2,7 +2,7 @@
  * The part of the container storage interface that the node agent speaks, as data: csi.v1, version 1.13, services Identity and Node. Not a client:
  * client.ts calls these methods.
  */
-import { describeProtocol, TEXTS, type Messages, type Services } from '../grpc/describe.ts';
+import { describeProtocol, TEXTS, type Messages, type Services } from '#grpc/describe.ts';
 
 const CSI_MESSAGES: Messages = {
   Empty: [],

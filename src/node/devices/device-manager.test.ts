@@ -11,7 +11,7 @@ import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { AgentMetrics } from '../agent/agent-metrics.ts';
 import { PluginRegistry } from '../plugins/plugin-registry.ts';
 import { registrationMethods } from '../plugins/registration.ts';
-import { serveUnixSocket } from '../grpc/server.ts';
+import { serveUnixSocket } from '#grpc/server.ts';
 import { CHECKPOINT_NAME } from './checkpoint.ts';
 import { DeviceManager } from './device-manager.ts';
 import { GpuPlugin, gpus } from './testing/gpu-plugin.ts';

@@ -15,7 +15,7 @@ import { KeyedMutex } from '#stdx/keyed-mutex.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import type { AgentMetrics } from '../agent/agent-metrics.ts';
 import { isExtendedResource } from '../agent/node/node-status.ts';
-import { serveUnixSocket, type UnixServer } from '../grpc/server.ts';
+import { serveUnixSocket, type UnixServer } from '#grpc/server.ts';
 import type { Plugin, PluginHandler, RegisteredPlugin } from '../plugins/plugin-registry.ts';
 import {
   CHECKPOINT_NAME,

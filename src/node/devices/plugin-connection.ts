@@ -1,7 +1,7 @@
 /** A connection to one device plugin: its list of devices as it changes, and calls. Rejects with gRPC's words. */
 import { Metadata, type Client, type ClientReadableStream } from '@grpc/grpc-js';
-import { describeRpcError } from '../grpc/status.ts';
-import { callUnary, connectUnixSocket } from '../grpc/unary.ts';
+import { describeRpcError } from '#grpc/status.ts';
+import { callUnary, connectUnixSocket } from '#grpc/unary.ts';
 import {
   devicePluginMethods,
   type ContainerAllocation,

@@ -1,5 +1,5 @@
 /** The device plugin protocol (v1beta1, served by plugins) and the kubelet's registration of device plugins, as data. */
-import { describeProtocol, TEXTS } from '../grpc/describe.ts';
+import { describeProtocol, TEXTS } from '#grpc/describe.ts';
 
 export const DEVICE_PLUGIN_VERSION = 'v1beta1';
 export const HEALTHY = 'Healthy';

@@ -1,8 +1,8 @@
 /** The protocol of DRA drivers on nodes (dra v1, and v1beta1 with the same messages), as data, and its client. */
-import type { MethodCodec } from '../grpc/codec.ts';
-import { describeProtocol, type Messages, type Services } from '../grpc/describe.ts';
-import { describeRpcError } from '../grpc/status.ts';
-import { callUnary, connectUnixSocket } from '../grpc/unary.ts';
+import type { MethodCodec } from '#grpc/codec.ts';
+import { describeProtocol, type Messages, type Services } from '#grpc/describe.ts';
+import { describeRpcError } from '#grpc/status.ts';
+import { callUnary, connectUnixSocket } from '#grpc/unary.ts';
 
 export interface DraClaim {
   readonly namespace: string;

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Rounds } from '../agent/rounds.ts';
-import { describeFailure } from '../grpc/status.ts';
+import { describeFailure } from '#grpc/status.ts';
 import { createRegistrationClient, type PluginInfo, type RegistrationClient } from './registration.ts';
 
 export interface Plugin extends PluginInfo {

@@ -1,6 +1,6 @@
 /** The kubelet's registration of plugins (pluginregistration.Registration) as data, and its client. */
-import { callUnary, connectUnixSocket } from '../grpc/unary.ts';
-import { describeProtocol, type Messages, type Services } from '../grpc/describe.ts';
+import { callUnary, connectUnixSocket } from '#grpc/unary.ts';
+import { describeProtocol, type Messages, type Services } from '#grpc/describe.ts';
 
 const MESSAGES: Messages = {
   Empty: [],

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Pod } from '#api/types.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
-import { callUnary, connectUnixSocket } from '../grpc/unary.ts';
+import { callUnary, connectUnixSocket } from '#grpc/unary.ts';
 import { servePodResources } from './pod-resources-server.ts';
 import { podResourcesMethods } from './protocol.ts';
 

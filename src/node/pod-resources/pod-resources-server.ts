@@ -6,7 +6,7 @@ import type { DeviceGrant } from '../devices/checkpoint.ts';
 import type { DeviceManager } from '../devices/device-manager.ts';
 import type { PluginDevice } from '../devices/protocol.ts';
 import type { ClaimManager } from '../dra/claim-manager.ts';
-import { GrpcError, serveUnixSocket, type UnixServer } from '../grpc/server.ts';
+import { GrpcError, serveUnixSocket, type UnixServer } from '#grpc/server.ts';
 import { podResourcesMethods } from './protocol.ts';
 
 interface PodResourcesOptions {

@@ -1,5 +1,5 @@
 /** The PodResources API (v1.PodResourcesLister) as data: which devices the containers of a node have, for monitors. */
-import { describeProtocol } from '../grpc/describe.ts';
+import { describeProtocol } from '#grpc/describe.ts';
 
 export const { methods: podResourcesMethods } = describeProtocol('v1', {
   messages: {

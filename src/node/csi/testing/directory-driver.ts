@@ -5,8 +5,8 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { MethodCodec } from '../../grpc/codec.ts';
-import { GrpcError, serveUnixSocket, type UnixServer } from '../../grpc/server.ts';
+import type { MethodCodec } from '#grpc/codec.ts';
+import { GrpcError, serveUnixSocket, type UnixServer } from '#grpc/server.ts';
 import { registrationMethods } from '../../plugins/registration.ts';
 import {
   csiMethods,

@@ -1,7 +1,7 @@
 /** A device plugin for tests, a gRPC server on a unix socket as real ones are: its "GPUs" are character devices of the machine, /dev/null by default. */
 import { join } from 'node:path';
-import { serveUnixSocket, type AnswerStream, type UnixServer } from '../../grpc/server.ts';
-import { callUnary, connectUnixSocket } from '../../grpc/unary.ts';
+import { serveUnixSocket, type AnswerStream, type UnixServer } from '#grpc/server.ts';
+import { callUnary, connectUnixSocket } from '#grpc/unary.ts';
 import { devicePluginMethods, type ContainerAllocation, type PluginDevice } from '../protocol.ts';
 
 interface GpuPluginOptions {

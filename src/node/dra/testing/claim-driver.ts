@@ -1,6 +1,6 @@
 /** A DRA driver for tests, a gRPC server on unix sockets as real ones are: it answers with the same CDI devices for each claim. */
 import { join } from 'node:path';
-import { serveUnixSocket, type UnixServer } from '../../grpc/server.ts';
+import { serveUnixSocket, type UnixServer } from '#grpc/server.ts';
 import { registrationMethods } from '../../plugins/registration.ts';
 import { DRA_SERVICES, type DraClaim, type PreparedDevice } from '../protocol.ts';
 
