@@ -51,7 +51,7 @@ interface Given {
 }
 
 /** What a Node is like, as files and scripts say it. */
-interface GivenTemplate {
+export interface GivenTemplate {
   readonly labels?: Readonly<Record<string, string>>;
   readonly taints?: readonly {
     readonly key?: string;
@@ -63,7 +63,7 @@ interface GivenTemplate {
 
 type GivenGroup = NonNullable<Given['groups']>[number];
 
-const TEMPLATE_SCHEMA = struct('NodeTemplate', {
+export const TEMPLATE_SCHEMA = struct('NodeTemplate', {
   labels: mapOf(text),
   taints: listOf(struct('Taint', { key: text, value: text, effect: text })),
   allocatable: mapOf(text),
@@ -163,7 +163,10 @@ function selectorOf(selector: string, path: string): LabelSelector {
 const EFFECTS = ['NoSchedule', 'PreferNoSchedule', 'NoExecute'];
 
 /** Throws ConfigError. path: where it is, for the message. */
-function templateOf({ labels = {}, taints = [], allocatable = {} }: GivenTemplate, path: string): Node {
+export function templateOf(
+  { labels = {}, taints = [], allocatable = {} }: GivenTemplate,
+  path: string,
+): Node {
   for (const name of ['cpu', 'memory', 'pods'])
     if (allocatable[name] === undefined) throw new ConfigError(`${path}.allocatable.${name} is missing`);
   for (const [name, quantity] of Object.entries(allocatable))

@@ -43,6 +43,7 @@ const COMMANDS: Readonly<Record<string, Loader>> = {
   dns: () => import('./dns.ts'),
   gateway: () => import('./gateway.ts'),
   'cluster-autoscaler': () => import('./cluster-autoscaler.ts'),
+  'node-provider': () => import('./node-provider.ts'),
   balancer: () => import('./balancer.ts'),
   supervise: () => import('./supervise.ts'),
   together: () => import('./together.ts'),

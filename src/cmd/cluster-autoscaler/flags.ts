@@ -9,13 +9,13 @@ type Direct = Partial<AutoscalerSettings>;
 
 const flag = flagKinds<Direct>();
 
-export const PROVIDERS = ['simulated'] as const;
+export const PROVIDERS = ['simulated', 'script', 'externalgrpc'] as const;
 export type ProviderName = (typeof PROVIDERS)[number];
 
 /** Where machines come from. */
 export const PROVIDER_FLAGS = {
   'cloud-provider': flag.choice(PROVIDERS, {
-    help: 'what makes and removes machines: simulated nodes',
+    help: 'what makes and removes machines: simulated nodes, a program of yours, or an external gRPC cloud provider',
   }),
   'cloud-config': flag.file({ help: 'configuration of the cloud provider' }),
   'cloud-provider-timeout': flag.duration({

@@ -1,7 +1,10 @@
 /** The provider that --cloud-provider and --cloud-config name. */
 import { readFile } from 'node:fs/promises';
 import type { NodeProvider } from '#capacity/autoscaler/provider.ts';
+import { parseExternalGrpcConfig } from '#capacity/external-grpc/config.ts';
+import { createExternalGrpcProvider } from '#capacity/external-grpc/provider.ts';
 import { parseNodeGroups, type NodeGroups } from '#capacity/node-groups.ts';
+import { createScriptProvider, parseScriptConfig } from '#capacity/script-provider.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import type { ComponentContext } from '#runtime/component.ts';
 import { errorMessage } from '#stdx/log.ts';
@@ -18,10 +21,20 @@ const MAKERS: Readonly<Record<ProviderName, (content: string) => MakeProvider>> 
     const config = withTemplates(parseNodeGroups(content));
     return (context) => createSimulatedProvider({ ...context, config });
   },
+  script(content) {
+    const config = parseScriptConfig(content);
+    return () => Promise.resolve(createScriptProvider(config));
+  },
+  externalgrpc(content) {
+    const config = parseExternalGrpcConfig(content);
+    return () => createExternalGrpcProvider(config);
+  },
 };
 
 /** Reads the configuration at once; what it returns is called for each term of leadership. Throws a UserError. */
-export async function providerFrom(flags: ClusterAutoscalerFlags): Promise<MakeProvider> {
+export async function providerFrom(
+  flags: Pick<ClusterAutoscalerFlags, 'cloudProvider' | 'cloudConfig'>,
+): Promise<MakeProvider> {
   const { cloudProvider, cloudConfig } = readFlags(PROVIDER_FLAGS, flags);
   if (cloudProvider === undefined)
     throw new UserError(`--cloud-provider is missing; it should be one of ${PROVIDERS.join(', ')}.`);

@@ -73,8 +73,8 @@ class SimulatedProvider implements NodeProvider {
     );
   }
 
-  groupOf({ name }: ProviderNode) {
-    return Promise.resolve(this.#machines.get(name));
+  groupOf(node: ProviderNode) {
+    return Promise.resolve(this.#machines.get(nameOf(node)));
   }
 
   targetSize(group: string) {
@@ -103,10 +103,11 @@ class SimulatedProvider implements NodeProvider {
   }
 
   async deleteNodes(group: string, gone: readonly ProviderNode[]): Promise<void> {
-    for (const { name } of gone)
+    const names = gone.map(nameOf);
+    for (const name of names)
       if (this.#machines.get(name) !== group)
         throw new ProviderError('failed', `group ${group} has no machine ${name}`);
-    for (const { name } of gone) {
+    for (const name of names) {
       this.#component.remove(name);
       this.#machines.delete(name);
     }
@@ -151,4 +152,9 @@ class SimulatedProvider implements NodeProvider {
 
 function idOf(group: string, name: string): string {
   return `${SCHEME}${group}/${name}`;
+}
+
+/** Of a Node, or of an instance that is called by its ID. */
+function nameOf({ name, providerID }: ProviderNode): string {
+  return providerID.startsWith(SCHEME) ? providerID.slice(providerID.lastIndexOf('/') + 1) : name;
 }
