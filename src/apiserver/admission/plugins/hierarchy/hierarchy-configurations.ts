@@ -6,6 +6,7 @@ import {
   type HierarchyConfiguration,
 } from '#component-helpers/hierarchy/names.ts';
 import { statusErrors } from '#machinery/errors.ts';
+import { deepEqual } from '#machinery/json.ts';
 import { forbid } from '../../forbid.ts';
 import { validateManagedMetadata } from './managed-metadata.ts';
 import { checkMove, conflict, type TreeRequest } from './new-parent.ts';
@@ -16,8 +17,10 @@ const EXCLUDED = 'excluded by the HNC administrator';
 export async function checkHierarchy(request: TreeRequest): Promise<void> {
   const { attributes } = request;
   if (attributes.operation === 'DELETE') return checkDeletion(request);
-  const { namespace, gvk } = attributes;
+  const { namespace, gvk, oldObject } = attributes;
   const { spec = {} } = attributes.object as HierarchyConfiguration;
+  // Finalizers and owners of what is wrong already are changed freely, or it could not be deleted.
+  if (oldObject && deepEqual(spec, (oldObject as HierarchyConfiguration).spec ?? {})) return;
   if (isExcluded(namespace))
     throw forbid(
       attributes,
