@@ -56,6 +56,7 @@ const SWEEP_MS = 60_000;
 const RETRY_MS = 1_000;
 /** Changes in quick succession are one pass over the forest. */
 const BATCH_MS = 100;
+const MAXIMUM_REST_MS = 2_000;
 const SHADOWS = { labelSelector: `${TREE_QUOTA_LABEL}=true` };
 
 export const hierarchicalQuotaController = defineController({
@@ -72,6 +73,9 @@ export const hierarchicalQuotaController = defineController({
     if (quotas!.metadata.deletionTimestamp) return takeBack(context);
     context.memory.delete(TAKEN_BACK);
     await followTrees(context);
+    const tooEarlyMs = untilNextPassMs(context);
+    if (tooEarlyMs > 0) return { requeueAfterMs: tooEarlyMs };
+    const beganMs = context.clock.monotonic();
     const all = Map.groupBy(
       context.shared.informer(hierarchicalResourceQuotas).list(),
       ({ metadata }) => metadata.namespace ?? '',
@@ -82,6 +86,8 @@ export const hierarchicalQuotaController = defineController({
     let failed = 0;
     if (context.key !== USED) failed += await runTasks(context, limitTasks(context, { quotaTree, shadows }));
     failed += await countTrees(context, { quotaTree, shadows });
+    const endedMs = context.clock.monotonic();
+    context.memory.set(LAST_PASS, { endedMs, tookMs: endedMs - beganMs } satisfies Pass);
     if (failed > 0) return { requeueAfterMs: RETRY_MS };
   },
 });
@@ -95,6 +101,19 @@ function definition(
 
 function isServed(definition: CustomResourceDefinition | undefined): boolean {
   return isOurs(definition) && isConditionTrue(definition?.status?.conditions, 'Established');
+}
+
+const LAST_PASS = 'last pass';
+
+interface Pass {
+  readonly endedMs: number;
+  readonly tookMs: number;
+}
+
+/** While a large tree is being counted every namespace's count is news: passes over all of it take half of the time at most. */
+function untilNextPassMs({ memory, clock }: ReconcileContext): number {
+  const last = memory.get(LAST_PASS) as Pass | undefined;
+  return last ? last.endedMs + Math.min(last.tookMs, MAXIMUM_REST_MS) - clock.monotonic() : 0;
 }
 
 async function followTrees(context: ReconcileContext): Promise<void> {
