@@ -1,6 +1,6 @@
 /** One machine's part of a changed configuration, on its files alone: no supervisor runs. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -11,6 +11,9 @@ import {
   proxyService,
   schedulerService,
 } from '#deploy/machine/component-services.ts';
+import { ENCRYPTION_FILE, ENCRYPTION_FLAG, managedEncryptionPath } from '#deploy/machine/encryption-file.ts';
+import { interceptFiles } from '#stdx/testing/faulty-files.ts';
+import { renderShared } from './documents.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
@@ -74,6 +77,71 @@ test('new flags, the same program and health, also after a rollback of an upgrad
   assert.equal(readFileSync(paths.machineFile, 'utf8'), text);
   await step('rollback');
   assert.ok(words('apiserver').includes('--goaway-chance=0.01'));
+});
+
+test('killed, and a full disk, at each of its changes: old or new, and the next run ends it', async () => {
+  const encryption = (name: string): string =>
+    renderShared({
+      cluster: defaultCluster(
+        {
+          apiServer: {
+            extraArgs: [
+              { name: 'goaway-chance', value: '0.01' },
+              { name: ENCRYPTION_FLAG, value: managedEncryptionPath(cluster.certificatesDir) },
+            ],
+          },
+        },
+        { kubernetesVersion: 'v1.36.0' },
+      ),
+      kubelet: Object.assign({ maxPods: name === 'key1' ? 50 : 60 }, kubelet),
+      encryption: `${JSON.stringify({ apiVersion: 'apiserver.config.k8s.io/v1', kind: 'EncryptionConfiguration', resources: [{ resources: ['secrets'], providers: [{ aesgcm: { keys: [{ name, secret: 'c2VjcmV0IGlzIHNlY3VyZQ==' }] } }] }] })}\n`,
+    });
+  const file = join(paths.pki, ENCRYPTION_FILE);
+  const state = (): readonly string[] =>
+    [file, paths.kubeletConfig, paths.machineFile].map((path) => readFileSync(path, 'utf8'));
+  const run = (name: string): Promise<void> =>
+    configureMachine({ rootfs: paths.rootfs, content: encryption(name) }, print);
+  const states = { old: [] as readonly string[], new: [] as readonly string[] };
+  await run('key2');
+  states.new = state();
+  await run('key1');
+  states.old = state();
+  for (const isFull of [false, true]) {
+    const known = new Set<string>();
+    for (let isHit = true; isHit;) {
+      isHit = false;
+      const end = interceptFiles({
+        root: paths.rootfs,
+        before(change) {
+          if (/ machine\.lock|^(?:fsync|unlink) /.test(change) || (!isHit && known.has(change))) return;
+          if (isFull && !/^(?:open|write) /.test(change)) return;
+          known.add(change);
+          isHit = true;
+          throw isFull ? Object.assign(new Error('no space left'), { code: 'ENOSPC' }) : new Error('killed');
+        },
+      });
+      const error = await run('key2').catch((problem: Error) => problem);
+      end();
+      if (isHit)
+        assert.match(
+          String(error),
+          isFull ? /^UserError: The disk that holds .* is full/ : /killed/,
+          [...known].at(-1),
+        );
+      else assert.equal(error, undefined);
+      for (const [index, text] of state().entries())
+        assert.ok([states.old[index], states.new[index]].includes(text) || index === 2, text);
+      record();
+      await run('key2');
+      assert.deepEqual(state(), states.new);
+      assert.deepEqual(
+        readdirSync(paths.pki).filter((name) => name.endsWith('.tmp')),
+        [],
+      );
+      await run('key1');
+    }
+    assert.ok(known.size >= (isFull ? 6 : 9), [...known].join());
+  }
 });
 
 test('a larger range of pods: every service that has it', async () => {

@@ -16,7 +16,7 @@ import { argument, ENCRYPTION_FLAG, encryptionPath } from '#deploy/machine/encry
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
-import { PUBLIC_MODE } from '#deploy/pki/files.ts';
+import { PUBLIC_MODE, removeDrafts } from '#deploy/pki/files.ts';
 import { renderKubeletConfig } from '#deploy/phases/init/kubelet-start.ts';
 import { onMachine } from '#upgrade/configuration/kubelet.ts';
 import { ensureSupervised, isSupervised } from '../machine/supervise.ts';
@@ -47,6 +47,7 @@ export async function configureMachine(
   const paths = machinePaths({ rootfs, certificatesDir: shared.cluster.certificatesDir });
   const lock = lockMachine(paths);
   try {
+    await removeDrafts(paths.pki);
     const record = machineFile(paths).read();
     const isKubelet = shared.kubelet !== undefined && writeKubelet(paths, shared.kubelet);
     const isWritten = writeEncryption(paths, shared, print) || isKubelet;

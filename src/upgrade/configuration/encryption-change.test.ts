@@ -2,7 +2,11 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { afterEach, beforeEach, test } from 'node:test';
+import type { Client } from '#client/client.ts';
+import { createClient } from '#client/create.ts';
 import { secrets } from '#client/refs.ts';
+import { TransportError } from '#client/transport-error.ts';
+import { UserError } from '#deploy/data-dir.ts';
 import { skippingClock } from '#stdx/testing/skipping-clock.ts';
 import { FakeCluster, Killed } from '../testing/fake-cluster.ts';
 import { beginEncryptionChange, changeEncryption } from './encryption-change.ts';
@@ -53,15 +57,46 @@ function check(): void {
     for (const key of stored) assert.ok(KEYS[file].includes(key), `${name} with ${file} cannot read ${key}`);
 }
 
-async function change(killAt?: string): Promise<boolean> {
-  const clock = skippingClock();
+interface Faults {
+  readonly killAt?: string | undefined;
+  /** Throws, in place of a request. */
+  readonly request?: (name: string) => void;
+  /** Throws, after a request was answered. */
+  readonly answer?: (name: string) => void;
+  /** Throws, in place of a change of a machine. */
+  readonly machine?: (name: string) => void;
+  readonly now?: () => number;
+}
+
+/** The API as the run reaches it. */
+function reached({ request: asked, answer }: Faults): Client {
+  const { transport } = cluster.api;
+  return createClient(
+    {
+      close: () => Promise.resolve(),
+      async request(request) {
+        const name = `${request.method} ${request.path.split('?')[0]}`;
+        asked?.(name);
+        const response = await transport.request(request);
+        answer?.(name);
+        return response;
+      },
+    },
+    { userAgent: 'test' },
+  );
+}
+
+async function change(faults: Faults = {}): Promise<boolean> {
+  const { killAt, machine, now } = faults;
+  const clock = { ...skippingClock(), ...(now ? { now } : {}) };
   const tools = {
-    api: cluster.api,
+    api: reached(faults),
     at: cluster.at.bind(cluster),
     clock,
     gates: cluster.gates(clock),
     driver: {
       change({ name }: { readonly name: string }, { configuration = '' }) {
+        machine?.(`${configuration} ${name}`);
         steps.push(`${configuration} ${name}`);
         if (!deaf.has(name)) use(name, configuration as File);
         check();
@@ -113,7 +148,7 @@ test('killed at every step and run again', async () => {
   assert.ok(points.length >= 10, points.join());
   for (const killAt of points) {
     reset();
-    await assert.rejects(change(killAt), Killed, killAt);
+    await assert.rejects(change({ killAt }), Killed, killAt);
     assert.equal(await change(), true, killAt);
     assert.ok(
       [...has.values()].every((file) => file === 'target'),
@@ -124,12 +159,57 @@ test('killed at every step and run again', async () => {
   }
 });
 
+/** The first of these that no run met yet, and all that come after in that run, until one meets none. Returns what was met. */
+async function meetEach(
+  where: 'request' | 'answer' | 'machine',
+  { make, matches = () => true }: { make(): Error; matches?(name: string): boolean },
+): Promise<readonly string[]> {
+  const met: string[] = [];
+  for (let isMet = true; isMet;) {
+    isMet = false;
+    const fault = (name: string): void => {
+      // Where in the change: what every machine has by then.
+      const step = `${[...has.values()].join()} ${name}`;
+      if (!matches(name) || (!isMet && met.includes(step))) return;
+      if (!isMet) met.push(step);
+      isMet = true;
+      throw make();
+    };
+    const result = await change({ [where]: fault }).catch((error: unknown) => error);
+    assert.equal(isMet ? result instanceof Error : result, true, `${met.at(-1)}: ${String(result)}`);
+    check();
+  }
+  assert.ok(
+    [...has.values()].every((file) => file === 'target'),
+    where,
+  );
+  assert.deepEqual([...stored], ['new'], where);
+  return met;
+}
+
+test('no API server answers, or an answer is lost, from any request on; a disk is full on any machine', async () => {
+  const away = (): Error => new TransportError('refused', 'connect ECONNREFUSED');
+  const asked = await meetEach('request', { make: away });
+  assert.ok(asked.length >= 20, asked.join('\n'));
+  reset();
+  const lost = await meetEach('answer', { make: away, matches: (name) => !name.startsWith('GET') });
+  assert.ok(lost.length >= 3, lost.join('\n'));
+  reset();
+  const full = await meetEach('machine', { make: () => new UserError('The disk that holds /etc is full') });
+  assert.ok(full.length >= 9, full.join('\n'));
+});
+
+test('a clock that jumps a year at every look', async () => {
+  let years = 0;
+  assert.equal(await change({ now: () => Date.now() + (years++ % 2 ? 1 : -1) * 365 * 86_400_000 }), true);
+});
+
 test('an API server that does not follow stops it where all still read everything', async () => {
   deaf.add('m2');
   assert.equal(await change(), false);
   assert.ok([...has.values()].every((file) => file === 'current'));
   deaf.clear();
-  await assert.rejects(change('write m3'), Killed);
+  await assert.rejects(change({ killAt: 'write m3' }), Killed);
   deaf.add('m3');
   assert.equal(await change(), false);
   deaf.clear();
