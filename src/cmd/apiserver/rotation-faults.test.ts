@@ -3,7 +3,8 @@
  * next at its second, and so on until one ends. After each the cluster lets in who it let in before, what is on the disk would start, and nothing is lost.
  */
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createClient } from '#client/create.ts';
@@ -11,12 +12,13 @@ import { createHttpsTransport, type HttpsOptions } from '#client/https.ts';
 import { nodes, secrets, serviceAccounts } from '#client/refs.ts';
 import type { Transport } from '#client/transport.ts';
 import { TransportError } from '#client/transport-error.ts';
-import { UserError } from '#deploy/data-dir.ts';
+import { dataDir, UserError } from '#deploy/data-dir.ts';
 import { inspectCertificates } from '#deploy/phases/certificates-check.ts';
 import type { RotateOptions } from '#deploy/phases/rotation/options.ts';
 import { readRotation } from '#deploy/phases/rotation/record.ts';
 import { abortRotation, rotateAuthorities } from '#deploy/phases/rotation/rotate.ts';
 import { ensurePki } from '#deploy/pki/pki.ts';
+import { certificatesIn } from '#pki/pem.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { interceptFiles } from '#stdx/testing/faulty-files.ts';
 import { until } from '#testing/cluster.ts';
@@ -42,6 +44,7 @@ const FILES = [
   'drop ca.crt',
 ];
 const MAX_STEPS = 500;
+const YEAR_MS = 365 * 86_400_000;
 /** Looks again at once. */
 const hasty: Clock = { ...realClock, sleep: (ms, signal) => realClock.sleep(Math.min(ms, 10), signal) };
 
@@ -310,3 +313,114 @@ for (const fault of [KILL, FULL, AWAY])
     assert.notEqual(hashes(one.read('ca.crt'))[0], hashes(before)[0]);
     requireTidy(one);
   });
+
+test(
+  'another control plane, killed at each step of its part, and back after an abort',
+  { timeout: 240_000 },
+  async (t) => {
+    const one = await startRotating(t);
+    const other = dataDir(`${one.dir.path}.other`);
+    cpSync(one.dir.path, other.path, { recursive: true });
+    t.after(() => rmSync(other.path, { recursive: true, force: true }));
+    const before = { admin: one.admin(), ca: one.read('ca.crt'), token: await tokenOf(one) };
+    const labels = { 'node-role.kubernetes.io/control-plane': '' };
+    const ownNodes = ['box', 'other'];
+    await asAdmin(one, async (api) => {
+      for (const name of ownNodes) await api.create(nodes, { metadata: { name, labels } });
+    });
+    const lead = async (): Promise<unknown> =>
+      rotateAuthorities(await optionsOf(one, { ownNodes, waitMs: 0 }));
+    const optionsOfOther = async (certificateKey?: string): Promise<RotateOptions> =>
+      optionsOf(one, { machineName: 'other', ownNodes, certificateKey, waitMs: 0 }, other);
+    const printedKey = (): string => /certificate-key ([0-9a-f]{64})$/m.exec(one.lines.join('\n'))?.[1] ?? '';
+
+    assert.equal(await lead(), 'waiting');
+    await assert.rejects(
+      rotateAuthorities(await optionsOfOther()),
+      /box leads a rotation: give the --certificate-key/,
+    );
+    assert.equal(await rotateAuthorities(await optionsOfOther(printedKey())), 'waiting');
+    await abortRotation(await optionsOf(one, { ownNodes }));
+    assert.equal(await rotateAuthorities(await optionsOfOther()), 'done');
+    assert.equal(readFileSync(join(other.pki, 'ca.crt'), 'utf8'), before.ca);
+    requireTidy(one, other);
+
+    let result: unknown;
+    for (const phase of ['overlap', 'issue', 'drop']) {
+      one.lines.length = 0;
+      result = await lead();
+      const key = printedKey();
+      assert.equal(result, phase === 'drop' ? 'done' : 'waiting', phase);
+      assert.equal(key !== '', phase === 'overlap', 'the keys are shared once');
+      if (phase === 'issue') await assert.rejects(abortRotation(await optionsOfOther()), /is in phase issue/);
+      const hits = await faultAtEach(one, {
+        fault: KILL,
+        root: other.path,
+        run: async () => rotateAuthorities(await optionsOfOther(key || undefined)),
+        check: async (hit) => {
+          assert.equal(await whoIs(one.admin()), ADMIN, hit);
+          await requireStarts({ ...one, dir: other }, hit);
+        },
+      });
+      t.diagnostic(`${phase}: ${hits.size} steps`);
+    }
+    await requireRotated(one, before);
+    requireTidy(one, other);
+    await requireNoProblems(one, other);
+    assert.equal(readFileSync(join(other.pki, 'ca.key'), 'utf8'), one.read('ca.key'));
+  },
+);
+
+test('two that would lead at once: one does', async (t) => {
+  const one = await startRotating(t);
+  await asAdmin(one, (api) => api.create(nodes, { metadata: { name: 'far' } }));
+  const { connect, ...rest } = await optionsOf(one, { waitMs: 0 });
+  let asked = 0;
+  const late: RotateOptions = {
+    ...rest,
+    machineName: 'late',
+    async connect() {
+      // Between its look at the cluster and its first write the other one begins.
+      if (++asked === 2)
+        assert.equal(await rotateAuthorities(await optionsOf(one, { waitMs: 0 })), 'waiting');
+      return connect();
+    },
+  };
+  await assert.rejects(rotateAuthorities(late), /^UserError: box leads a rotation of this cluster/);
+});
+
+test(
+  'clocks that jump a year: what is made serves, and nothing waits for the year to pass',
+  { timeout: 120_000 },
+  async (t) => {
+    const one = await startRotating(t);
+    const before = { admin: one.admin(), ca: one.read('ca.crt'), token: await tokenOf(one) };
+    const at = (offsetMs: number): Clock => ({ ...hasty, now: () => Date.now() + offsetMs });
+    const run = async (offsetMs: number): Promise<unknown> =>
+      rotateAuthorities(await optionsOf(one, { clock: at(offsetMs), waitMs: 500, tokenOverlapMs: 60_000 }));
+    // Ahead of the API server's: the new authorities are made, and none signs.
+    assert.equal(await run(YEAR_MS), 'waiting');
+    assert.match(one.lines.join('\n'), /phase overlap\n[^]*does not accept a client of the new authority/);
+    for (const { validFromDate } of certificatesIn(one.read('ca.crt')))
+      assert.ok(validFromDate.getTime() <= Date.now(), 'it is valid by the right clock too');
+    // Right: they serve, and the overlap of tokens is counted from now.
+    await until('the API server trusts them', async () => {
+      one.lines.length = 0;
+      assert.equal(await run(0), 'waiting');
+      return one.lines.some((line) => line.includes('phase issue'));
+    });
+    assert.match(one.lines.join('\n'), /for 1 more minutes/);
+    // Certificates from a time that has not come are renewed by the program itself, at its next look.
+    await one.renew(Date.now() + YEAR_MS);
+    assert.ok(new X509Certificate(one.read('apiserver.crt')).validFromDate.getTime() > Date.now());
+    await one.renew();
+    await until('the administrator is let in', async () => (await whoIs(one.admin())) === ADMIN);
+    // Behind: the phase began then, and is over a minute later.
+    assert.equal(await run(-YEAR_MS), 'waiting');
+    assert.equal(await whoIs(bearer(one, before.token)), ACCOUNT);
+    await one.renew();
+    await until('it ends', async () => (await run(-YEAR_MS + 61_000)) === 'done');
+    await one.renew();
+    await requireRotated(one, before);
+  },
+);

@@ -109,6 +109,22 @@ test('only what is due is renewed: by its age, or because another authority sign
   assert.deepEqual((await at(245)).renewed, ['apiserver', 'apiserver-kubelet-client', 'admin.conf']);
 });
 
+test('a clock that was ahead and is right again, and one that is behind: what is renewed serves by the right one', async () => {
+  const { set, certDir } = await machine();
+  const valid = (nowMs: number): boolean => {
+    const { certificatePem } = pairAt(certDir, 'apiserver');
+    const { validFromDate, validToDate } = new X509Certificate(certificatePem);
+    return validFromDate.getTime() <= nowMs && nowMs < validToDate.getTime();
+  };
+  const renew = (nowMs: number) => renewDue(set, { nowMs, jitter: () => 0 });
+  await renew(NOW + 400 * DAY);
+  assert.equal(valid(NOW), false);
+  assert.equal((await renew(NOW)).renewed.length, 8);
+  assert.ok(valid(NOW));
+  await renew(NOW - 400 * DAY);
+  assert.ok(valid(NOW) && valid(NOW - 400 * DAY));
+});
+
 test('a cluster that was off past the end of every leaf comes back', async () => {
   const { set } = await machine();
   const nowMs = NOW + 1000 * DAY;

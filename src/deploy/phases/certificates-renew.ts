@@ -10,7 +10,7 @@ import { altNamesOf, readExtendedKeyUsages, readSubject } from '#pki/read.ts';
 import { UserError } from '../data-dir.ts';
 import { PkiError } from '../pki/checks.ts';
 import { readIfPresent } from '../pki/files.ts';
-import { LEAF_LIFETIME_MS, renewalTimeMs, type Jitter } from '../pki/validity.ts';
+import { LEAF_LIFETIME_MS, lifetimeAfter, renewalTimeMs, type Jitter } from '../pki/validity.ts';
 import type { CertificateFile, CertificateSet, FoundPair } from './certificate-files.ts';
 
 interface RenewOptions {
@@ -138,7 +138,7 @@ async function plan(
       usages: readExtendedKeyUsages(certificate),
       altNames: altNamesOf(certificate),
       nowMs,
-      lifetimeMs,
+      lifetimeMs: lifetimeAfter(certificate, { nowMs, lifetimeMs }),
       keyPem,
     });
   return { file, certificate, authority, renewed };

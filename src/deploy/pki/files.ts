@@ -37,7 +37,7 @@ export async function removeDrafts(directory: string): Promise<void> {
     throw error;
   });
   for (const name of names) {
-    const pid = /^\..+\.(\d+)\.tmp$/.exec(name)?.[1];
+    const pid = /\.(\d+)\.tmp$/.exec(name)?.[1];
     if (pid !== undefined && !isOther(Number(pid))) await unlink(join(directory, name));
   }
 }

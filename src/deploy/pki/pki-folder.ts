@@ -17,6 +17,7 @@ import {
   AUTHORITY_LIFETIME_MS,
   endWarning,
   LEAF_LIFETIME_MS,
+  lifetimeAfter,
   renewalTimeMs,
   type Jitter,
   type PkiWarning,
@@ -226,10 +227,14 @@ export class PkiFolder {
     }
     const { certificatePem: authorityPem, keyPem: authorityKey } = authority;
     const signer = { certificatePem: authorityPem, keyPem: authorityKey };
+    const lifetimeMs = this.#options.leafLifetimeMs ?? LEAF_LIFETIME_MS;
     const made = issueCertificate(signer, {
       ...definition,
       nowMs: this.#nowMs,
-      lifetimeMs: this.#options.leafLifetimeMs ?? LEAF_LIFETIME_MS,
+      lifetimeMs:
+        certificatePem === undefined
+          ? lifetimeMs
+          : lifetimeAfter(new X509Certificate(certificatePem), { nowMs: this.#nowMs, lifetimeMs }),
       algorithm: this.#options.algorithm,
       keyPem,
     });

@@ -29,6 +29,19 @@ export function renewalTimeMs(
   return fromMs + lifeMs * RENEW_AT * (1 + SPREAD * jitter(name));
 }
 
+/**
+ * How long the successor of a certificate is to be valid. One that is not valid yet is from a time when this machine's clock was ahead, or the clock is
+ * behind now: the successor then serves by either clock.
+ */
+export function lifetimeAfter(
+  certificate: X509Certificate,
+  { nowMs, lifetimeMs }: { readonly nowMs: number; readonly lifetimeMs: number },
+): number {
+  return certificate.validFromDate.getTime() > nowMs
+    ? Math.max(lifetimeMs, certificate.validToDate.getTime() - nowMs)
+    : lifetimeMs;
+}
+
 /** A warning for the administrator; reported once for each key. */
 export interface PkiWarning {
   readonly key: string;
