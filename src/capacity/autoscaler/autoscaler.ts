@@ -8,6 +8,7 @@
 import type { ConfigMap, DaemonSet, Pod, ReplicaSet, ReplicationController } from '#api/types.ts';
 import type { Informer } from '#client/client.ts';
 import { findController } from '#component-helpers/owner-references.ts';
+import { resourceAmounts } from '#scheduler/resources.ts';
 import type { Simulation } from '#scheduler/simulation.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { realRandom, type Random } from '#stdx/random.ts';
@@ -196,7 +197,7 @@ export class Autoscaler {
       scaleUp(this.#context, {
         simulation,
         templates,
-        pods: pending.unschedulable,
+        pods: pending.unschedulable.slice(0, MAX_PODS),
         priorities: this.#readPriorities(),
         random: this.#random,
       }),
@@ -280,13 +281,13 @@ export class Autoscaler {
 
   /** Without Nodes that are deleted. */
   #sizes(): { readonly cores: number; readonly memoryBytes: number } {
-    const simulation = this.#context.source.begin();
-    const uses = simulation.nodeNames
-      .map((name) => simulation.use(name))
-      .filter(({ node }) => !isBeingDeleted(node));
+    const amounts = this.#context.source.nodes
+      .list()
+      .filter((node) => !isBeingDeleted(node))
+      .map(({ status }) => resourceAmounts(status?.allocatable));
     return {
-      cores: uses.reduce((sum, { allocatable }) => sum + allocatable.milliCPU / 1_000, 0),
-      memoryBytes: uses.reduce((sum, { allocatable }) => sum + allocatable.memoryBytes, 0),
+      cores: amounts.reduce((sum, { milliCPU }) => sum + milliCPU / 1_000, 0),
+      memoryBytes: amounts.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0),
     };
   }
 
@@ -376,4 +377,6 @@ export class Autoscaler {
   }
 }
 
+/** Of one decision, the most important ones: it holds up the renewal of the lease. The next loop sees to the others. */
+const MAX_PODS = 2_000;
 const NOTHING: ScaleDownPlan = { unneeded: [], unremovable: new Map() };

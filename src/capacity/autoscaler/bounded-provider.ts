@@ -1,13 +1,21 @@
-/** A provider none of whose calls takes longer than a limit, so that one that hangs does not stop the autoscaler. */
+/**
+ * A provider none of whose calls takes longer than a limit, so that one that hangs does not stop the autoscaler; and that is not asked to change anything once the lease of leader election may be over, as
+ * client/fenced-client.ts does it for the API.
+ */
 import type { Clock } from '#stdx/clock.ts';
 import { ProviderError, type NodeProvider } from './provider.ts';
 
 interface Bounds {
   readonly clock: Clock;
   readonly timeoutMs: number;
+  /** No other instance can lead. */
+  readonly mayWrite: () => boolean;
 }
 
-export function boundedProvider(provider: NodeProvider, { clock, timeoutMs }: Bounds): NodeProvider {
+export function boundedProvider(
+  provider: NodeProvider,
+  { clock, timeoutMs, mayWrite }: Bounds,
+): NodeProvider {
   const within = <T>(what: string, call: Promise<T>): Promise<T> => {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const timer = clock.after(timeoutMs, () =>
@@ -21,6 +29,12 @@ export function boundedProvider(provider: NodeProvider, { clock, timeoutMs }: Bo
     call.then(resolve, reject).finally(() => timer.cancel());
     return promise;
   };
+  const change = <T>(what: string, call: () => Promise<T>): Promise<T> =>
+    mayWrite()
+      ? within(what, call())
+      : Promise.reject(
+          new ProviderError('failed', `${what} was not sent: the lease of leader election may be over`),
+        );
   return {
     name: provider.name,
     refresh: () => within('refresh', provider.refresh()),
@@ -29,9 +43,9 @@ export function boundedProvider(provider: NodeProvider, { clock, timeoutMs }: Bo
     targetSize: (group) => within('targetSize', provider.targetSize(group)),
     instances: (group) => within('instances', provider.instances(group)),
     template: (group) => within('template', provider.template(group)),
-    increase: (group, delta) => within('increase', provider.increase(group, delta)),
-    deleteNodes: (group, nodes) => within('deleteNodes', provider.deleteNodes(group, nodes)),
-    decreaseTarget: (group, delta) => within('decreaseTarget', provider.decreaseTarget(group, delta)),
+    increase: (group, delta) => change('increase', () => provider.increase(group, delta)),
+    deleteNodes: (group, nodes) => change('deleteNodes', () => provider.deleteNodes(group, nodes)),
+    decreaseTarget: (group, delta) => change('decreaseTarget', () => provider.decreaseTarget(group, delta)),
     ...(provider.price
       ? { price: (group, template) => within('price', provider.price!(group, template)) }
       : {}),

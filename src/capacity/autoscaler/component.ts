@@ -107,7 +107,11 @@ class ClusterAutoscaler implements Component {
     const provider = await this.#options.provider(signal);
     const autoscaler = new Autoscaler({
       settings,
-      provider: boundedProvider(provider, { clock, timeoutMs: settings.providerTimeoutMs }),
+      provider: boundedProvider(provider, {
+        clock,
+        timeoutMs: settings.providerTimeoutMs,
+        mayWrite: () => this.#led.mayWrite,
+      }),
       source: this.#source!,
       informers: this.#informers!,
       api: fenced,

@@ -18,7 +18,7 @@ export const nodeAutoscaling: ScorecardRow = {
     return assessment('not met', {
       evidence: ['no cluster autoscaler and no NodePool of Karpenter'],
       remedy:
-        'install the cluster autoscaler with the provider of your machines, or keep spare capacity and add machines by hand',
+        "run capstan cluster-autoscaler with a provider of your machines (docs/cluster-autoscaler.md), or upstream's, or keep spare capacity and add machines by hand",
     });
   },
 };
