@@ -276,11 +276,14 @@ function validateManagedFields(
   return errors;
 }
 
+const PRINTABLE_ASCII = /^[ -~]*$/;
+
 /** Also the rule of the query parameter fieldManager. */
 export function validateFieldManager(manager: string, field: string): FieldError[] {
   // No further errors for a text that is too long: one error per invalid character, each with the whole text, exhausts memory.
   if (Buffer.byteLength(manager) > 128) return [fieldErrors.tooLong(field, 128)];
   const errors: FieldError[] = [];
+  if (PRINTABLE_ASCII.test(manager)) return errors;
   let position = 0;
   for (const character of manager) {
     if (/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/u.test(character)) {

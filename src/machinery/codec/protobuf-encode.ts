@@ -9,6 +9,7 @@ import {
   formatTime,
   parseDuration,
   parseTime,
+  type WireTime,
 } from './protobuf-scalars.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 import { isZero, op, shape, zeroRule, type FieldPlan, type MessagePlan } from './protobuf-plan.ts';
@@ -223,15 +224,36 @@ function writeTime(
   { value, precision }: { value: unknown; precision: number },
 ): void {
   if (value === null || value === '') return void (writer.isFaithful = false);
-  const time = parseTime(String(value));
+  const time = readTime(String(value), precision);
   if (!time) throw wrongValue(field, 'a time of RFC 3339', value);
-  if (time.seconds === zeroTimeSeconds) return void (writer.isFaithful = false);
-  if (writer.isFaithful)
-    writer.isFaithful = value === (precision === 1 ? formatMicroTime(time) : formatTime(time.seconds));
+  if (!time.isFaithful) writer.isFaithful = false;
+  if (time.seconds === zeroTimeSeconds) return;
   writer.varint(precision === 1 ? time.microseconds * 1000 : 0);
   writer.varint(0x10);
   writer.integer(time.seconds);
   writer.varint(0x08);
+}
+
+interface EncodedTime extends WireTime {
+  readonly text: string;
+  /** The decoder returns the same text. */
+  readonly isFaithful: boolean;
+}
+
+/** The last one of each precision: most times are now, and an object has the same one several times. */
+const lastTimes = new Map<number, EncodedTime>();
+
+function readTime(text: string, precision: number): EncodedTime | undefined {
+  const last = lastTimes.get(precision);
+  if (last?.text === text) return last;
+  const time = parseTime(text);
+  if (!time) return undefined;
+  const { seconds, microseconds } = time;
+  const isFaithful =
+    seconds !== zeroTimeSeconds && text === (precision === 1 ? formatMicroTime(time) : formatTime(seconds));
+  const read = { text, seconds, microseconds, isFaithful };
+  lastTimes.set(precision, read);
+  return read;
 }
 
 function writeDuration(writer: ReverseWriter, text: string): void {

@@ -3,7 +3,7 @@ import { isoTime } from '#stdx/dates.ts';
 import { formatGoDuration, GoDurationError, parseGoDuration } from '../go-duration.ts';
 import { ProtobufError } from './protobuf-errors.ts';
 
-interface WireTime {
+export interface WireTime {
   readonly seconds: number;
   readonly microseconds: number;
 }
