@@ -181,6 +181,33 @@ describe('admission to trees of namespaces', () => {
     await setParent('au-own', '', jane);
   });
 
+  it('changes nothing below an ancestor that is halted, only that one', async () => {
+    await make('ha-a', 'ha-b', 'ha-c', 'ha-d');
+    await setParent('ha-b', 'ha-a');
+    await setParent('ha-c', 'ha-b');
+    await api.delete(namespaces, { name: 'ha-a' });
+    await world.until('gone', async () => !(await world.find(namespaces, { name: 'ha-a' })));
+    await refused(
+      setParent('ha-c', 'ha-d'),
+      'Forbidden',
+      /ancestor "ha-b" of namespace "ha-c" has a critical condition, which must be resolved before/,
+    );
+    await setParent('ha-b', 'ha-d');
+    await setParent('ha-c', 'ha-d');
+  });
+
+  it('leaves the namespaces of another manager to it', async () => {
+    const annotations = { [`${GROUP}/managed-by`]: 'other' };
+    await api.create(namespaces, { metadata: { name: 'ot-a', annotations } });
+    await make('ot-b');
+    await refused(
+      setParent('ot-a', 'ot-b'),
+      'Forbidden',
+      /namespace "ot-a" is managed by "other", not HNC, so it cannot have a parent in HNC/,
+    );
+    await setParent('ot-b', 'ot-a');
+  });
+
   it('takes no parent by an annotation that the user might not set', async () => {
     const rules = [{ apiGroups: [''], resources: ['namespaces'], verbs: ['*'] }];
     await api.create(clusterRoles, { metadata: { name: 'all-namespaces' }, rules });
