@@ -36,6 +36,7 @@ const TEST_PACKAGES: Readonly<Record<string, string>> = {
   haproxy: '/usr/sbin/haproxy',
   prometheus: '/usr/bin/prometheus',
   keepalived: '/usr/sbin/keepalived',
+  bird2: '/usr/sbin/bird',
   'openssh-server': '/usr/sbin/sshd',
   'openssh-client': '/usr/bin/ssh',
   age: '/usr/bin/age',

@@ -14,6 +14,7 @@ import { defineController, watch, type ReconcileContext, type ReconcileResult } 
 import { installDefinitions } from '../definitions/custom-resource.ts';
 import { allocate, AllocationError, type Allocation } from './allocate.ts';
 import { holdersOf, holdsAddress, releaseAddress } from './address-holders.ts';
+import { BGP_DEFINITIONS } from './bgp-api.ts';
 import { CLEANUP_FINALIZER, ipAddressPools, isBalanced, LOAD_BALANCER_DEFINITIONS, POOL } from './api.ts';
 import { readPool, type AddressPool } from './pools.ts';
 import { reportPools } from './report-pools.ts';
@@ -74,7 +75,7 @@ async function isPrepared({ memory, ...context }: ReconcileContext): Promise<boo
   if (state !== undefined) return false;
   memory.set('prepared', 'begun');
   try {
-    await installDefinitions(context, LOAD_BALANCER_DEFINITIONS);
+    await installDefinitions(context, [...LOAD_BALANCER_DEFINITIONS, ...BGP_DEFINITIONS]);
     await context.shared.informer(ipAddressPools).synced(context.signal);
   } catch (error) {
     memory.delete('prepared');

@@ -47,7 +47,14 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
     rules: [
       {
         apiGroups: ['network.capstan.dev'],
-        resources: ['ipaddresspools', 'l2advertisements'],
+        resources: [
+          'ipaddresspools',
+          'l2advertisements',
+          'bgppeers',
+          'bgpadvertisements',
+          'communities',
+          'bfdprofiles',
+        ],
         verbs: ['list', 'watch'],
       },
       {

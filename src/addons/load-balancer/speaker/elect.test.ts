@@ -70,7 +70,7 @@ it('policy Local: nodes with endpoints that serve; none, where there is none', (
 
 it('advertisements say which nodes announce a pool', () => {
   const on = (labels: object, advertisements: Stored<L2Advertisement>[]): string[] =>
-    poolsOfNode({ metadata: meta('n', labels) }, { pools: [pool], advertisements });
+    poolsOfNode({ metadata: meta('n', labels) }, { pools: [pool], advertisements, routed: [] });
   assert.deepEqual(on({}, []), ['public']);
   const edge = advertisement({
     ipAddressPools: ['public'],
@@ -80,4 +80,14 @@ it('advertisements say which nodes announce a pool', () => {
   assert.deepEqual(on({ edge: 'yes' }, [edge]), ['public']);
   assert.deepEqual(on({}, [advertisement({ ipAddressPools: ['other'] })]), ['public']);
   assert.deepEqual(on({ 'node.kubernetes.io/exclude-from-external-load-balancers': '' }, []), []);
+});
+
+it('a pool that is announced by BGP is announced to the segment only where an L2Advertisement says so', () => {
+  const on = (advertisements: Stored<L2Advertisement>[]): string[] =>
+    poolsOfNode(
+      { metadata: meta('n') },
+      { pools: [pool], advertisements, routed: [{ spec: { ipAddressPools: ['public'] } }] },
+    );
+  assert.deepEqual(on([]), []);
+  assert.deepEqual(on([advertisement({})]), ['public']);
 });

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { EndpointSlice, Node, Service } from '#api/types.ts';
 import type { Stored } from '#machinery/object.ts';
 import type { L2Advertisement } from '../api.ts';
+import type { BGPAdvertisement } from '../bgp-api.ts';
 import { isBalanced } from '../api.ts';
 import { matchesAny, poolHas, type AddressPool } from '../pools.ts';
 
@@ -85,16 +86,37 @@ function isLocalTo(
   );
 }
 
-/** The pools that a node announces: those whose advertisements select it, and those that have none. */
+/** No load balancer should lead traffic to it. */
+export function isExcluded({ metadata: { labels, deletionTimestamp } }: Stored<Node>): boolean {
+  return labels?.[EXCLUDED] !== undefined || deletionTimestamp !== undefined;
+}
+
+interface Routed {
+  readonly routed: readonly Pick<BGPAdvertisement, 'spec'>[];
+}
+
+/** Announced by BGP, and by no L2Advertisement. */
+export function isRoutedOnly(
+  pool: AddressPool,
+  { advertisements, routed }: Pick<ElectInput, 'advertisements'> & Routed,
+): boolean {
+  return (
+    routed.some(({ spec = {} }) => selectsPool(spec, pool)) &&
+    !advertisements.some(({ spec }) => selectsPool(spec, pool))
+  );
+}
+
+/** The pools that a node announces to its segment: those whose advertisements select it, and those that have none, of BGP (`routed`) neither. */
 export function poolsOfNode(
   node: Stored<Node>,
-  { pools, advertisements }: Pick<ElectInput, 'pools' | 'advertisements'>,
+  { pools, advertisements, routed }: Pick<ElectInput, 'pools' | 'advertisements'> & Routed,
 ): string[] {
   const { labels } = node.metadata;
-  if (labels?.[EXCLUDED] !== undefined || node.metadata.deletionTimestamp) return [];
+  if (isExcluded(node)) return [];
   return pools
     .filter((pool) => {
-      const own = advertisements.filter((one) => advertises(one, pool));
+      if (isRoutedOnly(pool, { advertisements, routed })) return false;
+      const own = advertisements.filter(({ spec }) => selectsPool(spec, pool));
       return (
         own.length === 0 ||
         own.some(
@@ -112,13 +134,20 @@ function interfacesFor(
 ): readonly string[] {
   return [
     ...new Set(
-      advertisements.filter((one) => advertises(one, pool)).flatMap(({ spec }) => spec.interfaces ?? []),
+      advertisements
+        .filter(({ spec }) => selectsPool(spec, pool))
+        .flatMap(({ spec }) => spec.interfaces ?? []),
     ),
   ];
 }
 
-function advertises({ spec }: L2Advertisement, { name, source }: AddressPool): boolean {
-  const { ipAddressPools = [], ipAddressPoolSelectors = [] } = spec;
+export function selectsPool(
+  {
+    ipAddressPools = [],
+    ipAddressPoolSelectors = [],
+  }: Pick<L2Advertisement['spec'], 'ipAddressPools' | 'ipAddressPoolSelectors'>,
+  { name, source }: AddressPool,
+): boolean {
   if (ipAddressPools.length === 0 && ipAddressPoolSelectors.length === 0) return true;
   return ipAddressPools.includes(name) || matchesAny(ipAddressPoolSelectors, source.metadata.labels);
 }

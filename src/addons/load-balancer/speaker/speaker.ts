@@ -21,9 +21,11 @@ import {
   type L2Advertisement,
   type Speaker as SpeakerObject,
 } from '../api.ts';
+import { bgpAdvertisements, type BGPAdvertisement } from '../bgp-api.ts';
 import { readPool } from '../pools.ts';
 import { Announcer } from './announcer.ts';
-import { announcedAddresses, electAnnouncements, poolsOfNode } from './elect.ts';
+import { BgpSpeaker, isServed } from './bgp/bgp-speaker.ts';
+import { announcedAddresses, electAnnouncements, isRoutedOnly, poolsOfNode } from './elect.ts';
 import { Membership } from './membership.ts';
 
 interface SpeakerOptions extends ComponentContext {
@@ -43,8 +45,14 @@ const WAITING_MS = 5_000;
 /** Interfaces are looked at again: they come, go and get other addresses. */
 const LOOK_AGAIN_MS = 5_000;
 
+/** For the segment, and for BGP peers. */
 export function createLoadBalancerSpeaker(options: SpeakerOptions): Component {
-  return new Speaker(options);
+  const parts = [new Speaker(options), new BgpSpeaker(options)];
+  return {
+    name: 'load-balancer-speaker',
+    start: async () => void (await Promise.all(parts.map((part) => part.start()))),
+    stop: async () => void (await Promise.all(parts.map((part) => part.stop()))),
+  };
 }
 
 class Speaker implements Component {
@@ -59,6 +67,8 @@ class Speaker implements Component {
   #timer: Timer | undefined;
   #renewTimer: Timer | undefined;
   #lookTimer: Timer | undefined;
+  #routedTimer: Timer | undefined;
+  #routed: Informer<BGPAdvertisement> | undefined;
   #freshUntilMs = 0;
   #isFast = false;
   #work: Promise<void> = Promise.resolve();
@@ -92,7 +102,7 @@ class Speaker implements Component {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('load balancer speaker stopped'));
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    for (const timer of [this.#timer, this.#renewTimer, this.#lookTimer]) timer?.cancel();
+    for (const timer of [this.#timer, this.#renewTimer, this.#lookTimer, this.#routedTimer]) timer?.cancel();
     await Promise.all([this.#work, this.#renewing]);
     await this.#announcer.close();
     this.#events.stop();
@@ -100,9 +110,11 @@ class Speaker implements Component {
   }
 
   async #follow(): Promise<void> {
-    const { api, clock, nodeName } = this.#options;
+    const { api, clock, log, nodeName } = this.#options;
     const { signal } = this.#stop;
-    while (!(await this.#isServed())) await clock.sleep(WAITING_MS, signal);
+    while (!(await isServed(api, [ipAddressPools, l2Advertisements, speakers], log)))
+      await clock.sleep(WAITING_MS, signal);
+    const knowsRouted = await this.#followRouted();
     const informers: Informers = {
       services: api.informer(services),
       slices: api.informer(endpointSlices),
@@ -140,21 +152,27 @@ class Speaker implements Component {
     );
     this.#lookAgain();
     this.#renewSoon(0);
+    if (!knowsRouted) this.#followRoutedLater();
   }
 
-  async #isServed(): Promise<boolean> {
-    try {
-      await Promise.all(
-        [ipAddressPools, l2Advertisements, speakers].map((ref) =>
-          this.#options.api.list(ref as typeof ipAddressPools, { limit: 1 }),
-        ),
-      );
-      return true;
-    } catch (error) {
-      if (!isStatusError(error, 'NotFound') && !this.#stop.signal.aborted)
-        this.#options.log.warn('error looking for address pools', { error: errorMessage(error) });
-      return false;
-    }
+  /** Pools that are announced to routers. False: a controller manager of an older version has not installed their definition; it is looked for again. */
+  async #followRouted(): Promise<boolean> {
+    const { api, log } = this.#options;
+    if (!(await isServed(api, [bgpAdvertisements], log))) return false;
+    const informer = api.informer(bgpAdvertisements);
+    await informer.synced(this.#stop.signal);
+    this.#routed = informer;
+    const changed = (): void => this.#schedule();
+    this.#unsubscribe.push(informer.subscribe({ added: changed, updated: changed, deleted: changed }));
+    return true;
+  }
+
+  #followRoutedLater(): void {
+    this.#routedTimer = this.#options.clock.after(WAITING_MS, () => {
+      this.#inTurn('error following BGPAdvertisements', async () => {
+        if (!(await this.#followRouted())) this.#followRoutedLater();
+      });
+    });
   }
 
   #seen({ metadata, spec }: Stored<SpeakerObject>): void {
@@ -228,14 +246,17 @@ class Speaker implements Component {
     );
   }
 
-  /** Whether any node has anything to announce. */
+  /** Whether any node has anything to announce to a segment. */
   #isActive(): boolean {
     const informers = this.#informers;
-    return (
-      informers !== undefined &&
-      announcedAddresses({ services: informers.services.list(), pools: informers.pools.list().map(readPool) })
-        .size > 0
-    );
+    if (!informers) return false;
+    const advertisements = informers.advertisements.list();
+    const routed = this.#routed?.list() ?? [];
+    const pools = informers.pools
+      .list()
+      .map(readPool)
+      .filter((pool) => !isRoutedOnly(pool, { advertisements, routed }));
+    return announcedAddresses({ services: informers.services.list(), pools }).size > 0;
   }
 
   #renewSoon(delayMs: number): void {
@@ -265,6 +286,7 @@ class Speaker implements Component {
       ? poolsOfNode(node, {
           pools: informers.pools.list().map(readPool),
           advertisements: informers.advertisements.list(),
+          routed: this.#routed?.list() ?? [],
         })
       : [];
     const startedMs = clock.monotonic();
