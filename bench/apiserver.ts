@@ -4,7 +4,9 @@
  * kube-apiserver and etcd, those. Without them ratios are to what upstream's 1.36 did on another machine of two cores. Requests carry a bearer token of a
  * user who may do all by RBAC.
  *
- *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--upstream=DIR] [--etcd] [--no-bare] [--heavy] [--cpu-prof=DIR]
+ *   node bench/apiserver.ts [--seconds=2] [--only=gets] [--upstream=DIR] [--etcd] [--no-bare] [--heavy] [--creates] [--cpu-prof=DIR]
+ *
+ * --creates: creates of further kinds, too.
  *
  * --etcd, with --upstream: both servers on the same etcd process, under prefixes of their own, and the bare server too, which then does nothing but one
  * transaction for a put and a share of a linearizable read for a get. Processor time of upstream then includes etcd's, which stands apart for the others.
@@ -26,6 +28,7 @@ const { values } = parseArgs({
     upstream: { type: 'string' },
     etcd: { type: 'boolean' },
     heavy: { type: 'boolean' },
+    creates: { type: 'boolean' },
     'cpu-prof': { type: 'string' },
   },
 });
@@ -91,6 +94,22 @@ const HEAVY_POD = {
   },
 };
 const POD = values.heavy ? HEAVY_POD : PLAIN_POD;
+const SECRET = {
+  kind: 'Secret',
+  apiVersion: 'v1',
+  metadata: { generateName: 'bench-', labels: { app: 'bench' } },
+  data: { value: Buffer.from(padding(300)).toString('base64') },
+};
+const DEPLOYMENT = {
+  kind: 'Deployment',
+  apiVersion: 'apps/v1',
+  metadata: { generateName: 'bench-', labels: { app: 'bench' } },
+  spec: {
+    replicas: 3,
+    selector: { matchLabels: { app: 'bench' } },
+    template: { metadata: { labels: { app: 'bench' } }, spec: POD.spec },
+  },
+};
 
 const BINDING = {
   kind: 'ClusterRoleBinding',
@@ -151,6 +170,24 @@ const CASES: readonly Case[] = [
     connections: 2,
     upstreamPerSecond: NaN,
     gzip: true,
+  },
+];
+
+/** With --creates, after the others: they change what the figures of memory are about. */
+const MORE_CREATES: readonly Case[] = [
+  {
+    name: 'Secret creates',
+    path: '/api/v1/namespaces/default/secrets',
+    connections: 16,
+    upstreamPerSecond: NaN,
+    body: SECRET,
+  },
+  {
+    name: 'Deployment creates',
+    path: '/apis/apps/v1/namespaces/pods/deployments',
+    connections: 16,
+    upstreamPerSecond: NaN,
+    body: DEPLOYMENT,
   },
 ];
 
@@ -358,6 +395,13 @@ async function fill(server: Server): Promise<void> {
     requests: 9500,
     body: CONFIG_MAP,
   });
+  if (values.creates) await fillOtherKinds(server);
+}
+
+/** As many as a server that has run for a while has seen of a kind, so that its code is compiled. */
+async function fillOtherKinds(server: Server): Promise<void> {
+  for (const { path, connections, body } of MORE_CREATES)
+    await load(server, { path, connections, requests: 4000, body });
 }
 
 /** Lists cost etcd nothing but that share of a read. */
@@ -427,7 +471,7 @@ try {
   }
   await fill(api);
   console.log(`after 10,000 ConfigMaps and 6,000 Pods: ${await api.memory()}`);
-  for (const one of CASES) {
+  for (const one of [...CASES, ...(values.creates ? MORE_CREATES : [])]) {
     if (values.only && !one.name.includes(values.only)) continue;
     console.log(await compare(one, { api, bare, upstream }));
   }
