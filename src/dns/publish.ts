@@ -5,7 +5,7 @@
  */
 import type { EndpointSlice, Service } from '#api/types.ts';
 import { ipFamily } from '#machinery/ip.ts';
-import { endpointSlices, leases, services } from '#client/refs.ts';
+import { endpointSlices, services } from '#client/refs.ts';
 import type { Client } from '#client/client.ts';
 import {
   ENDPOINTS_LEASE_SECONDS,
@@ -13,8 +13,8 @@ import {
   LEASED_LABEL,
 } from '#component-helpers/leased-endpoints.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import { formatMicroTime } from '#machinery/time.ts';
 import type { ComponentContext } from '#runtime/component.ts';
+import { keepEndpointsLeases } from '#runtime/endpoints-lease.ts';
 import { errorMessage } from '#stdx/log.ts';
 import type { ListenAddress } from './server.ts';
 
@@ -54,7 +54,15 @@ export async function keepPublished(options: PublishOptions): Promise<void> {
     }
     working = false;
   };
-  if (options.leased) keepLeases(options);
+  if (options.leased)
+    keepEndpointsLeases({
+      ...options,
+      slices: () =>
+        options.addresses.map((address) => ({ name: sliceName(address), namespace: AT.namespace })),
+      label: LEASED_LABEL,
+      leaseSeconds: ENDPOINTS_LEASE_SECONDS,
+      renewMs: ENDPOINTS_RENEW_MS,
+    });
   await work();
   if (signal.aborted) return;
   const mine = (name: string | undefined, namespace: string | undefined): boolean =>
@@ -95,50 +103,6 @@ export async function unpublish({
     ),
   );
   await Promise.race([removed, new Promise((resolve) => setTimeout(resolve, UNPUBLISH_TIMEOUT_MS).unref())]);
-}
-
-/** Until the signal is aborted. The first of several failed renewals is logged; each is retried at the next interval. */
-function keepLeases({ api, clock, log, addresses, identity, signal }: PublishOptions): void {
-  const failing = new Set<string>();
-  const renewAll = async (): Promise<void> => {
-    for (const name of addresses.map(sliceName)) {
-      try {
-        await renew(api, { name, identity, nowMs: clock.now() });
-        failing.delete(name);
-      } catch (error) {
-        if (signal.aborted) return;
-        if (!failing.has(name))
-          log.warn('error renewing the DNS lease', { lease: name, error: errorMessage(error) });
-        failing.add(name);
-      }
-    }
-    if (signal.aborted) return;
-    const timer = clock.after(ENDPOINTS_RENEW_MS, () => void renewAll());
-    signal.addEventListener('abort', () => timer.cancel(), { once: true });
-  };
-  void renewAll();
-}
-
-async function renew(
-  api: Client,
-  { name, identity, nowMs }: { readonly name: string; readonly identity: string; readonly nowMs: number },
-): Promise<void> {
-  const lease = {
-    apiVersion: 'coordination.k8s.io/v1',
-    kind: 'Lease',
-    metadata: { name, namespace: AT.namespace, labels: { [LEASED_LABEL]: '' } },
-    spec: {
-      holderIdentity: identity,
-      leaseDurationSeconds: ENDPOINTS_LEASE_SECONDS,
-      renewTime: formatMicroTime(nowMs),
-    },
-  };
-  try {
-    await api.patch(leases, { name, namespace: AT.namespace }, { type: 'merge', patch: lease });
-  } catch (error) {
-    if (!isStatusError(error, 'NotFound')) throw error;
-    await api.create(leases, lease);
-  }
 }
 
 async function ensure({ api, log, serviceIP, addresses, leased }: PublishOptions): Promise<void> {

@@ -15,6 +15,8 @@ import { gatewayClasses, gateways, httpRoutes, tlsRoutes } from '#addons/gateway
 import { gatewayController } from '#addons/gateway/gateway-controller.ts';
 import { findHaproxy } from '#addons/gateway/haproxy/haproxy.ts';
 import { endpointSlices, events, ingressClasses, ingresses, secrets, services } from '#client/refs.ts';
+import { ENDPOINTS_LEASE_SECONDS, ENDPOINTS_RENEW_MS } from '#component-helpers/leased-endpoints.ts';
+import { leasedEndpointSliceController } from '#controllers/discovery/leased-endpointslice-controller.ts';
 import { isConditionTrue } from '#component-helpers/conditions.ts';
 import { controllerIdentity } from '#cmd/all-in-one/identities.ts';
 import { issueCertificate } from '#pki/certificate.ts';
@@ -168,10 +170,11 @@ describe('the gateway', { skip: !isInside && 'runs in a namespace' }, () => {
     test = await startTestApi();
     const log = process.env['CAPSTAN_TEST_LOG'] ? createLogger({ level: 'debug' }) : silentLogger;
     const context = { clock: realClock, log, identity: 'test' };
-    manager = createControllerManager([gatewayController], {
+    manager = createControllerManager([gatewayController, leasedEndpointSliceController], {
       ...context,
       api: test.clientAs({ name: 'system:kube-controller-manager', groups: ['system:authenticated'] }),
-      clientFor: () => test.clientAs(controllerIdentity('gateway')),
+      clientFor: ({ name }) =>
+        test.clientAs(controllerIdentity(name === gatewayController.name ? 'gateway' : name)),
     });
     await manager.start();
     gateway = createGateway({
@@ -239,6 +242,44 @@ describe('the gateway', { skip: !isInside && 'runs in a namespace' }, () => {
     });
     const { spec } = await test.api.get(services, { name: 'capstan-gateway', namespace: 'kube-system' });
     assert.deepEqual([spec?.type, spec?.ports?.map(({ port }) => port)], ['LoadBalancer', [80]]);
+  });
+
+  it('a machine that dies leaves the endpoints', async () => {
+    const api = test.clientAs(controllerIdentity('gateway'));
+    const other = createGateway({
+      api,
+      clock: realClock,
+      log: silentLogger,
+      identity: 'other',
+      nodeName: 'n2',
+      address: '192.0.2.8',
+      listenOn: ['127.0.0.2'],
+      dir: join(dir, 'haproxy-2'),
+      leased: true,
+    });
+    const at = { name: 'capstan-gateway-n2', namespace: 'kube-system' };
+    const isThere = async (): Promise<boolean> =>
+      (await test.api.list(endpointSlices, { namespace: at.namespace })).items.some(
+        ({ metadata }) => metadata.name === at.name,
+      );
+    try {
+      await other.start();
+      await until('its endpoints', isThere);
+      const addresses = async (): Promise<(string | undefined)[]> => {
+        const { status } = await test.api.get(ingresses, { name: 'paths', namespace: 'default' });
+        return (status?.loadBalancer?.ingress ?? []).map(({ ip }) => ip);
+      };
+      await until('its address', async () => (await addresses()).includes('192.0.2.8'));
+      await test.api.delete(endpointSlices, at);
+      await until('its endpoints again', isThere);
+      await realClock.sleep(ENDPOINTS_LEASE_SECONDS * 1_000 + ENDPOINTS_RENEW_MS);
+      assert.ok(await isThere(), 'while it renews');
+      await api.close();
+      await until('no endpoints', async () => !(await isThere()));
+      await until('no address', async () => !(await addresses()).includes('192.0.2.8'));
+    } finally {
+      await other.stop();
+    }
   });
 
   it('TLS by SNI from Secrets; clear text is led there, unless the Ingress says otherwise', async () => {

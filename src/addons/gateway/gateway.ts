@@ -7,10 +7,17 @@ import type { Informer } from '#client/client.ts';
 import { createEventRecorder, type StoppableEventRecorder } from '#client/event-recorder.ts';
 import { endpointSlices, ingressClasses, ingresses, namespaces, secrets, services } from '#client/refs.ts';
 import { SERVICE_NAME_LABEL, indexByService } from '#component-helpers/endpoint-slices.ts';
+import {
+  ENDPOINTS_LEASE_SECONDS,
+  ENDPOINTS_RENEW_MS,
+  LEASED_LABEL,
+} from '#component-helpers/leased-endpoints.ts';
 import { isStatusError } from '#machinery/errors.ts';
 import { ipFamily } from '#machinery/ip.ts';
 import { deepEqual } from '#machinery/json.ts';
+import { objectKey } from '#machinery/object.ts';
 import type { Component, ComponentContext } from '#runtime/component.ts';
+import { keepEndpointsLeases } from '#runtime/endpoints-lease.ts';
 import type { Timer } from '#stdx/clock.ts';
 import { errorMessage } from '#stdx/log.ts';
 import {
@@ -33,6 +40,8 @@ interface GatewayOptions extends ComponentContext {
   /** Addresses that listeners are bound to. */
   readonly listenOn: readonly string[];
   readonly dir: string;
+  /** It may end without the API server: its endpoints then expire with a Lease. Default: false. */
+  readonly leased?: boolean;
 }
 
 /** Changes within this time are one change of the configuration. */
@@ -55,6 +64,7 @@ class Gateway implements Component {
   #timer: Timer | undefined;
   #work: Promise<void> = Promise.resolve();
   #published = '';
+  #listens = false;
   #failure: string | undefined;
 
   constructor(options: GatewayOptions) {
@@ -87,6 +97,15 @@ class Gateway implements Component {
       ),
     );
     this.#informers = informers;
+    if (this.#options.leased)
+      keepEndpointsLeases({
+        ...this.#options,
+        slices: () => (this.#listens ? [this.#sliceName] : []),
+        label: LEASED_LABEL,
+        leaseSeconds: ENDPOINTS_LEASE_SECONDS,
+        renewMs: ENDPOINTS_RENEW_MS,
+        signal: this.#stop.signal,
+      });
     void this.#gatewayApiKnown(informers).then(() => this.#follow(informers));
   }
 
@@ -164,12 +183,21 @@ class Gateway implements Component {
     this.#schedule(RETRY_MS);
   }
 
+  get #sliceName(): { readonly name: string; readonly namespace: string } {
+    return {
+      name: `${GATEWAY_SERVICE.name}-${this.#options.nodeName}`,
+      namespace: GATEWAY_SERVICE.namespace,
+    };
+  }
+
   async #publish(listeners: GatewayModel['listeners']): Promise<void> {
-    const { api, nodeName, address } = this.#options;
-    const name = `${GATEWAY_SERVICE.name}-${nodeName}`;
-    const at = { name, namespace: GATEWAY_SERVICE.namespace };
+    const { api, nodeName, address, leased = false } = this.#options;
+    const at = this.#sliceName;
+    this.#listens = listeners.length > 0;
     const ports = listeners.map(({ port }) => ({ name: `port-${port}`, port, protocol: 'TCP' }));
-    if (JSON.stringify(ports) === this.#published) return;
+    // One that is not there any more expired: this machine was cut off from the API server.
+    const isThere = this.#informers?.slices.get(objectKey({ metadata: at })) !== undefined;
+    if (JSON.stringify(ports) === this.#published && isThere === this.#listens) return;
     if (ports.length === 0) {
       await api.delete(endpointSlices, at).catch(ignoring('NotFound'));
     } else {
@@ -181,6 +209,7 @@ class Gateway implements Component {
           labels: {
             [SERVICE_NAME_LABEL]: GATEWAY_SERVICE.name,
             'endpointslice.kubernetes.io/managed-by': 'gateway.capstan.dev',
+            ...(leased ? { [LEASED_LABEL]: '' } : {}),
           },
         },
         addressType: ipFamily(address),
@@ -191,8 +220,16 @@ class Gateway implements Component {
       };
       const found = await api.get(endpointSlices, at).catch(ignoring('NotFound'));
       if (!found) await api.create(endpointSlices, wanted);
-      else if (!deepEqual([found.ports, found.endpoints], [wanted.ports, wanted.endpoints]))
-        await api.update(endpointSlices, { ...found, ports, endpoints: wanted.endpoints ?? [] });
+      else if (
+        !deepEqual([found.ports, found.endpoints], [wanted.ports, wanted.endpoints]) ||
+        (found.metadata.labels?.[LEASED_LABEL] !== undefined) !== leased
+      )
+        await api.update(endpointSlices, {
+          ...found,
+          metadata: { ...found.metadata, labels: wanted.metadata?.labels ?? {} },
+          ports,
+          endpoints: wanted.endpoints ?? [],
+        });
     }
     this.#published = JSON.stringify(ports);
   }

@@ -133,6 +133,7 @@ export const EDGE_POLICY: readonly PolicyObject[] = [
         verbs: ['create', 'update', 'delete'],
       },
       { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices/restricted'], verbs: ['create'] },
+      { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create', 'patch'] },
     ],
   }),
 ];

@@ -38,6 +38,7 @@ export async function runGateway(flags: GatewayFlags): Promise<void> {
         address,
         listenOn: listen,
         dir: stateDir,
+        leased: true,
       }),
   });
 }
