@@ -31,6 +31,11 @@ export function withMachineOptions(command: Command): Command {
     .option('--fetch-etcd', "fetch Debian's package of etcd into a directory of its own where there is none")
     .option('--separate-units', 'a unit of systemd for each service, not one for all (default: as before)')
     .option('--no-separate-units', 'one unit of systemd for all services')
+    .option(
+      '--static-pods',
+      'etcd, API server, controllers and scheduler as static pods, as kubeadm has them (default: as before)',
+    )
+    .option('--no-static-pods', 'all components as services of this machine')
     .addOption(
       new Option('--runtime <kind>', 'real containers (cri), or a simulated node to try things out').choices([
         'cri',

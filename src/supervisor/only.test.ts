@@ -13,7 +13,7 @@ import { realClock } from '#stdx/clock.ts';
 import { processStartTime } from '#stdx/process-lock.ts';
 import { askSupervisor, tellSupervisor } from './control-socket.ts';
 import { liveSupervisors, partsOf, programsOf, supervisorFiles, type Part } from './only.ts';
-import { capstanCommand } from './programs.ts';
+import { capstanCommand } from '#deploy/machine/program.ts';
 
 const WAIT_MS = 60_000;
 const SERVICE = "setInterval(() => {}, 1000); process.on('SIGTERM', () => process.exit(0));";

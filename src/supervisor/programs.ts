@@ -1,7 +1,5 @@
 /** The processes that the services of machine.json make: a group of services is one process. */
-import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { NODE_FLAGS } from '#deploy/daemon.ts';
+import { capstanCommand } from '#deploy/machine/program.ts';
 import type { HealthProbe, ServiceSpec } from '#deploy/machine/services.ts';
 
 export interface Program {
@@ -15,7 +13,6 @@ export interface Program {
   addedTo(other: Program): readonly (readonly string[])[] | undefined;
 }
 
-const MAIN = resolve(import.meta.dirname, '../cli/main.ts');
 /** Between the services of a group, on the command line. */
 export const GROUP_SEPARATOR = ',';
 
@@ -67,18 +64,6 @@ function wordsOf({ command }: Program): string[] {
   return groups.map((group) => JSON.stringify(group));
 }
 
-/** checkout: directory of another Capstan. Default: this one. */
-export function capstanCommand(words: readonly string[], checkout?: string): [string, ...string[]] {
-  const main = checkout === undefined ? MAIN : join(checkout, 'src/cli/main.ts');
-  return [nodeOf(checkout), ...NODE_FLAGS, main, ...words];
-}
-
-/** The Node.js that came with the other program, where it has one. */
-function nodeOf(checkout: string | undefined): string {
-  const own = checkout && join(checkout, `node_modules/node-linux-${process.arch}/bin/node`);
-  return own && existsSync(own) ? own : process.execPath;
-}
-
 function programIn(command: readonly string[]): string | undefined {
   return command[command.indexOf('together') - 1];
 }
@@ -88,9 +73,9 @@ function togetherCommand(
   checkout: string | undefined,
 ): [string, ...string[]] {
   const words = services.flatMap((one, index) => (index === 0 ? one : [GROUP_SEPARATOR, ...one]));
-  return capstanCommand(['together', ...words], checkout);
+  return capstanCommand(['together', ...words], { checkout });
 }
 
 function serviceCommand({ run, checkout }: ServiceSpec): [string, ...string[]] {
-  return 'capstan' in run ? capstanCommand(run.capstan, checkout) : [run.program, ...run.args];
+  return 'capstan' in run ? capstanCommand(run.capstan, { checkout }) : [run.program, ...run.args];
 }

@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import type { MachinePaths } from '#deploy/machine/paths.ts';
 import type { MachineFile } from '#deploy/machine/record.ts';
+import { supervisedServices } from '#deploy/machine/static-pods.ts';
 import type { Clock } from '#stdx/clock.ts';
 import { errorMessage, type Logger } from '#stdx/log.ts';
 import { Child, type ChildStatus } from './child.ts';
@@ -62,7 +63,7 @@ export class Supervisor {
     const { machine, log, only } = this.#options;
     let wanted: Program[];
     try {
-      wanted = programsOf(machine.read().services, only);
+      wanted = programsOf(supervisedServices(machine.read()), only);
     } catch (error) {
       log.error('error reading the record of this machine, its services are unchanged', {
         error: errorMessage(error),

@@ -8,12 +8,12 @@ import { join, resolve } from 'node:path';
 import { MEMORY_ENV } from '#deploy/daemon.ts';
 import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
 import type { MachinePaths } from '#deploy/machine/paths.ts';
+import { PROGRAM_DIR } from '#deploy/machine/program.ts';
 import { renderExec } from '#deploy/service-unit.ts';
 
 const UNIT = 'capstan.service';
 export const UNIT_DIR = '/etc/systemd/system';
 const BOOTED = '/run/systemd/system';
-const PROGRAM_DIR = resolve(import.meta.dirname, '../..');
 const STOP_SECONDS = 180;
 const START_SECONDS = 120;
 const WATCHDOG_SECONDS = 60;

@@ -15,9 +15,10 @@ import { ENCRYPTION_FILE, ENCRYPTION_FLAG, managedEncryptionPath } from '#deploy
 import { interceptFiles } from '#stdx/testing/faulty-files.ts';
 import { renderShared } from './documents.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
+import { PROGRAM_DIR } from '#deploy/machine/program.ts';
 import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
-import { PROGRAM_DIR, runUpgradeNode } from '../upgrade/node.ts';
+import { runUpgradeNode } from '../upgrade/node.ts';
 import { configureMachine } from './here.ts';
 
 let paths: MachinePaths;

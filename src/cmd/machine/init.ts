@@ -35,6 +35,7 @@ import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
 import { openBackupOf, type OpenedBackup, type RestoringFlags } from './restored-cluster.ts';
 import { withSecretFiles } from './secret-files.ts';
+import { staticPodsSwitch } from './static-pods-switch.ts';
 import { ensureSupervised, isSupervised, requireSeparateUnits } from './supervise.ts';
 import { warmCompileCache, type Warming } from './warm.ts';
 
@@ -66,6 +67,7 @@ export interface InitFlags extends RestoringFlags {
   readonly fetchEtcd?: boolean;
   readonly runtime?: 'cri' | 'simulated';
   readonly separateUnits?: boolean;
+  readonly staticPods?: boolean;
   readonly rootfs?: string;
   /** false: no API server serves metrics.k8s.io. */
   readonly metrics?: boolean;
@@ -94,6 +96,7 @@ export async function runInit(
   });
   const dryRun = flags.dryRun ?? init.dryRun ?? false;
   requireSeparateUnits(paths, flags.separateUnits);
+  const choose = staticPodsSwitch(flags.staticPods, { role: 'control-plane', runtime: flags.runtime });
   const lock = dryRun ? undefined : lockMachine(paths);
   const program = new Around({
     paths,
@@ -105,7 +108,7 @@ export async function runInit(
   const context: InitContext = {
     ...output,
     paths,
-    machine: machineFile(paths),
+    machine: machineFile(paths, { choose }),
     dryRun,
     init,
     cluster,

@@ -25,6 +25,7 @@ import { parseWords } from '../flags/words.ts';
 import { KUBERNETES_VERSION } from '../version.ts';
 import { failedService } from './failed-service.ts';
 import { withSecretFiles } from './secret-files.ts';
+import { staticPodsSwitch } from './static-pods-switch.ts';
 import { ensureSupervised, isSupervised, requireSeparateUnits } from './supervise.ts';
 
 /** As the command line hands them over; kubeadm's names. */
@@ -51,6 +52,7 @@ export interface JoinFlags {
   readonly fetchEtcd?: boolean;
   readonly runtime?: 'cri' | 'simulated';
   readonly separateUnits?: boolean;
+  readonly staticPods?: boolean;
   readonly rootfs?: string;
 }
 
@@ -73,6 +75,7 @@ export async function runJoin(given: JoinFlags, call: JoinCall): Promise<void> {
   const paths = machinePaths({ rootfs: flags.rootfs });
   const dryRun = flags.dryRun ?? join.dryRun ?? false;
   requireSeparateUnits(paths, flags.separateUnits);
+  const choose = staticPodsSwitch(flags.staticPods, { role, runtime: flags.runtime });
   const lock = dryRun ? undefined : lockMachine(paths);
   const program = new ProgramOfMachine(paths, flags);
   const log = createLogger({ format: 'text', level: 'warn' }).with({ component: 'join' });
@@ -81,7 +84,7 @@ export async function runJoin(given: JoinFlags, call: JoinCall): Promise<void> {
   const context: JoinContext = {
     ...around,
     paths,
-    machine: machineFile(paths),
+    machine: machineFile(paths, { choose }),
     dryRun,
     role,
     local: {

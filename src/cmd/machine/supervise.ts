@@ -9,7 +9,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MEMORY_ENV } from '#deploy/daemon.ts';
 import { describeDiskError, UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
-import { machineFile } from '#deploy/machine/record.ts';
+import { capstanCommand } from '#deploy/machine/program.ts';
+import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
+import { supervisedServices } from '#deploy/machine/static-pods.ts';
 import { containerdLayout } from '#node/containerd/layout.ts';
 import { scopeOf } from '#node/containerd/systemd.ts';
 import { realClock } from '#stdx/clock.ts';
@@ -18,7 +20,6 @@ import { processStartTime } from '#stdx/process-lock.ts';
 import { askSupervisor, tellSupervisor } from '#supervisor/control-socket.ts';
 import type { ChildStatus } from '#supervisor/child.ts';
 import { isPart, liveSupervisors, PARTS, supervisorFiles, type Part } from '#supervisor/only.ts';
-import { capstanCommand } from '#supervisor/programs.ts';
 import { hasSeparateUnits, installSeparateUnits, removeSeparateUnits } from '#supervisor/separate-units.ts';
 import { installMachineUnit, isSystemd, removeMachineUnit, startMachineUnit } from '#supervisor/unit.ts';
 import { containerdDir } from '../node/containerd-dir.ts';
@@ -67,15 +68,26 @@ export async function ensureSupervised(
     machine.update((record) => ({ ...record, separateUnits }));
   const before = new Set(liveSupervisors(paths).map(({ pid }) => pid));
   if (isSystemd(paths)) installUnits(paths, program);
-  else if (before.size === 0) return startDetached(paths);
+  else if (before.size === 0) {
+    await startDetached(paths);
+    return settleStaticPods(paths);
+  }
   // One that has just started reads the record by itself.
   const followers = liveSupervisors(paths).filter(({ pid }) => before.has(pid));
   await Promise.all(followers.map(({ only }) => tellSupervisor(supervisorFiles(paths, only).socket)));
+  await settleStaticPods(paths);
+}
+
+/** The node agent follows their manifests by itself. */
+async function settleStaticPods(paths: MachinePaths): Promise<void> {
+  if (machineFile(paths).read().staticPods) await (await import('./static-pods.ts')).settled(paths);
 }
 
 /** Those of the other kind go first: each service runs once. */
 function installUnits(paths: MachinePaths, program?: string): void {
-  const { services, separateUnits } = machineFile(paths).read();
+  const record = machineFile(paths).read();
+  const { separateUnits } = record;
+  const services = supervisedServices(record);
   const scope = scopeOf(containerdLayout({ dir: containerdDir(paths) }).id);
   if (separateUnits) {
     removeMachineUnit();
@@ -113,12 +125,22 @@ export function isSupervised(paths: LockPaths): boolean {
 
 /** Undefined: no supervisor runs. A part whose supervisor does not answer is stopped. */
 export async function machineStatus(paths: MachinePaths): Promise<readonly ChildStatus[] | undefined> {
-  const { services, separateUnits } = machineFile(paths).read();
+  const record = machineFile(paths).read();
+  const children = await supervisedStatus(paths, record);
+  if (!children || !record.staticPods) return children;
+  return [...(await (await import('./static-pods.ts')).statusOf(paths)), ...children];
+}
+
+async function supervisedStatus(
+  paths: MachinePaths,
+  record: MachineRecord,
+): Promise<readonly ChildStatus[] | undefined> {
+  const { separateUnits } = record;
   if (!separateUnits && !liveSupervisors(paths).some(({ only }) => only !== undefined))
     return askSupervisor(paths.supervisorSocket);
   if (!isSupervised(paths)) return undefined;
   const found = await Promise.all(
-    services.map(async ({ name }) => {
+    supervisedServices(record).map(async ({ name }) => {
       const [child] = (await askSupervisor(supervisorFiles(paths, name).socket)) ?? [];
       return child ?? stoppedService(paths, name);
     }),
@@ -139,7 +161,7 @@ export function superviseCommand(
     ...(only === undefined ? [] : [`--only=${only}`]),
     ...(rootfs === '/' ? [] : [`--rootfs=${rootfs}`]),
   ];
-  return capstanCommand(words, program);
+  return capstanCommand(words, { checkout: program });
 }
 
 async function startDetached(paths: MachinePaths): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { flushCompileCache } from 'node:module';
-import { capstanCommand } from '#supervisor/programs.ts';
+import { capstanCommand } from '#deploy/machine/program.ts';
 
 const MODULES: readonly (() => Promise<unknown>)[] = [
   () => import('../apiserver/run.ts'),

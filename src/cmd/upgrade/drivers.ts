@@ -9,7 +9,8 @@ import { realClock } from '#stdx/clock.ts';
 import type { MachineDriver } from '#upgrade/tools.ts';
 import type { ObservedMachine } from '#upgrade/observe.ts';
 import type { ClusterConnection } from '../doctor/connect.ts';
-import { PROGRAM_DIR, runUpgradeNode } from './node.ts';
+import { PROGRAM_DIR } from '#deploy/machine/program.ts';
+import { runUpgradeNode } from './node.ts';
 
 type Print = (line: string) => void;
 type Change = Parameters<MachineDriver['change']>[1];

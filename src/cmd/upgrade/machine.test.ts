@@ -8,11 +8,12 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { defaultCluster } from '#deploy/config/defaults.ts';
 import { apiServerService, schedulerService } from '#deploy/machine/component-services.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
+import { PROGRAM_DIR } from '#deploy/machine/program.ts';
 import { machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
 import { auditLogsOf } from '../doctor/machine-facts.ts';
 import { superviseCommand } from '../machine/supervise.ts';
-import { PROGRAM_DIR, runUpgradeNode } from './node.ts';
+import { runUpgradeNode } from './node.ts';
 
 let paths: MachinePaths;
 const print = (): void => {};

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { UserError, writeFileAtomic } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
+import { PROGRAM_DIR } from '#deploy/machine/program.ts';
 import { lockMachine, machineFile, type MachineRecord } from '#deploy/machine/record.ts';
 import type { ServiceSpec } from '#deploy/machine/services.ts';
 import { liveSupervisors } from '#supervisor/only.ts';
@@ -22,8 +23,6 @@ export interface NodeFlags {
 
 type Print = (line: string) => void;
 
-export const PROGRAM_DIR = resolve(import.meta.dirname, '../../..');
-
 export async function runUpgradeNode(flags: NodeFlags, print: Print): Promise<void> {
   const paths = machinePaths({ rootfs: flags.rootfs });
   const machine = machineFile(paths);
@@ -31,9 +30,9 @@ export async function runUpgradeNode(flags: NodeFlags, print: Print): Promise<vo
     throw new UserError('This machine is of no cluster of init or join.');
   const { step, emulatedVersion } = flags.step ? flags : await askedStep(paths, machine.read());
   if (step === undefined) return print('[upgrade] There is nothing to do on this machine now.');
-  if (step === 'finish') return finish(paths, print);
   const lock = lockMachine(paths);
   try {
+    if (step === 'finish') return finish(paths, print);
     await changeMachine({ step, emulated: emulatedVersion, program: flags.program }, { paths, print });
   } finally {
     lock.release();
@@ -123,6 +122,13 @@ export function writeUpgrade(paths: MachinePaths, upgrade: MachineUpgrade): void
 }
 
 function finish(paths: MachinePaths, print: Print): void {
+  const machine = machineFile(paths);
+  // Of components that the upgrade did not move, and of those to come.
+  if (machine.read().staticPods)
+    machine.update((record) => ({
+      ...record,
+      staticPods: { checkout: PROGRAM_DIR, node: process.execPath },
+    }));
   pointUnits(paths);
   print('[upgrade] At the next start of this machine the new program supervises its services.');
 }

@@ -36,7 +36,8 @@ afterEach(async () => {
 
 /** The machine of m1; its supervisor is this function: it starts and stops what the record says. */
 function machineOf() {
-  const machine = machineFile({ machineFile: join(m1.dataDir, '..', 'machine.json') });
+  const dir = join(m1.dataDir, '..');
+  const machine = machineFile({ machineFile: join(dir, 'machine.json'), manifests: join(dir, 'manifests') });
   const apiserver: ServiceSpec = { name: 'apiserver', run: { capstan: ['apiserver'] } };
   const spec: ServiceSpec = { name: 'etcd', run: { program: 'etcd', args: ['--name=m1'] } };
   machine.update((record) => ({

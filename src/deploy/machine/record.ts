@@ -8,6 +8,7 @@ import { acquireProcessLock, LockedError, type ProcessLock } from '#stdx/process
 import { describeDiskError, UserError, writeFileAtomic } from '../data-dir.ts';
 import type { MachinePaths } from './paths.ts';
 import { SERVICE_NAMES, type ServiceSpec } from './services.ts';
+import { writeManifests, type StaticPodsChoice } from './static-pods.ts';
 
 const MACHINE_FORMAT = 1;
 
@@ -35,6 +36,8 @@ export interface MachineRecord {
   readonly services: readonly ServiceSpec[];
   /** Each service is a unit of systemd of its own: --separate-units. */
   readonly separateUnits?: boolean;
+  /** Components of the control plane are static pods: --static-pods. */
+  readonly staticPods?: StaticPodsChoice | undefined;
   /** During `capstan etcd recover`: the services that it stopped, and the copy of etcd's data. */
   readonly recovering?: {
     readonly services: readonly ServiceSpec[];
@@ -59,12 +62,17 @@ export interface MachineFile {
   /** Where none was written yet: one with nothing in it. Throws a UserError for a damaged or newer file. */
   read(): MachineRecord;
   exists(): boolean;
-  /** Read-modify-write. The caller holds the machine's lock. */
+  /** Read-modify-write, of the manifests of its static pods too. The caller holds the machine's lock. */
   update(change: (record: MachineRecord) => MachineRecord): MachineRecord;
   remove(): void;
 }
 
-export function machineFile({ machineFile: path }: Pick<MachinePaths, 'machineFile'>): MachineFile {
+/** choose: what each update sets besides; undefined: as it is. */
+export function machineFile(
+  paths: Pick<MachinePaths, 'machineFile' | 'manifests'>,
+  { choose }: { readonly choose?: StaticPodsSwitch | undefined } = {},
+): MachineFile {
+  const { machineFile: path } = paths;
   const read = (): MachineRecord => {
     const text = textOf(path);
     return text === undefined ? NEW : parse(path, text);
@@ -73,13 +81,23 @@ export function machineFile({ machineFile: path }: Pick<MachinePaths, 'machineFi
     read,
     exists: () => existsSync(path),
     update(change) {
-      const record = change(read());
+      const record = chosen(change(read()), choose);
       mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
       writeFileAtomic(path, `${JSON.stringify(record, undefined, 2)}\n`);
+      if (record.role !== undefined) writeManifests(paths, record);
       return record;
     },
     remove: () => rmSync(path, { force: true }),
   };
+}
+
+/** --static-pods or --no-static-pods. */
+export type StaticPodsSwitch = StaticPodsChoice | 'services';
+
+/** What chose them before stays: a later command may be of another program. */
+function chosen(record: MachineRecord, choose: StaticPodsSwitch | undefined): MachineRecord {
+  if (choose === undefined) return record;
+  return { ...record, staticPods: choose === 'services' ? undefined : (record.staticPods ?? choose) };
 }
 
 /** A UserError where another command changes this machine at this moment. */
@@ -134,15 +152,23 @@ function problemOf({
   seeds = [],
   services = [],
   phases = {},
+  staticPods,
 }: Partial<MachineRecord>): string | undefined {
   if (role !== undefined && !['control-plane', 'worker', 'witness'].includes(role))
     return '"role" should be control-plane, worker or witness';
   if (!isTexts(seeds)) return '"seeds" should be a list of texts';
   if (!Array.isArray(services) || !services.every(isService))
     return `"services" should be a list of services, each with a "name" of ${SERVICE_NAMES.join(', ')} and what to "run"`;
+  if (staticPods !== undefined && !isChoice(staticPods))
+    return '"staticPods" should have the texts "checkout" and "node"';
   if (typeof phases !== 'object' || phases === null || !Object.values(phases).every(isTexts))
     return '"phases" should have a list of names for each command';
   return undefined;
+}
+
+function isChoice(value: unknown): boolean {
+  const { checkout, node } = (value ?? {}) as Partial<StaticPodsChoice>;
+  return typeof checkout === 'string' && typeof node === 'string';
 }
 
 function isTexts(value: unknown): value is readonly string[] {

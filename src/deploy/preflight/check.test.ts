@@ -64,7 +64,7 @@ test('forwarding that is off: the node turns it on where it may', async (t) => {
   assert.match(await outcome([ipForward(join(dir, 'none'))]), /is not 1, and cannot be written here: set it/);
 });
 
-test('manifests of a control plane of static pods, that would run beside the services', async (t) => {
+test('manifests of a control plane of others, which would run beside that of this machine', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'capstan-preflight-'));
   t.after(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, 'mine.yaml'), '');
@@ -74,7 +74,9 @@ test('manifests of a control plane of static pods, that would run beside the ser
   const text = await outcome(controlPlaneManifests(dir));
   assert.match(
     text,
-    new RegExp(`ERROR ${name}\\]: ${dir}/kube-apiserver.yaml already exists.*not static pods: move it out`),
+    new RegExp(
+      `ERROR ${name}\\]: ${dir}/kube-apiserver.yaml already exists, and is not of init or join.*: move it out`,
+    ),
   );
   assert.match(await outcome(controlPlaneManifests(dir), [name]), /^\[WARNING FileAvailable-/);
 });

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EtcdMembership } from '#machinery/etcd-membership.ts';
 import { errorMessage } from '#stdx/log.ts';
+import { isOwnManifest } from '../machine/static-pods.ts';
 import { findEtcd } from '../packages/etcd.ts';
 import { failure, warning, type Check, type Problem } from './check.ts';
 import { cgroupControllers, kernelVersion } from './node-check/kernel.ts';
@@ -14,16 +15,16 @@ export const MINIMUM_DISK_BYTES = 2 * 2 ** 30;
 /** Of kubeadm's manifests. */
 const CONTROL_PLANE_PODS = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'etcd'];
 
-/** The node agent would run them beside the services that init and join set up. */
+/** Of others: the node agent would run them beside what init and join set up. */
 export function controlPlaneManifests(dir: string): readonly Check[] {
   return CONTROL_PLANE_PODS.map((name) => {
     const path = join(dir, `${name}.yaml`);
     return {
       name: `FileAvailable-${path.replaceAll('/', '-')}`,
       run: () =>
-        existsSync(path)
+        existsSync(path) && !isOwnManifest(path)
           ? failure(
-              `${path} already exists, and the components of this machine are to be services, not static pods`,
+              `${path} already exists, and is not of init or join: its component would run twice on this machine`,
               'move it out of that directory, or clean this machine with capstan reset',
             )
           : undefined,
