@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EndpointSlice, Service } from '#api/types.ts';
+import { Connections } from '#testing/network-policy/connections.ts';
 import { SERVER_PORT, type Ask, type Command } from './testing/agent.ts';
 
 const PREFIX = `capstan-proxy-${process.pid}`;
@@ -158,9 +159,9 @@ function buildNetwork(): void {
   inside('node', 'sh', '-c', 'echo 1 > /proc/sys/net/bridge/bridge-nf-call-ip6tables');
 }
 
-async function until(condition: () => boolean): Promise<void> {
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
   for (let tries = 0; tries < 500; tries += 1) {
-    if (condition()) return;
+    if (await condition()) return;
     await sleep(20);
   }
   throw new Error(`never true: ${condition}`);
@@ -393,6 +394,36 @@ describe(
       await put(serviceOf('udp', { ports }), [], { protocol: 'UDP' });
       await eventually('c', ask, (answer) => answer === 'ECONNREFUSED');
       await drop('udp');
+    });
+
+    it('by SCTP, to a cluster address, by node port, and nowhere without endpoints', async () => {
+      const hosts = {
+        b: { namespace: namespaceOf('b'), addresses: [addressOf('b')] },
+        c: { namespace: namespaceOf('c'), addresses: [addressOf('c')] },
+        outside: { namespace: namespaceOf('outside'), addresses: [OUTSIDE] },
+      };
+      const connections = await Connections.open(Object.values(hosts), []);
+      const reaches = async (
+        from: 'c' | 'outside',
+        to: { destination: string; port: number },
+      ): Promise<boolean> => {
+        const [source = ''] = hosts[from].addresses;
+        const one = { from: hosts[from], source, protocol: 'SCTP', ...to } as const;
+        const options = { expected: new Set([one]), patienceMs: 200, graceMs: 0 };
+        return (await connections.attempt([one], options)).size > 0;
+      };
+      try {
+        const ports = [{ name: 'p', port: 80, protocol: 'SCTP', nodePort: 30132 }];
+        const atCluster = { destination: CLUSTER_IP, port: 80 };
+        await put(serviceOf('sctp', { type: 'NodePort', ports }), ['b'], { protocol: 'SCTP' });
+        await until(() => reaches('c', atCluster));
+        await until(() => reaches('outside', { destination: NODE, port: 30132 }));
+        await put(serviceOf('sctp', { type: 'NodePort', ports }), [], { protocol: 'SCTP' });
+        await until(async () => !(await reaches('c', atCluster)));
+        await drop('sctp');
+      } finally {
+        connections.close();
+      }
     });
 
     it('by UDP from one port, whatever the kernel remembered of it before', async () => {
