@@ -24,6 +24,8 @@ const CHAINS = Math.ceil((COUNT - 1) / (DEPTH - 1));
 const ROOT = 'tree';
 const ROLE = 'bench';
 const LIMIT_MS = 600_000;
+/** Between two changes, so that what the last one caused elsewhere is written. */
+const SETTLE_MS = 10_000;
 /** Requests at a time. */
 const WRITERS = 32;
 
@@ -61,6 +63,7 @@ async function timed(
   what: string,
   { change, isEverywhere }: { readonly change: () => Promise<unknown>; readonly isEverywhere: () => boolean },
 ): Promise<void> {
+  await sleep(SETTLE_MS);
   const startMs = performance.now();
   await change();
   while (!isEverywhere()) {
