@@ -142,7 +142,7 @@ interface Pruned {
   readonly problems: readonly string[];
 }
 
-/** The note goes last, so that a backup without one is not left behind as proven by nothing. */
+/** The note goes last, so that a backup without one is not left behind as proven by nothing; one that a killed run left goes with the next. */
 export async function pruneBackups(
   target: BackupTarget,
   options: {
@@ -168,5 +168,26 @@ export async function pruneBackups(
     } catch (error) {
       problems.push(`${name}: ${errorMessage(error)}`);
     }
+  for (const name of await orphanNotes(target, options.cluster))
+    try {
+      if (!options.dryRun) await target.remove(name);
+      removed.push(name);
+    } catch (error) {
+      problems.push(`${name}: ${errorMessage(error)}`);
+    }
   return { removed, problems };
+}
+
+/** Notes of backups that are no more. A backup has its name before its note: one that is made meanwhile is in the second list. */
+async function orphanNotes(target: BackupTarget, cluster: string | undefined): Promise<readonly string[]> {
+  const suffix = noteName('');
+  const names = new Set((await target.list()).map(({ name }) => name));
+  const orphans = [...names].filter((name) => {
+    const backup = name.endsWith(suffix) ? name.slice(0, -suffix.length) : '';
+    const parsed = parseBackupName(backup);
+    return parsed && (cluster === undefined || parsed.cluster === cluster) && !names.has(backup);
+  });
+  if (orphans.length === 0) return [];
+  const later = new Set((await target.list()).map(({ name }) => name));
+  return orphans.filter((name) => !later.has(name.slice(0, -suffix.length)));
 }

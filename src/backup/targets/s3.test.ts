@@ -4,6 +4,8 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createServer, request, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
+import { backupName } from '../format.ts';
+import { text } from 'node:stream/consumers';
 import { makeBackup } from '../make.ts';
 import { openBackup } from '../open-backup.ts';
 import { listBackups } from '../stored-backups.ts';
@@ -26,6 +28,44 @@ const { default: S3rver } = (await import('@20minutes/s3rver' as string)) as {
   readonly default: new (options: object) => S3Server;
 };
 
+/** What the test's server lacks: which uploads are neither completed nor aborted, a page of one at a time, and aborting them. */
+class Uploads {
+  /** Keys by id. */
+  readonly open = new Map<string, string>();
+
+  /** A POST that was answered. */
+  note(url: URL, body: string): void {
+    const id = /<UploadId>([^<]+)</.exec(body)?.[1];
+    if (url.searchParams.has('uploads') && id) this.open.set(id, keyOf(url));
+    else this.open.delete(url.searchParams.get('uploadId') ?? '');
+  }
+
+  /** False: it is for the server. */
+  answer(
+    { method }: IncomingMessage,
+    { url, response }: { readonly url: URL; readonly response: ServerResponse },
+  ): boolean {
+    const { searchParams: query } = url;
+    const isAbort = method === 'DELETE' && query.has('uploadId');
+    if (!isAbort && !(method === 'GET' && query.has('uploads'))) return false;
+    if (isAbort) {
+      response.writeHead(this.open.delete(query.get('uploadId')!) ? 204 : 404).end();
+      return true;
+    }
+    const all = [...this.open].filter(([, key]) => key.startsWith(query.get('prefix') ?? ''));
+    const [one] = all;
+    const upload = one ? `<Upload><Key>${one[1]}</Key><UploadId>${one[0]}</UploadId></Upload>` : '';
+    response.end(
+      `<ListMultipartUploadsResult>${upload}<IsTruncated>${all.length > 1}</IsTruncated><NextKeyMarker>${one?.[1] ?? ''}</NextKeyMarker><NextUploadIdMarker>${one?.[0] ?? ''}</NextUploadIdMarker></ListMultipartUploadsResult>`,
+    );
+    return true;
+  }
+}
+
+function keyOf({ pathname }: URL): string {
+  return decodeURIComponent(pathname.split('/').slice(2).join('/'));
+}
+
 describe('a bucket', () => {
   const dir = temporaryDir();
   let server: S3Server;
@@ -33,6 +73,7 @@ describe('a bucket', () => {
   let options: S3Options;
   let fault: Fault = () => false;
   let requests = 0;
+  const uploads = new Uploads();
   before(async () => {
     server = new S3rver({
       port: 0,
@@ -45,10 +86,13 @@ describe('a bucket', () => {
     proxy = createServer((message, response) => {
       requests++;
       if (fault(message, response)) return;
-      const { url, method, headers } = message;
+      const { url = '', method, headers } = message;
+      const at = new URL(url, 'http://bucket');
+      if (uploads.answer(message, { url: at, response })) return;
       const onward = request({ host: '127.0.0.1', port, path: url, method, headers }, (answer) => {
         response.writeHead(answer.statusCode!, answer.headers);
         answer.pipe(response);
+        if (method === 'POST') void text(answer).then((body) => uploads.note(at, body));
       });
       onward.on('error', () => response.destroy());
       message.pipe(onward);
@@ -114,6 +158,43 @@ describe('a bucket', () => {
     assert.ok((await readAll(target, 'large')).equals(bytes));
     await assert.rejects(target.write('large', pieces(bytes)), { code: 'exists' });
     await target.tidy('11111111');
+  });
+
+  test('a writer that is killed before any request leaves a whole backup or none, and nothing after a tidy', async () => {
+    const cluster = '11111111-2222-4333-8444-555555555555';
+    const name = backupName({ cluster, time: '2026-01-01T00:00:00Z', revision: 1 });
+    const bytes = randomBytes(2 * PART + 1);
+    const target = new S3Target(options);
+    const seen: string[] = [];
+    let left = 0;
+    for (let at = 0, isKilled = true; isKilled; at++) {
+      isKilled = false;
+      let count = 0;
+      // Nothing of it arrives any more.
+      fault = (message, response) => {
+        if (count++ < at) return false;
+        isKilled = true;
+        seen.push(`${message.method} ${/uploads|uploadId|partNumber/.exec(message.url ?? '')?.[0] ?? ''}`);
+        response.destroy();
+        return true;
+      };
+      const written = await new S3Target({ ...options, tries: 1 }).write(name, pieces(bytes)).catch(() => 0);
+      fault = () => false;
+      assert.equal(written > 0, !isKilled, seen.join());
+      const listed = (await target.list()).map((one) => one.name);
+      assert.equal(listed.includes(name), !isKilled);
+      left += uploads.open.size;
+      // Several of them, now and then.
+      if (at % 3 < 2 && isKilled) continue;
+      await target.tidy(cluster.slice(0, 8));
+      assert.equal(uploads.open.size, 0);
+      assert.equal(await target.write('next', pieces(bytes)), bytes.length);
+      await target.remove('next');
+    }
+    assert.ok(seen.includes('POST uploads') && seen.includes('PUT partNumber'), seen.join());
+    assert.ok((await readAll(target, name)).equals(bytes));
+    await target.remove(name);
+    assert.ok(left >= 3, `${left} uploads were left`);
   });
 
   test('with another key refuses at once', async () => {

@@ -199,21 +199,28 @@ export class S3Target implements BackupTarget {
   async tidy(cluster: string): Promise<void> {
     const { prefix } = this.#options;
     const ours = prefix + backupPrefix(cluster);
-    const answer = await this.#text({
-      method: 'GET',
-      key: '',
-      query: `prefix=${encodeURIComponent(ours)}&uploads=`,
-    }).catch((error: unknown) => {
-      // Not every server lists uploads.
-      if (error instanceof BackupError && error.code === 'refused') return '';
-      throw error;
-    });
-    for (const upload of elements(answer, 'Upload')) {
-      const key = element(upload, 'Key');
-      if (!key.startsWith(ours)) continue;
-      const query = `uploadId=${encodeURIComponent(element(upload, 'UploadId'))}`;
-      await this.#send({ method: 'DELETE', key: key.slice(prefix.length), query, expected: [404] });
+    for (let marker = ''; ;) {
+      const query = `${marker}prefix=${encodeURIComponent(ours)}&uploads=`;
+      const answer = await this.#text({ method: 'GET', key: '', query }).catch((error: unknown) => {
+        // Not every server lists uploads.
+        if (error instanceof BackupError && error.code === 'refused') return '';
+        throw error;
+      });
+      for (const upload of elements(answer, 'Upload')) await this.#abort(upload, ours);
+      if (element(answer, 'IsTruncated') !== 'true') return;
+      const next = (name: string): string => encodeURIComponent(element(answer, name));
+      // Parameters of a query are in the order of their names.
+      marker = `key-marker=${next('NextKeyMarker')}&upload-id-marker=${next('NextUploadIdMarker')}&`;
     }
+  }
+
+  /** An element of ListMultipartUploads. */
+  async #abort(upload: string, ours: string): Promise<void> {
+    const key = element(upload, 'Key');
+    if (!key.startsWith(ours)) return;
+    const query = `uploadId=${encodeURIComponent(element(upload, 'UploadId'))}`;
+    const name = key.slice(this.#options.prefix.length);
+    await this.#send({ method: 'DELETE', key: name, query, expected: [404] });
   }
 
   async #text(request: Request): Promise<string> {

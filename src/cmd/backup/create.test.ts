@@ -1,6 +1,6 @@
 /** `capstan backup create`, `list`, `show`, `verify` and `prune` on a data directory, and the snapshot of an API server that runs. */
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { decodeSnapshot } from '#backup/snapshot.ts';
@@ -56,6 +56,20 @@ describe('of a data directory', () => {
       / is whole: \d+ objects at revision/,
     );
     assert.equal(await run(pruneOld), 'Nothing is old enough to be removed.');
+  });
+
+  test('prune removes what a killed one left: the note of a backup that is no more', async () => {
+    const location = join(dataDir, 'backups');
+    const before = readdirSync(location).toSorted();
+    const orphan = 'capstan-0badcafe-20260101T000000Z-r7.tar.zst.age.json';
+    for (const name of [orphan, 'of-somebody-else.json']) writeFileSync(join(location, name), '{}');
+    assert.equal(
+      await run((flags, say) => pruneOld({ ...flags, dryRun: true }, say)),
+      `${orphan}  would be removed`,
+    );
+    assert.equal(await run(pruneOld), `${orphan}  removed`);
+    assert.deepEqual(readdirSync(location).toSorted(), [...before, 'of-somebody-else.json']);
+    rmSync(join(location, 'of-somebody-else.json'));
   });
 
   test('the key is with the certificates, and in no backup', () => {

@@ -7,14 +7,17 @@ import { after, before, describe, test } from 'node:test';
 import { listBackups } from '#backup/stored-backups.ts';
 import { DirectoryTarget } from '#backup/targets/directory.ts';
 import { temporaryDir } from '#backup/testing/cluster-store.ts';
-import { configMaps } from '#api/refs.ts';
+import { backupName } from '#backup/format.ts';
+import { configMaps, leases, namespaces } from '#api/refs.ts';
+import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { realClock, type Clock } from '#stdx/clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { openStore } from '#storage/drivers/index.ts';
+import { openEtcdStore } from '#storage/drivers/etcd/etcd-store.ts';
 import { installedEtcd, startEtcd, unpackedEtcd35, type TestEtcd } from '#storage/drivers/etcd/test-etcd.ts';
 import { FAKETIME } from '#testing/chaos/faketime.ts';
-import { until } from '#testing/cluster.ts';
+import { freePort, until } from '#testing/cluster.ts';
 import { ADMIN, startTestApi } from '#testing/start-test-api.ts';
 import { digestStore } from '../store/migrate.ts';
 import { createBackup } from './create.ts';
@@ -347,6 +350,35 @@ describe('faults of backup, drill and restore', () => {
       });
       await restoreCluster(restore, { say: quiet });
       assert.equal(await digest(flags), saved);
+    });
+
+    test('one that API servers run on: a command takes their Lease, and then tidies', async () => {
+      const dataDir = copy();
+      const kubeconfig = join(dataDir, 'admin.conf');
+      const port = await freePort();
+      const store = await openEtcdStore(etcd.options);
+      const { api, pki, stop } = await startTestApi({ store, port });
+      await writeKubeconfig(kubeconfig, {
+        server: `https://127.0.0.1:${port}`,
+        caPem: pki.ca.certificatePem,
+        clusterName: 'test',
+        userName: 'kubernetes-super-admin',
+        credentials: { certificate: pki.clients['super-admin'] },
+      });
+      const { uid } = (await api.get(namespaces, { name: 'kube-system' })).metadata;
+      const left = `${backupName({ cluster: uid, time: '2026-01-01T00:00:00Z', revision: 1 })}.part`;
+      writeFileSync(join(dataDir, 'backups', left), 'half');
+      const lease = (): Promise<unknown> =>
+        api.get(leases, { namespace: 'kube-system', name: 'capstan-backup' });
+      await assert.rejects(lease(), { reason: 'NotFound' });
+      await createBackup({ dataDir, kubeconfig, ...flags }, quiet);
+      await lease();
+      assert.deepEqual(parts(dataDir), []);
+      await stop();
+      // Without one it is made all the same, and what may be another command's stays.
+      writeFileSync(join(dataDir, 'backups', left), 'half');
+      await createBackup({ dataDir, kubeconfig, ...flags }, quiet);
+      assert.deepEqual(parts(dataDir), [left]);
     });
 
     test('an etcd that stopped answering: one sentence, and the next run succeeds', async () => {

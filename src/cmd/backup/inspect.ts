@@ -1,7 +1,8 @@
 /** `capstan backup list`, `show`, `verify` and `prune`: what there is, what is in one, whether it is whole, and removal of old ones. */
 import { findBackup, listBackups, pruneBackups, type Backup } from '#backup/stored-backups.ts';
 import { alignColumns } from '#stdx/columns.ts';
-import type { Manifest } from '#backup/format.ts';
+import { parseBackupName, type Manifest } from '#backup/format.ts';
+import type { BackupTarget } from '#backup/targets/target.ts';
 import { openBackup } from '#backup/open-backup.ts';
 import { DEFAULT_RETENTION } from '#backup/retention.ts';
 import { UserError } from '#deploy/data-dir.ts';
@@ -93,6 +94,12 @@ async function opened(
   return { backup, manifest: await openBackup({ target, name: backup.name, identities, decode, onObject }) };
 }
 
+/** Also of one that only has left something. */
+async function clustersOf(target: BackupTarget): Promise<ReadonlySet<string>> {
+  const files = await target.list();
+  return new Set(files.flatMap(({ name }) => parseBackupName(name.replace(/\.json$/, ''))?.cluster ?? []));
+}
+
 export interface PruneFlags extends InspectFlags {
   readonly dryRun?: boolean | undefined;
   /** Milliseconds, as in RetentionPolicy. */
@@ -110,7 +117,7 @@ export async function pruneOld(flags: PruneFlags, say: Say): Promise<void> {
       dailyMs: flags.keepDaily ?? DEFAULT_RETENTION.dailyMs,
     };
     // Clusters that share a location are pruned each by itself.
-    const clusters = new Set((await listBackups(target)).map(({ cluster }) => cluster));
+    const clusters = await clustersOf(target);
     const [removed, problems]: [string[], string[]] = [[], []];
     for (const cluster of clusters) {
       const pruned = await pruneBackups(target, { cluster, policy, dryRun: flags.dryRun });

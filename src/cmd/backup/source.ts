@@ -1,7 +1,7 @@
 /**
  * Where the objects of a backup come from: the API server that runs, the store of a data directory that is off, or an etcd. All give the same snapshot.
  *
- *   --etcd-servers ─► etcd itself     a process holds the directory, or --kubeconfig ─► GET /capstan/backup     else ─► DIR/store
+ *   --etcd-servers ─► etcd itself, by turns with its API servers     a process holds the directory, or --kubeconfig ─► GET /capstan/backup     else ─► DIR/store
  */
 import { existsSync, mkdirSync } from 'node:fs';
 import { BackupError } from '#backup/errors.ts';
@@ -9,11 +9,12 @@ import { clusterUID, decodeSnapshot, takeSnapshot, type Snapshot } from '#backup
 import { createClient } from '#client/create.ts';
 import { createKubeconfigTransport } from '#client/kubeconfig.ts';
 import type { Transport, TransportResponse } from '#client/transport.ts';
+import { isTransportError } from '#client/transport-error.ts';
 import type { Stored } from '#machinery/object.ts';
 import { runningPid } from '#deploy/daemon.ts';
 import { UserError } from '#deploy/data-dir.ts';
 import { realClock } from '#stdx/clock.ts';
-import { createLogger, errorMessage } from '#stdx/log.ts';
+import { createLogger, errorMessage, type Logger } from '#stdx/log.ts';
 import { acquireProcessLock } from '#stdx/process-lock.ts';
 import { openEmbedded, openEtcd, type StoreFlags } from '../store/open.ts';
 import { BACKUP_PATH } from './endpoint.ts';
@@ -27,7 +28,7 @@ export interface Source {
   snapshot(): Promise<Snapshot>;
   /** UID of Namespace kube-system. */
   cluster(): Promise<string>;
-  /** Whether nobody else makes a backup of the cluster while `alone` runs. Not of an etcd that is read by itself, where API servers may run. */
+  /** Whether nobody else makes a backup of the cluster while `alone` runs. Not of an etcd of which no API server answers: others may read it too. */
   readonly isOnly: boolean;
   /** Rejects with BackupError 'busy' where another backup of the cluster is being made. */
   alone<T>(run: () => Promise<T>): Promise<T>;
@@ -39,17 +40,7 @@ export type SourceFlags = Omit<StoreFlags, 'dataDir'> & { readonly kubeconfig?: 
 /** Throws a UserError. */
 export async function openSource(flags: SourceFlags, place: Place): Promise<Source> {
   const log = createLogger({ level: 'warn' });
-  if (flags.etcdServers) {
-    const side = await openEtcd({ flags, log });
-    return {
-      name: side.name,
-      snapshot: () => takeSnapshot(side.store),
-      cluster: () => clusterUID(side.store),
-      isOnly: false,
-      alone: (run) => run(),
-      close: () => side.close(),
-    };
-  }
+  if (flags.etcdServers) return etcd(flags, { place, log });
   const { dir } = place;
   if (!dir || flags.kubeconfig !== undefined || runningPid(dir) !== undefined)
     return apiServer(place.kubeconfig);
@@ -72,6 +63,52 @@ export async function openSource(flags: SourceFlags, place: Place): Promise<Sour
     };
   } catch (error) {
     lock.release();
+    throw error;
+  }
+}
+
+/** Its API servers make backups too: where one answers, its Lease is taken. Where none does, no server makes one. */
+async function etcd(
+  flags: SourceFlags,
+  { place, log }: { readonly place: Place; readonly log: Logger },
+): Promise<Source> {
+  const side = await openEtcd({ flags, log });
+  const cluster = (): Promise<string> => clusterUID(side.store);
+  const servers =
+    flags.kubeconfig !== undefined || existsSync(place.kubeconfig) ? apiServer(place.kubeconfig) : undefined;
+  const close = async (): Promise<void> => {
+    await servers?.close();
+    await side.close();
+  };
+  try {
+    const answers = servers !== undefined && (await isOf(servers, await cluster()));
+    if (!answers)
+      log.warn(
+        'no API server of this etcd answers: the lease of backups is not taken, and nothing is tidied',
+        {
+          kubeconfig: place.kubeconfig,
+        },
+      );
+    return {
+      name: side.name,
+      snapshot: () => takeSnapshot(side.store),
+      cluster,
+      isOnly: answers,
+      alone: (run) => (answers ? servers.alone(run) : run()),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** False where it does not answer, or is of another cluster: this machine's own, say. */
+async function isOf(servers: Source, cluster: string): Promise<boolean> {
+  try {
+    return (await servers.cluster()) === cluster;
+  } catch (error) {
+    if (isTransportError(error) || error instanceof BackupError) return false;
     throw error;
   }
 }
