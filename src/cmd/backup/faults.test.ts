@@ -357,7 +357,7 @@ describe('faults of backup, drill and restore', () => {
       const kubeconfig = join(dataDir, 'admin.conf');
       const port = await freePort();
       const store = await openEtcdStore(etcd.options);
-      const { api, pki, stop } = await startTestApi({ store, port });
+      const { api, pki, stop } = await startTestApi({ store, etcdPrefix: '/registry', port });
       await writeKubeconfig(kubeconfig, {
         server: `https://127.0.0.1:${port}`,
         caPem: pki.ca.certificatePem,
