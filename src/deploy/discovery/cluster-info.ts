@@ -10,7 +10,8 @@ const PATH = '/api/v1/namespaces/kube-public/configmaps/cluster-info';
 /** A ConfigMap has at most 1 MiB of data; base64 and signatures add to it. */
 const MAX_BYTES = 4 * 1024 * 1024;
 const ANSWER_TIMEOUT_MS = 10_000;
-const SIGNATURE_PREFIX = 'jws-kubeconfig-';
+/** Of the keys with signatures; the token's ID follows. */
+export const SIGNATURE_PREFIX = 'jws-kubeconfig-';
 
 export type ClusterInfoAnswer =
   | { readonly kind: 'found'; readonly info: ClusterInfo }

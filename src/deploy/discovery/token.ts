@@ -20,8 +20,8 @@ import { parsePins } from './pins.ts';
 
 /** As kubeadm's timeouts.discovery. */
 export const DISCOVERY_TIMEOUT_MS = 5 * 60_000;
-/** A token that was made just now is signed with within seconds. */
-const SIGNING_TIMEOUT_MS = 15_000;
+/** A token that was made just now is signed with within seconds, or once other controllers lead: the Lease of lost ones is over after 15 s. */
+const SIGNING_TIMEOUT_MS = 30_000;
 const RETRY_MS = 1_000;
 /** Certificates of a new cluster are valid from an hour or less before their creation. */
 const TOLERATED_SKEW_MS = 5 * 60_000;

@@ -2,6 +2,9 @@
 import type { Client } from '#client/client.ts';
 import { clusterRoleBindings, clusterRoles, configMaps, roleBindings, roles } from '#client/refs.ts';
 import { stringifyYaml } from '#machinery/yaml.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { parseBootstrapToken } from '../../discovery/bootstrap-token.ts';
+import { SIGNATURE_PREFIX } from '../../discovery/cluster-info.ts';
 import { applyObject } from '../apply-object.ts';
 import { writeToken } from '../bootstrap-tokens.ts';
 import type { Phase } from '../phase.ts';
@@ -15,6 +18,9 @@ const RBAC = 'rbac.authorization.k8s.io';
 /** The API server makes the role: nodes read each other's addresses and pod ranges. */
 const POD_NETWORK_ROLE = 'capstan:node-pod-network';
 const SERVING_ROLE = 'capstan:node-autoapprove-serving';
+/** The controllers of a cluster that was restored lead once the Lease of their predecessor is over. */
+const SIGNING_TIMEOUT_MS = 60_000;
+const LOOK_EVERY_MS = 200;
 
 export const bootstrapToken: Phase<InitContext> = {
   name: 'bootstrap-token',
@@ -42,8 +48,26 @@ export const bootstrapToken: Phase<InitContext> = {
     });
     await approveServingCertificates(api);
     await bindNodes(api, POD_NETWORK_ROLE);
+    const signing = init.bootstrapTokens.filter(({ usages }) => usages.includes('signing'));
+    const ids = signing.map(({ token }) => parseBootstrapToken(token).id);
+    if (!(await areSigned(api, { ids, clock })))
+      print(
+        `[bootstrap-token] "${CLUSTER_INFO}" is not signed with the token after ${SIGNING_TIMEOUT_MS / 1000}s: machines can join once the controller manager has done so; \`capstan status\` shows it`,
+      );
   },
 };
+
+/** The join lines that init ends with can be used at once. */
+async function areSigned(
+  api: Client,
+  { ids, clock }: { readonly ids: readonly string[]; readonly clock: Clock },
+): Promise<boolean> {
+  for (const begin = clock.monotonic(); ; await clock.sleep(LOOK_EVERY_MS)) {
+    const { data = {} } = await api.get(configMaps, { name: CLUSTER_INFO, namespace: NAMESPACE });
+    if (ids.every((id) => `${SIGNATURE_PREFIX}${id}` in data)) return true;
+    if (clock.monotonic() - begin > SIGNING_TIMEOUT_MS) return false;
+  }
+}
 
 /** Kubelets' serving certificates are approved by themselves: delete the binding to approve each by hand. */
 async function approveServingCertificates(api: Client): Promise<void> {
