@@ -15,9 +15,12 @@ export function register(program: Command): void {
     .option('--only <text>', 'only test files whose path contains this')
     .option(
       '--suite <name>',
-      'a suite that takes too long for the gate, instead of all else: ha, vm or upgrade',
+      'a suite that takes too long for the gate, instead of all else: disaster, ha, network-policy, upgrade or vm',
     )
-    .option('--minutes <number>', 'how long the suite ha goes on (20); each fault strikes at least once')
+    .option(
+      '--minutes <number>',
+      'how long the suites ha (20; each fault strikes at least once) and network-policy go on',
+    )
     .option('--unit', 'no integration tests')
     .option('--fix', 'let checks mend what they can')
     .option('--no-install', 'do not install Debian packages for tests')
