@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -8,6 +8,9 @@ import { machinePaths } from '#deploy/machine/paths.ts';
 import { machineFile } from '#deploy/machine/record.ts';
 import { CERTIFICATES } from '#deploy/phases/certificate-list.ts';
 import { createMissing } from '#deploy/phases/certificates.ts';
+import { kubeletClientPath, writeKubeletClient } from '#deploy/phases/kubelet-client.ts';
+import { issueCertificate, type KeyPair } from '#pki/certificate.ts';
+import { readPair } from '#pki/chain.ts';
 import { FakeClock } from '#stdx/testing/fake-clock.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { keepCertificates } from './certificate-renewal.ts';
@@ -32,13 +35,33 @@ test('what is due is renewed before anything starts, and a damaged file keeps no
   const endMs = (name: string): number =>
     Date.parse(new X509Certificate(readFileSync(join(paths.pki, name), 'utf8')).validTo);
   assert.ok(endMs('etcd/server.crt') < clock.now());
+  const kubelet = issueCertificate(pairIn(paths.pki, 'ca'), {
+    subject: { commonName: 'system:node:m1', organizations: ['system:nodes'] },
+    usages: ['clientAuth'],
+    nowMs: clock.now() - 400 * DAY_MS,
+    lifetimeMs: 365 * DAY_MS,
+  });
+  mkdirSync(paths.kubeletPki, { recursive: true });
+  await writeKubeletClient(paths.kubeletPki, kubelet);
   const end = await keepCertificates({ paths, machine, clock, log: silentLogger });
   t.after(end);
   for (const name of ['apiserver.crt', 'etcd/server.crt', 'front-proxy-client.crt'])
     assert.ok(endMs(name) > clock.now() + 300 * DAY_MS, name);
+  const { certificates, ...next } = readPair(readFileSync(kubeletClientPath(paths.kubeletPki), 'utf8'));
+  assert.equal(next.keyPem, kubelet.keyPem);
+  assert.equal(certificates[0]!.subject, new X509Certificate(kubelet.certificatePem).subject);
+  assert.ok(certificates[0]!.validToDate.getTime() > clock.now() + 300 * DAY_MS);
+  assert.equal(readdirSync(paths.kubeletPki).length, 2, 'the file and the link');
   const authority = endMs('ca.crt');
   writeFileSync(join(paths.pki, 'apiserver.crt'), 'nonsense');
   (await keepCertificates({ paths, machine, clock, log: silentLogger }))();
   assert.equal(readFileSync(join(paths.pki, 'apiserver.crt'), 'utf8'), 'nonsense');
   assert.equal(endMs('ca.crt'), authority);
 });
+
+function pairIn(dir: string, name: string): KeyPair {
+  const [certificatePem = '', keyPem = ''] = ['crt', 'key'].map((end) =>
+    readFileSync(join(dir, `${name}.${end}`), 'utf8'),
+  );
+  return { certificatePem, keyPem };
+}

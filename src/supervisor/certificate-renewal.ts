@@ -1,6 +1,6 @@
 /**
  * Renews the certificates that a machine's own authorities can sign: before its services start, since it may have been off past their expiry, and every
- * hour. Services reload their files. A worker has none: its node agent uses the cluster's signer. See deploy/phases/certificates-renewal.ts.
+ * hour. Services reload their files. A worker has none: its node agent uses the cluster's signer, as that of a control plane does while its certificate is valid. See deploy/phases/certificates-renewal.ts.
  */
 import type { MachinePaths } from '#deploy/machine/paths.ts';
 import type { MachineFile } from '#deploy/machine/record.ts';
@@ -10,7 +10,7 @@ import type { Clock } from '#stdx/clock.ts';
 import type { Logger } from '#stdx/log.ts';
 
 interface RenewalOptions {
-  readonly paths: Pick<MachinePaths, 'pki' | 'kubernetes'>;
+  readonly paths: Pick<MachinePaths, 'pki' | 'kubernetes' | 'kubeletPki'>;
   readonly machine: Pick<MachineFile, 'read'>;
   readonly clock: Clock;
   readonly log: Logger;

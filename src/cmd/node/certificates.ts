@@ -93,6 +93,10 @@ export async function joinCluster(flags: Flags, nodeName: string): Promise<void>
   const files = clientFiles(flags);
   if (await isStillGood(kubeconfig, files)) return;
   const log = loggerFrom(flags, 'bootstrap');
+  if (existsSync(kubeconfig) && !existsSync(bootstrapKubeconfig))
+    throw new UserError(
+      `The client certificate of node ${nodeName} (${files.currentPath}) is missing or over, and so is ${bootstrapKubeconfig}, which could ask for another: make a token on a control plane with \`capstan token create --print-join-command\`, then run \`capstan reset\` and that command here.`,
+    );
   const options = bootstrapOptions(bootstrapKubeconfig);
   const caPem = requireAuthority({ options, file: bootstrapKubeconfig });
   await getClientCertificate(options, { files, nodeName, log, from: bootstrapKubeconfig });

@@ -282,7 +282,7 @@ test("a data directory's certificates, its nodes' and kubeconfigs' too", async (
 
 test('a year of looks: each is renewed once it is due, and a damaged one holds up no other', async () => {
   const { root, certDir } = await machine();
-  const paths = { pki: certDir, kubernetes: root };
+  const paths = { pki: certDir, kubernetes: root, kubeletPki: root };
   writeFileSync(join(certDir, 'etcd/peer.crt'), 'damaged');
   const changes: string[] = [];
   for (let day = 0; day <= 300; day += 10) {
@@ -300,7 +300,10 @@ test('a machine without an authority has nothing to renew', async () => {
   const root = mkdtempSync(join(tmpdir(), 'capstan-renew-'));
   folders.push(root);
   assert.deepEqual(
-    await renewMachineCertificates({ pki: root, kubernetes: root }, { nowMs: NOW, externalEtcd: false }),
+    await renewMachineCertificates(
+      { pki: root, kubernetes: root, kubeletPki: root },
+      { nowMs: NOW, externalEtcd: false },
+    ),
     { changes: [], warnings: [], ends: [] },
   );
 });

@@ -62,6 +62,16 @@ export function renewDue(
   });
 }
 
+/** Those that are not valid now. */
+export function renewInvalid(set: CertificateSet, options: RenewOptions): Promise<RenewResult> {
+  const { nowMs } = options;
+  return renewWhere(set, {
+    ...options,
+    isWanted: ({ validFromDate, validToDate }) =>
+      nowMs < validFromDate.getTime() || nowMs >= validToDate.getTime(),
+  });
+}
+
 interface Wanted extends RenewOptions {
   readonly isWanted: (
     certificate: X509Certificate,

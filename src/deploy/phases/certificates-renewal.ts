@@ -5,11 +5,12 @@ import type { MachinePaths } from '../machine/paths.ts';
 import type { CertificateState } from '../pki/renewal.ts';
 import { kubeadmCertificates } from './certificate-files.ts';
 import { inspectCertificates } from './certificates-check.ts';
-import { renewDue } from './certificates-renew.ts';
+import { renewDue, renewInvalid } from './certificates-renew.ts';
+import { kubeletClientFile } from './kubelet-client.ts';
 
 /** Renews due certificates and those of a previous authority. A machine without an authority has nothing to renew here. */
 export async function renewMachineCertificates(
-  { pki, kubernetes }: Pick<MachinePaths, 'pki' | 'kubernetes'>,
+  { pki, kubernetes, kubeletPki }: Pick<MachinePaths, 'pki' | 'kubernetes' | 'kubeletPki'>,
   { nowMs, externalEtcd }: { readonly nowMs: number; readonly externalEtcd: boolean },
 ): Promise<CertificateState> {
   if (!existsSync(join(pki, 'ca.crt'))) return { changes: [], warnings: [], ends: [] };
@@ -19,11 +20,17 @@ export async function renewMachineCertificates(
     externalEtcd,
   });
   const { renewed } = await renewDue(set, { nowMs });
+  // The node agent renews its own in time; after that it could not ask for one, and of static pods it would not run the API server to ask.
+  const kubelet = {
+    dir: pki,
+    files: [...set.files.filter(({ name }) => name === 'ca'), kubeletClientFile(kubeletPki)],
+  };
+  const late = await renewInvalid(kubelet, { nowMs });
   const rows = await inspectCertificates(set, { nowMs });
   const isThere = ({ certificate, problems }: (typeof rows)[number]): boolean =>
     certificate !== undefined || problems.some((problem) => !problem.endsWith('is missing'));
   return {
-    changes: renewed.map((name) => `reissued ${name}`),
+    changes: [...renewed, ...late.renewed].map((name) => `reissued ${name}`),
     warnings: rows
       .filter(isThere)
       .flatMap(({ problems, warnings }) => [...problems, ...warnings])

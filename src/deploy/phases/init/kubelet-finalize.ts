@@ -1,10 +1,7 @@
 /** Phase kubelet-finalize: the kubelet's credentials move from its kubeconfig into the file that it renews itself. */
-import { symlink, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { loadKubeconfig, resolveContext } from '#client/kubeconfig.ts';
-import { formatTime } from '#machinery/time.ts';
-import { writeFileAtomically } from '../../pki/files.ts';
 import { writeKubeconfig } from '../../pki/kubeconfig.ts';
+import { kubeletClientPath, writeKubeletClient } from '../kubelet-client.ts';
 import type { Phase } from '../phase.ts';
 import type { InitContext } from './context.ts';
 
@@ -20,7 +17,7 @@ export const kubeletFinalize: Phase<InitContext> = {
   ],
 };
 
-async function run({ paths, cluster, init, kubelet, clock, print, dryRun }: InitContext): Promise<void> {
+async function run({ paths, cluster, init, kubelet, print, dryRun }: InitContext): Promise<void> {
   const path = paths.kubeconfig('kubelet');
   if (kubelet.rotateCertificates === false)
     return print('[kubelet-finalize] rotateCertificates is off: the kubelet keeps its certificate');
@@ -29,18 +26,12 @@ async function run({ paths, cluster, init, kubelet, clock, print, dryRun }: Init
   if (cert === undefined || key === undefined)
     return print(`[kubelet-finalize] "${path}" points to a rotatable kubelet client certificate already`);
   print(`[kubelet-finalize] Updating "${path}" to point to a rotatable kubelet client certificate and key`);
-  const stamp = formatTime(clock.now()).replaceAll(/[TZ:]/g, '-').replace(/-$/, '');
-  const file = join(paths.kubeletPki, `kubelet-client-${stamp}.pem`);
-  const current = join(paths.kubeletPki, 'kubelet-client-current.pem');
-  await writeFileAtomically(file, `${String(cert)}${String(key)}`);
-  await rm(`${current}.new`, { force: true });
-  await symlink(file, `${current}.new`);
-  await rename(`${current}.new`, current);
+  await writeKubeletClient(paths.kubeletPki, { certificatePem: String(cert), keyPem: String(key) });
   await writeKubeconfig(path, {
     server,
     caPem: String(ca),
     clusterName: cluster.clusterName,
     userName: `system:node:${init.nodeRegistration.name}`,
-    credentials: { certificateFile: current },
+    credentials: { certificateFile: kubeletClientPath(paths.kubeletPki) },
   });
 }
