@@ -4,12 +4,18 @@ import { after, before, describe, test } from 'node:test';
 import { HIERARCHY_DEFINITIONS } from '#addons/hierarchy/api.ts';
 import { hierarchicalNamespaces } from '#apiserver/admission/plugins/hierarchy/hierarchical-namespaces.ts';
 import { hierarchicalResourceQuota } from '#apiserver/admission/plugins/hierarchy/hierarchical-resource-quota.ts';
+import { LiveTrees } from '#apiserver/admission/plugins/hierarchy/live-trees.ts';
 import { allowAll } from '#apiserver/authz/authorizer.ts';
 import type { TestResponse, TestServer } from '#apiserver/testing/server.ts';
 import { someEtcd, startSharedEtcd, type SharedEtcd } from '#apiserver/testing/shared-etcd.ts';
 import { realClock } from '#stdx/clock.ts';
 
-const OPTIONS = { admission: () => [hierarchicalNamespaces(allowAll), hierarchicalResourceQuota()] };
+const OPTIONS = {
+  admission: () => {
+    const trees = new LiveTrees();
+    return [hierarchicalNamespaces(allowAll, trees), hierarchicalResourceQuota(trees)];
+  },
+};
 const LIMIT = 20;
 const HARD = { 'count/configmaps': String(LIMIT) };
 const TREES = '/apis/hnc.x-k8s.io/v1alpha2/namespaces';

@@ -9,6 +9,7 @@ import { defaultStorageClass } from './plugins/default-storage-class.ts';
 import { defaultTolerationSeconds } from './plugins/default-toleration-seconds.ts';
 import { hierarchicalNamespaces } from './plugins/hierarchy/hierarchical-namespaces.ts';
 import { hierarchicalResourceQuota } from './plugins/hierarchy/hierarchical-resource-quota.ts';
+import { LiveTrees } from './plugins/hierarchy/live-trees.ts';
 import { limitRanger } from './plugins/limit-ranger.ts';
 import { namespaceLifecycle } from './plugins/namespace-lifecycle.ts';
 import { nodeRestriction } from './plugins/node-restriction.ts';
@@ -73,6 +74,7 @@ export function createAdmission(options: AdmissionOptions): readonly AdmissionPl
 
 function build({ authorization, enabled = [], configuration = {} }: AdmissionOptions): AdmissionPlugin[] {
   const { authorizer, rbac } = authorization;
+  const trees = new LiveTrees();
   const optional = (...names: OptionalPlugin[]): AdmissionPlugin[] =>
     names.filter((name) => enabled.includes(name)).map((name) => loadOptionalPlugin(name, configuration));
   return [
@@ -104,13 +106,13 @@ function build({ authorization, enabled = [], configuration = {} }: AdmissionOpt
     podTopologyLabels,
     podGroupWorkloadExists,
     rbacEscalation(authorizer, rbac),
-    hierarchicalNamespaces(authorizer),
+    hierarchicalNamespaces(authorizer, trees),
     mutatingAdmissionPolicy(),
     mutatingAdmissionWebhook(),
     validatingAdmissionPolicy(),
     validatingAdmissionWebhook(),
     resourceQuota(configuration.resourceQuota),
-    hierarchicalResourceQuota(),
+    hierarchicalResourceQuota(trees),
     ...optional('AlwaysDeny'),
   ];
 }

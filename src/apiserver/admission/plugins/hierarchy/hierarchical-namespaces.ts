@@ -6,13 +6,12 @@
  */
 import { GROUP_NAME } from '#component-helpers/hierarchy/names.ts';
 import type { UserInfo } from '#machinery/object.ts';
-import { assert } from '#stdx/assert.ts';
 import type { Authorizer } from '../../../authz/authorizer.ts';
 import type { AdmissionKinds } from '../../kinds.ts';
 import type { AdmissionPlugin } from '../../plugin.ts';
 import { checkAnchor } from './anchors.ts';
 import { checkHierarchy } from './hierarchy-configurations.ts';
-import { ANCHORS, CONFIGS, HIERARCHIES, LiveTrees } from './live-trees.ts';
+import { ANCHORS, CONFIGS, HIERARCHIES, type LiveTrees } from './live-trees.ts';
 import type { TreeRequest } from './new-parent.ts';
 import { checkNamespace, includeNamespace } from './tree-namespaces.ts';
 import { checkObject } from './tree-objects.ts';
@@ -27,8 +26,7 @@ const KEEPERS: ReadonlySet<string> = new Set([
 const NAMESPACE_SUBRESOURCES: ReadonlySet<string> = new Set(['', 'status', 'finalize']);
 const OBJECT_SUBRESOURCES: ReadonlySet<string> = new Set(['', 'status']);
 
-export function hierarchicalNamespaces(authorizer: Authorizer): AdmissionPlugin {
-  let trees: LiveTrees | undefined;
+export function hierarchicalNamespaces(authorizer: Authorizer, trees: LiveTrees): AdmissionPlugin {
   let kinds: AdmissionKinds | undefined;
   const check = (request: TreeRequest): Promise<void> => {
     const { group, resource } = request.attributes.gvr;
@@ -41,12 +39,11 @@ export function hierarchicalNamespaces(authorizer: Authorizer): AdmissionPlugin 
   return {
     name: 'HierarchicalNamespaces',
     start(context) {
-      trees = new LiveTrees(context);
       ({ kinds } = context);
-      return trees.start();
+      return trees.start(context);
     },
     handles(operation, { group, resource, subresource }) {
-      if (operation === 'CONNECT' || !trees?.forest) return false;
+      if (operation === 'CONNECT' || !trees.forest) return false;
       if (group === '' && resource === 'namespaces') return NAMESPACE_SUBRESOURCES.has(subresource);
       if (group === GROUP_NAME)
         return subresource === '' && [HIERARCHIES, ANCHORS, CONFIGS].some((of) => of.resource === resource);
@@ -57,7 +54,6 @@ export function hierarchicalNamespaces(authorizer: Authorizer): AdmissionPlugin 
       if (group === '' && resource === 'namespaces') includeNamespace(attributes);
     },
     validate(attributes) {
-      assert(trees, 'started');
       const { forest } = trees;
       if (!forest || isKeeper(attributes.user)) return undefined;
       return check({ attributes, trees, forest, authorizer });

@@ -13,12 +13,11 @@ import { checkQuotaAmounts } from '#resources/resource-list.ts';
 import type { AdmissionKinds } from '../../kinds.ts';
 import { requestName, type AdmissionAttributes, type AdmissionPlugin } from '../../plugin.ts';
 import { isCounted, isPlainPodUpdate, QuotaCharging, type Excess } from '../resource-quota/charging.ts';
-import { LiveTrees } from './live-trees.ts';
+import type { LiveTrees } from './live-trees.ts';
 
 const QUOTAS = { group: GROUP_NAME, resource: 'hierarchicalresourcequotas' } as const;
 
-export function hierarchicalResourceQuota(): AdmissionPlugin {
-  let trees: LiveTrees | undefined;
+export function hierarchicalResourceQuota(trees: LiveTrees): AdmissionPlugin {
   let kinds: AdmissionKinds | undefined;
   const charging = new QuotaCharging({
     resource: QUOTAS,
@@ -33,17 +32,16 @@ export function hierarchicalResourceQuota(): AdmissionPlugin {
   });
   const upwards = ({ namespace }: AdmissionAttributes): string[] => [
     namespace,
-    ...(trees?.forest?.ancestorsOf(namespace).toReversed() ?? []),
+    ...(trees.forest?.ancestorsOf(namespace).toReversed() ?? []),
   ];
   return {
     name: 'HierarchicalResourceQuota',
     start(context) {
-      trees = new LiveTrees(context);
       ({ kinds } = context);
-      return trees.start();
+      return trees.start(context);
     },
     handles(operation, target) {
-      if (!trees?.forest || !kinds?.storedKindOf(QUOTAS)) return false;
+      if (!trees.forest || !kinds?.storedKindOf(QUOTAS)) return false;
       if (target.group === GROUP_NAME && target.resource === QUOTAS.resource)
         return target.subresource === '' && (operation === 'CREATE' || operation === 'UPDATE');
       return isCounted(operation, target);
@@ -51,7 +49,7 @@ export function hierarchicalResourceQuota(): AdmissionPlugin {
     validate(attributes) {
       const { gvr, namespace, internal } = attributes;
       if (gvr.group === GROUP_NAME && gvr.resource === QUOTAS.resource) return checkQuota(attributes);
-      if (!trees?.forest?.get(namespace) || isPlainPodUpdate(attributes)) return undefined;
+      if (!trees.forest?.get(namespace) || isPlainPodUpdate(attributes)) return undefined;
       if (internal.count(QUOTAS) === 0) return undefined;
       return chargeFresh(attributes);
     },

@@ -1,5 +1,5 @@
 /**
- * The forest as this server's caches have it, and the kinds that propagate. Follows the objects of trees where the cluster has Capstan's definitions of them; where HNC itself
+ * The forest as this server's caches have it, and the kinds that propagate: one for all plugins of a server. Follows the objects of trees where the cluster has Capstan's definitions of them; where HNC itself
  * runs, or nobody asked for trees, there is none.
  */
 import type { CustomResourceDefinition, Namespace } from '#api/types.ts';
@@ -43,9 +43,11 @@ export interface PropagatingType extends GroupResource {
 type Followed = Pick<AdmissionStart, 'internal' | 'kinds' | 'handlesChanged'>;
 
 export class LiveTrees {
-  readonly #internal: InternalApi;
-  readonly #kinds: AdmissionKinds;
-  readonly #changed: () => void;
+  /** Of the plugin that started first. */
+  #followed: Followed | undefined;
+  #stop: (() => void) | undefined;
+  /** Plugins that have started and not ended. */
+  #users = 0;
   readonly #namespaces = new Map<string, Stored<Namespace>>();
   readonly #hierarchies = new Map<string, Stored<HierarchyConfiguration>>();
   /** By 'namespace/name'. */
@@ -56,34 +58,38 @@ export class LiveTrees {
   /** The definitions may have changed since it was last looked whether there are trees. */
   #isStale = true;
 
-  constructor({ internal, kinds, handlesChanged }: Followed) {
-    this.#internal = internal;
-    this.#kinds = kinds;
-    this.#changed = handlesChanged;
+  /** Called by each plugin. Returns the function that ends its part. */
+  start(context: Followed): () => void {
+    this.#followed ??= context;
+    this.#stop ??= this.#followDefinitions(context);
+    this.#users++;
+    return () => {
+      this.#users--;
+      if (this.#users > 0) return;
+      this.#stop?.();
+      this.#stop = this.#followed = undefined;
+      this.#leave();
+      this.#isStale = true;
+    };
   }
 
-  /** Returns the function that ends it. */
-  start(): () => void {
-    const stop = this.#internal.watch(
+  #followDefinitions({ internal, handlesChanged }: Followed): () => void {
+    return internal.watch(
       DEFINITIONS,
       eachEvent((definition) => {
         if ((definition as CustomResourceDefinition).spec.group !== GROUP_NAME) return;
         this.#leave();
         this.#isStale = true;
-        this.#changed();
+        handlesChanged();
       }),
     );
-    return () => {
-      stop();
-      this.#leave();
-    };
   }
 
   /** Undefined: this cluster has no trees that Capstan keeps. */
   get forest(): Forest | undefined {
-    if (this.#isStale) {
+    if (this.#isStale && this.#followed) {
       this.#isStale = false;
-      if (this.#isEnabled()) this.#follow();
+      if (this.#isEnabled(this.#followed)) this.#follow(this.#followed);
     }
     return this.#forest;
   }
@@ -110,34 +116,24 @@ export class LiveTrees {
   }
 
   #typeOf({ group = '', resource, mode = 'Propagate' }: ResourceSpec): PropagatingType | undefined {
-    const found = this.#kinds.storedKindOf({ group, resource });
+    const found = this.#followed?.kinds.storedKindOf({ group, resource });
     return found?.namespaced && isPropagating(mode) ? { group, resource, gvk: found.gvk, mode } : undefined;
   }
 
-  #isEnabled(): boolean {
-    return NEEDED.every((of) => this.#isOurs(of) && this.#kinds.storedKindOf(of) !== undefined);
+  #isEnabled({ internal, kinds }: Followed): boolean {
+    return NEEDED.every((of) => isOurs(internal, of) && kinds.storedKindOf(of) !== undefined);
   }
 
-  #isOurs({ group, resource }: GroupResource): boolean {
-    const name = groupResourceString(resource, group);
-    const definition = this.#internal.get(DEFINITIONS, { name }) as CustomResourceDefinition | undefined;
-    return (
-      definition?.metadata?.labels?.['app.kubernetes.io/managed-by'] === 'capstan' &&
-      !definition.metadata.deletionTimestamp &&
-      isConditionTrue(definition.status?.conditions, 'Established')
-    );
-  }
-
-  #follow(): void {
+  #follow({ internal, handlesChanged }: Followed): void {
     const follow = (of: GroupResource, handler: InternalWatchHandler): void =>
-      void this.#subscriptions.push(this.#internal.watch(of, handler));
+      void this.#subscriptions.push(internal.watch(of, handler));
     this.#forest = new Forest();
     follow(
       CONFIGS,
       eachEvent((config, isThere) => {
         if (config.metadata.name !== CONFIG) return;
         this.#config = isThere ? (config as HNCConfiguration) : undefined;
-        this.#changed();
+        handlesChanged();
       }),
     );
     follow(
@@ -182,6 +178,16 @@ export class LiveTrees {
     const anchor = this.#anchors.get(anchorKeyOf(namespace) ?? '');
     this.#forest?.put(treeNamespace(namespace, { hierarchy, anchor }));
   }
+}
+
+function isOurs(internal: InternalApi, { group, resource }: GroupResource): boolean {
+  const name = groupResourceString(resource, group);
+  const definition = internal.get(DEFINITIONS, { name }) as CustomResourceDefinition | undefined;
+  return (
+    definition?.metadata?.labels?.['app.kubernetes.io/managed-by'] === 'capstan' &&
+    !definition.metadata.deletionTimestamp &&
+    isConditionTrue(definition.status?.conditions, 'Established')
+  );
 }
 
 export function isPropagating(mode: SynchronizationMode): mode is PropagatingType['mode'] {
