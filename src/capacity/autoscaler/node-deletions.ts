@@ -210,9 +210,9 @@ export class NodeDeletions {
     const { api, events, metrics, settings } = this.#context;
     const own = pod.spec?.terminationGracePeriodSeconds ?? 30;
     const gracePeriodSeconds = Math.min(own, Math.trunc(settings.maxGracefulTerminationMs / 1_000));
-    const answer = await evictPod(api, pod, { gracePeriodSeconds });
-    metrics.evicted(answer === 'refused' ? 'failed' : 'succeeded');
-    if (answer === 'accepted')
+    const { kind } = await evictPod(api, pod, { gracePeriodSeconds });
+    metrics.evicted(kind === 'refused' ? 'failed' : 'succeeded');
+    if (kind === 'accepted')
       events.event(pod, {
         type: 'Normal',
         reason: 'ScaleDown',

@@ -4,10 +4,10 @@
  */
 import type { Pod } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
+import { evictPod } from '#client/evict.ts';
 import { nodes, pods } from '#client/refs.ts';
 import { movesInDrain } from '#component-helpers/pod-drain.ts';
 import { isStatusError, type StatusError } from '#machinery/errors.ts';
-import type { KubeObject } from '#machinery/object.ts';
 import { errorMessage } from '#stdx/log.ts';
 import { UserError } from '../../data-dir.ts';
 import type { Phase } from '../phase.ts';
@@ -141,30 +141,14 @@ interface Refusal {
 /** Undefined: it is terminating or gone. A refusal is waited for by the drain, which has other pods to move and a deadline, not by the client. */
 async function evict(
   api: Client,
-  { metadata }: Pod,
+  pod: Pod,
   gracePeriodSeconds: number | undefined,
 ): Promise<Omit<Refusal, 'at'> | undefined> {
-  const { name = '', namespace = '' } = metadata ?? {};
   try {
-    await api.createSubresource(
-      pods,
-      { name, namespace },
-      {
-        subresource: 'eviction',
-        maxRetries: 0,
-        body: {
-          apiVersion: 'policy/v1',
-          kind: 'Eviction',
-          metadata: { name, namespace },
-          ...(gracePeriodSeconds === undefined ? {} : { deleteOptions: { gracePeriodSeconds } }),
-        } as KubeObject,
-      },
-    );
-    return undefined;
+    const eviction = await evictPod(api, pod, { gracePeriodSeconds });
+    return eviction.kind === 'refused' ? refusalOf(eviction.error) : undefined;
   } catch (error) {
-    if (isStatusError(error, 'NotFound')) return undefined;
-    if (isStatusError(error, 'TooManyRequests')) return refusalOf(error);
-    throw new UserError(`The pod ${namespace}/${name} cannot be evicted: ${errorMessage(error)}.`, error);
+    throw new UserError(`The pod ${keyOf(pod)} cannot be evicted: ${errorMessage(error)}.`, error);
   }
 }
 
