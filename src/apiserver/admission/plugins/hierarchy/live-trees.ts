@@ -19,7 +19,6 @@ import { anchorKeyOf, treeNamespace } from '#component-helpers/hierarchy/tree-na
 import type { GroupVersionKind, Stored } from '#machinery/object.ts';
 import { groupResourceString, objectKey } from '#machinery/object.ts';
 import type { GroupResource, InternalApi, InternalWatchHandler } from '../../../registry/loopback-client.ts';
-import type { AdmissionKinds } from '../../kinds.ts';
 import type { AdmissionStart } from '../../plugin.ts';
 
 const DEFINITIONS = { group: 'apiextensions.k8s.io', resource: 'customresourcedefinitions' } as const;
