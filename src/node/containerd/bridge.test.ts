@@ -38,6 +38,25 @@ test(
         machine.run('ip', '-6', 'route', 'show', 'fd00:96::/112'),
         new RegExp(`dev ${layout.bridge}`),
       );
+      const hardwareAddress = (): string | undefined =>
+        /link\/ether (\S+)/.exec(machine.run('ip', 'link', 'show', 'dev', layout.bridge))?.[1];
+      const ofBridge = hardwareAddress();
+      // Lower than any that the kernel gives.
+      machine.run(
+        'ip',
+        'link',
+        'add',
+        'pod',
+        'address',
+        '00:00:00:00:00:01',
+        'type',
+        'veth',
+        'peer',
+        'name',
+        'in',
+      );
+      machine.run('ip', 'link', 'set', 'pod', 'master', layout.bridge, 'up');
+      assert.equal(hardwareAddress(), ofBridge, 'pods that know it go on sending to it');
     } finally {
       await lan.close();
     }

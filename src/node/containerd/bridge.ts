@@ -32,11 +32,23 @@ export async function ensureBridge(
 ): Promise<readonly string[]> {
   await keepFromNetworkd(layout);
   await ip(['link', 'add', layout.bridge, 'type', 'bridge'], 'File exists');
+  await keepHardwareAddress(layout.bridge);
   for (const podCIDR of podCIDRs) await addGateway(layout.bridge, podCIDR);
   await ip(['link', 'set', layout.bridge, ...(mtu === undefined ? [] : ['mtu', String(mtu)]), 'up']);
   // Without a default route the kernel would refuse cluster addresses before the service rules see the packet.
   for (const range of serviceCIDRs) await ip(['route', 'replace', range, 'dev', layout.bridge]);
   return podCIDRs.map(computeGateway);
+}
+
+/**
+ * A bridge whose address nobody has set takes the lowest of its ports': it would change as pods come and go, while the others go on sending to the
+ * former one until they ask anew, after up to a minute. The CNI plugin sets it only where it adds the gateway itself.
+ */
+async function keepHardwareAddress(bridge: string): Promise<void> {
+  const [link] = JSON.parse(await ip(['-json', 'link', 'show', 'dev', bridge])) as [
+    { readonly address: string },
+  ];
+  await ip(['link', 'set', bridge, 'address', link.address]);
 }
 
 async function addGateway(bridge: string, podCIDR: string): Promise<void> {
@@ -50,10 +62,11 @@ async function addGateway(bridge: string, podCIDR: string): Promise<void> {
   );
 }
 
-async function ip(words: readonly string[], ...fine: readonly string[]): Promise<void> {
-  const { code, stderr } = await run(['ip', ...words]);
+async function ip(words: readonly string[], ...fine: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(['ip', ...words]);
   if (code === undefined)
     throw new ContainerdError('network', 'ip is not installed: apt-get install iproute2');
   if (code !== 0 && !fine.some((text) => stderr.includes(text)))
     throw new ContainerdError('network', `ip ${words.join(' ')} failed: ${stderr.trim()}`);
+  return stdout;
 }
