@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EndpointSlice, Service } from '#api/types.ts';
+import { BRIDGE_ADDRESS } from '#testing/lan.ts';
 import { Connections } from '#testing/network-policy/connections.ts';
 import { SERVER_PORT, type Ask, type Command } from './testing/agent.ts';
 
@@ -125,7 +126,7 @@ function buildNetwork(): void {
     mustIp('netns', 'add', namespaceOf(name));
     inside(name, 'ip', 'link', 'set', 'lo', 'up');
   }
-  inside('node', 'ip', 'link', 'add', 'bridge', 'type', 'bridge');
+  inside('node', 'ip', 'link', 'add', 'bridge', 'address', BRIDGE_ADDRESS, 'type', 'bridge');
   inside('node', 'ip', 'address', 'add', '10.244.0.1/24', 'dev', 'bridge');
   inside('node', 'ip', 'address', 'add', 'fd00:1::1/64', 'dev', 'bridge', 'nodad');
   inside('node', 'ip', 'link', 'set', 'bridge', 'up');

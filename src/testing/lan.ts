@@ -31,6 +31,9 @@ export interface Lan {
   close(): Promise<void>;
 }
 
+/** Without one of its own a bridge takes the lowest of its ports': a machine that joins could change it, and the others would lose it for a minute. */
+export const BRIDGE_ADDRESS = '02:00:00:00:00:01';
+
 export function canHaveNamespaces(): boolean {
   if (process.getuid?.() !== 0) return false;
   const name = `lan-probe-${process.pid}`;
@@ -66,7 +69,7 @@ export function createLan(id: string, subnet: string): Lan {
   };
   const outside = machineOf('outside', `${subnet}.254`);
   outside.run('ip', 'link', 'set', 'lo', 'up');
-  outside.run('ip', 'link', 'add', 'segment', 'type', 'bridge');
+  outside.run('ip', 'link', 'add', 'segment', 'address', BRIDGE_ADDRESS, 'type', 'bridge');
   outside.run('ip', 'address', 'add', `${subnet}.254/24`, 'dev', 'segment');
   outside.run('ip', 'link', 'set', 'segment', 'up');
   return {

@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NetworkPolicy } from '#api/types.ts';
 import type { ClusterNetworkPolicy } from './cluster-network-policy.ts';
 import type { KubeObject } from '#machinery/object.ts';
-import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '#testing/lan.ts';
+import { BRIDGE_ADDRESS, canHaveNamespaces, createLan, type Lan, type LanMachine } from '#testing/lan.ts';
 
 const PODS = ['a', 'b', 'c'];
 const PORTS = [8080, 8081];
@@ -93,7 +93,7 @@ describe(
     before(async () => {
       lan = createLan(`netpol-${process.pid}`, '10.213.0');
       node = lan.machine('node', '10.213.0.1');
-      node.run('ip', 'link', 'add', 'bridge', 'type', 'bridge');
+      node.run('ip', 'link', 'add', 'bridge', 'address', BRIDGE_ADDRESS, 'type', 'bridge');
       node.run('ip', 'address', 'add', '10.244.0.1/24', 'dev', 'bridge');
       node.run('ip', 'address', 'add', 'fd00:1::1/64', 'dev', 'bridge', 'nodad');
       node.run('ip', 'link', 'set', 'bridge', 'up');

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, it } from 'node:test';
 import type { Node } from '#api/types.ts';
-import { canHaveNamespaces, createLan, type Lan, type LanMachine } from '#testing/lan.ts';
+import { BRIDGE_ADDRESS, canHaveNamespaces, createLan, type Lan, type LanMachine } from '#testing/lan.ts';
 import { containerdLayout } from '../containerd/layout.ts';
 import { renderNft } from '../containerd/network.ts';
 import { deriveMac, computePeers, routesTo, WIREGUARD_KEY, type Peer } from './peers.ts';
@@ -247,7 +247,7 @@ describe('pod network', { skip: canHaveNamespaces() ? false : 'needs root and ip
     host.run('ip', 'route', 'add', 'default', 'via', sixOf(lan.outside.address));
     if (onlySix) host.run('ip', '-4', 'address', 'flush', 'dev', 'eth0');
     host.run('sh', '-c', FORWARD);
-    host.run('ip', 'link', 'add', layout.bridge, 'type', 'bridge');
+    host.run('ip', 'link', 'add', layout.bridge, 'address', BRIDGE_ADDRESS, 'type', 'bridge');
     host.run('ip', 'address', 'add', `10.244.${index}.1/24`, 'dev', layout.bridge);
     host.run('ip', 'address', 'add', `fd44:0:0:${index}::1/64`, 'dev', layout.bridge, 'nodad');
     host.run('ip', 'link', 'set', layout.bridge, 'up');

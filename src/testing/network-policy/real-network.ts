@@ -9,7 +9,7 @@
 import { spawnSync } from 'node:child_process';
 import { emptyPolicyContent, type PolicyContent, type Ruleset } from '#node/network-policy/ruleset.ts';
 import { policyDifference, renderPolicyBase } from '#node/network-policy/table.ts';
-import { createLan, type Lan, type LanMachine } from '../lan.ts';
+import { BRIDGE_ADDRESS, createLan, type Lan, type LanMachine } from '../lan.ts';
 import type { Host } from './connections.ts';
 
 export interface NetworkHost extends Host {
@@ -91,7 +91,7 @@ export class RealNetwork {
     const machine = this.#lan.machine(`n${index}`, `${SUBNET}.${index}`);
     batch(machine, [
       `address add ${segmentAddresses(index)[1]}/64 dev eth0 nodad`,
-      'link add bridge type bridge',
+      `link add bridge address ${BRIDGE_ADDRESS} type bridge`,
       ...bridgeAddresses(index).map(
         (address, family) => `address add ${address}/${family ? '64 dev bridge nodad' : '24 dev bridge'}`,
       ),

@@ -64,7 +64,8 @@ export function startEtcdCluster(program: string, flags: readonly string[] = [])
     dir,
     addresses.map(({ ip }) => ip),
   );
-  ip('link', 'add', bridge, 'type', 'bridge');
+  // An address of its own: else members that join could change it, and the others would lose it for a minute.
+  ip('link', 'add', bridge, 'address', '02:00:00:00:00:01', 'type', 'bridge');
   ip('addr', 'add', `10.254.${number}.1/24`, 'dev', bridge);
   ip('link', 'set', bridge, 'up');
   const members = addresses.map(
