@@ -21,6 +21,7 @@ import { formatAddress, type Address } from './address.ts';
 import { Checker, type CheckTrust } from './checker.ts';
 import { MAX_SERVERS, readLastGoodList, writeLastGoodList } from './last-good-list.ts';
 import { BalancerMetrics } from './metrics.ts';
+import { Patience } from './patience.ts';
 import { ServerPool, type PoolServer } from './pool.ts';
 import { Relay, RELAY_SOCKET } from './relay.ts';
 import { Seeds, type Resolve } from './seeds.ts';
@@ -85,6 +86,8 @@ class LocalBalancer implements Balancer {
   readonly #metrics = new BalancerMetrics();
   readonly #pool: ServerPool;
   readonly #seeds: Seeds;
+  /** Of all checks: what makes one server slow, a busy machine, makes the others slow too. */
+  readonly #patience: Patience;
   readonly #watched = new Map<string, Watched>();
   readonly #clients = new Set<Socket>();
   readonly #status: StatusListener | undefined;
@@ -98,6 +101,7 @@ class LocalBalancer implements Balancer {
   constructor(options: BalancerOptions) {
     this.#options = options;
     this.#log = options.log;
+    this.#patience = new Patience(options.clock);
     this.#pool = new ServerPool({
       random: options.random,
       localAddresses,
@@ -235,11 +239,17 @@ class LocalBalancer implements Balancer {
       clock,
       trust,
       asked: () => silence.sent(),
+      timeoutMs: () => this.#patience.timeoutMs,
       passed: () => {
         silence.received();
+        this.#patience.answered(key);
         this.#pool.passed(key);
       },
       failed: (problem) => this.#pool.failed(key, problem),
+      late: (problem) => {
+        if (this.#pool.isReady(key)) this.#patience.late(key);
+        this.#pool.failed(key, problem);
+      },
     });
     this.#watched.set(key, { checker, silence });
     checker.now();
@@ -264,6 +274,7 @@ class LocalBalancer implements Balancer {
     const watched = this.#watched.get(key);
     if (watched) close(watched);
     this.#watched.delete(key);
+    this.#patience.forget(key);
     this.#metrics.gone(key);
     this.#log.info('API server removed', { server: key });
   }

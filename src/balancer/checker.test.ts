@@ -12,9 +12,11 @@ test('checks go over one kept connection', async (t) => {
     address: server.address,
     clock: realClock,
     trust: () => ({ ca: authority.cert, serverName: '127.0.0.1' }),
+    timeoutMs: () => 10_000,
     asked: () => {},
     passed: () => passed.resolve(),
     failed: (problem) => passed.reject(new Error(problem)),
+    late: (problem) => passed.reject(new Error(problem)),
   });
   t.after(() => checker.close());
   checker.now();

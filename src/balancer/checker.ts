@@ -1,6 +1,6 @@
 /**
  * Polls /readyz of one API server over a kept TLS connection: a broken connection and a refused dial are noticed at once, a stopped or unreachable server
- * within CHECK_TIMEOUT_MS.
+ * within the time that a check may take (patience.ts).
  *
  *   check ──200, 401, 403──► passed ──CHECK_EVERY_MS──► check        401, 403: it serves, but does not allow the check
  *    │──any other response, refused, TLS refused, late──► failed ──CHECK_EVERY_MS──► check
@@ -16,8 +16,6 @@ import { errorMessage } from '#stdx/log.ts';
 import type { Address } from './address.ts';
 
 const CHECK_EVERY_MS = 1_000;
-/** With CHECK_EVERY_MS, the longest that connections stay with a server that is stopped; as a rule silence.ts is sooner. */
-const CHECK_TIMEOUT_MS = 1_500;
 /** Of a response body; the rest is not read. */
 const MAX_ANSWER_BYTES = 16 * 1024;
 const SERVING = new Set([200, 401, 403]);
@@ -34,10 +32,16 @@ interface CheckerOptions {
   readonly clock: Clock;
   /** Read before each connection, so that a renewed authority is used. */
   readonly trust: () => CheckTrust;
+  /**
+   * How long a check may take: with CHECK_EVERY_MS, the longest that connections stay with a server that is stopped; as a rule silence.ts is sooner.
+   */
+  readonly timeoutMs: () => number;
   /** A check or a probe begins. */
   asked(): void;
   passed(): void;
   failed(problem: string): void;
+  /** No answer in time. */
+  late(problem: string): void;
 }
 
 export class Checker {
@@ -73,7 +77,11 @@ export class Checker {
     this.#options.asked();
     this.#ask(this.#agentFor(this.#options.trust())).then(
       () => this.#done(() => this.#options.passed()),
-      (error: unknown) => this.#done(() => this.#options.failed(errorMessage(error))),
+      (error: unknown) =>
+        this.#done(() => {
+          if (error instanceof NoAnswer) this.#options.late(error.message);
+          else this.#options.failed(errorMessage(error));
+        }),
     );
   }
 
@@ -116,6 +124,7 @@ export class Checker {
   async #ask(agent: https.Agent): Promise<void> {
     const { address, clock } = this.#options;
     const askedMs = clock.monotonic();
+    const timeoutMs = this.#options.timeoutMs();
     const late = Promise.withResolvers<never>();
     const request = https.request({
       agent,
@@ -125,8 +134,8 @@ export class Checker {
       headers: { accept: 'text/plain', 'user-agent': 'capstan-balancer' },
     });
     if (agent === this.#agent) request.on('socket', (socket: Socket) => this.#followSocket(socket));
-    const timer = clock.after(CHECK_TIMEOUT_MS, () => {
-      const error = new NoAnswer(`no answer within ${CHECK_TIMEOUT_MS} ms`);
+    const timer = clock.after(timeoutMs, () => {
+      const error = new NoAnswer(`no answer within ${timeoutMs} ms`);
       late.reject(error);
       request.destroy(error);
     });
