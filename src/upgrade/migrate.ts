@@ -4,7 +4,9 @@
  */
 import type { Client, ResourceRef } from '#client/client.ts';
 import { isStatusError } from '#machinery/errors.ts';
-import type { KubeObject } from '#machinery/object.ts';
+import type { KubeList, KubeObject } from '#machinery/object.ts';
+import type { Clock } from '#stdx/clock.ts';
+import { retrying } from './retry.ts';
 
 const PAGE = 200;
 
@@ -38,21 +40,47 @@ export async function changedKinds(
     .map(([, kind]) => kind);
 }
 
-/** How many objects were written. One that changes meanwhile was stored in the new version by that. */
-export async function rewriteAll(
-  api: Client,
-  { ref }: StoredKind,
-  before?: (step: string) => void,
-): Promise<number> {
+interface Rewriting {
+  readonly api: Client;
+  readonly clock: Clock;
+  /** Called before each page; tests end the process there. */
+  readonly before?: ((step: string) => void) | undefined;
+}
+
+/**
+ * How many objects were written. One that changes meanwhile was stored in the new version by that. Each request is repeated by itself: a cluster with many objects
+ * takes longer than one wait for an API server.
+ */
+export async function rewriteAll({ api, clock, before }: Rewriting, { ref }: StoredKind): Promise<number> {
   let written = 0;
   let token: string | undefined;
   do {
-    const page = await api.list(ref, { limit: PAGE, ...(token ? { continue: token } : {}) });
+    const after = token;
+    const page = await retrying(clock, () => listPage(api, { ref, token: after }));
     before?.(`migrate page of ${ref.plural}`);
-    for (const object of page.items) written += await rewrite(api, { ref, object });
+    for (const object of page.items) written += await retrying(clock, () => rewrite(api, { ref, object }));
     token = page.metadata?.continue || undefined;
   } while (token !== undefined);
   return written;
+}
+
+/**
+ * Where the store has forgotten the version of the first page, as after five minutes: the rest as it is now. What was written meanwhile is in the new form
+ * anyway.
+ */
+async function listPage(
+  api: Client,
+  { ref, token }: { readonly ref: ResourceRef; readonly token: string | undefined },
+): Promise<KubeList> {
+  const from = (start: string | undefined): Promise<KubeList> =>
+    api.list(ref, { limit: PAGE, ...(start === undefined ? {} : { continue: start }) });
+  try {
+    return await from(token);
+  } catch (error) {
+    const rest = isStatusError(error, 'Expired') ? error.status.metadata['continue'] : undefined;
+    if (typeof rest !== 'string') throw error;
+    return await from(rest);
+  }
 }
 
 async function rewrite(

@@ -91,13 +91,14 @@ function give(
   return tools.driver.change(machine, { step: 'configure', configuration: configuration(file) });
 }
 
-async function rewrite({ plan }: Change, { api, clock, print, before }: Tools): Promise<void> {
+async function rewrite({ plan }: Change, tools: Tools): Promise<void> {
+  const { api, clock, print, before } = tools;
   for (const kind of (await retrying(clock, () => storedKinds(api))).values()) {
     const { group, plural } = kind.ref;
     if (!plan.isRewritten(kind.ref)) continue;
     const name = group === '' ? plural : `${plural}.${group}`;
     before?.(`rewrite ${name}`);
-    const written = await retrying(clock, () => rewriteAll(api, kind, before));
+    const written = await rewriteAll(tools, kind);
     if (written > 0) print(`[encryption] ${name}: ${written} objects written anew`);
   }
 }

@@ -10,7 +10,7 @@ export async function migrateStorage(options: ApplyOptions): Promise<void> {
     const { group, plural } = kind.ref;
     const name = group ? `${plural}.${group}` : plural;
     options.before?.(`migrate ${name}`);
-    const written = await retrying(clock, () => rewriteAll(api, kind, options.before));
+    const written = await rewriteAll(options, kind);
     print(`[migrate] ${name}: ${written} objects in the new storage version`);
   }
 }
