@@ -238,12 +238,13 @@ class ServiceProxy implements RunningProxy {
     // Both families in one transaction.
     const script = changes.map((change) => change.script).join('');
     const cleanup = changes.map((change) => change.cleanup).join('');
-    // A chain that waits for removal may be needed again: remove the pending ones first, or write the new content with them.
-    if (this.#current === undefined) this.#cleanup = '';
-    else if (script !== '') await this.#runCleanup();
-    if (this.#current === undefined)
+    if (this.#current === undefined) {
+      this.#takeCleanup();
       await runNft(`${this.#tables.map(({ render }) => renderBase(render)).join('')}${script}`);
-    else if (script !== '') await runNft(script);
+    } else if (script !== '') {
+      // A chain that waits for removal may be needed again: the pending ones are removed first.
+      await runNft(`${this.#takeCleanup()}${script}`);
+    }
     this.#current = wanted;
     this.#healthPorts.sync([...this.#health.values()]);
     // Those that are gone have no endpoints; what took their address since comes later, and counts.
@@ -303,10 +304,15 @@ class ServiceProxy implements RunningProxy {
   }
 
   async #runCleanup(): Promise<void> {
+    const script = this.#takeCleanup();
+    if (script !== '') await runNft(script);
+  }
+
+  #takeCleanup(): string {
     const script = this.#cleanup;
     this.#cleanup = '';
     this.#cleanupTimer?.cancel();
-    if (script !== '') await runNft(script);
+    return script;
   }
 }
 

@@ -248,12 +248,11 @@ class Enforcer implements NetworkPolicies {
     const change = { from: this.#current ?? emptyPolicyContent(), to };
     const { script, cleanup } = policyDifference(this.#at.table, change);
     if (this.#current === undefined) {
-      this.#cleanup = '';
+      this.#takeCleanup();
       await runNft(`${renderPolicyBase(this.#at.table)}${script}`);
     } else if (script !== '') {
       // A chain that waits for removal may be needed again: the pending ones are removed first.
-      await this.#runCleanup();
-      await runNft(script);
+      await runNft(`${this.#takeCleanup()}${script}`);
     }
     this.#current = to;
     if (cleanup !== '') {
@@ -266,10 +265,15 @@ class Enforcer implements NetworkPolicies {
   }
 
   async #runCleanup(): Promise<void> {
+    const script = this.#takeCleanup();
+    if (script !== '') await runNft(script);
+  }
+
+  #takeCleanup(): string {
     const script = this.#cleanup;
     this.#cleanup = '';
     this.#cleanupTimer?.cancel();
-    if (script !== '') await runNft(script);
+    return script;
   }
 
   /** Pods that the table of an earlier run knows are restricted already. */
