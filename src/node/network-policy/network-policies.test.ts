@@ -160,7 +160,7 @@ describe(
 
     it('that go and come within a moment are the same chain, removed and added in one transaction', async () => {
       const none = policy('none', { podSelector: { matchLabels: { app: 'b' } }, policyTypes: ['Ingress'] });
-      for (let round = 0; round < 3; round += 1) {
+      for (let round = 0; round < 2; round += 1) {
         await tell('NetworkPolicy', none);
         await reachable('a', 'b', { wanted: false });
         await tell('NetworkPolicy', none, 'delete');
