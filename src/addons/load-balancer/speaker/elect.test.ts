@@ -66,6 +66,12 @@ it('policy Local: nodes with endpoints that serve; none, where there is none', (
     [['192.0.2.1', 'b']],
   );
   assert.deepEqual([...owners(['a', 'b'], local)], []);
+  const six = { ...slice('a', true), addressType: 'IPv6' };
+  assert.deepEqual(
+    [...owners(['a', 'b'], local, [six])],
+    [],
+    'an endpoint of the other family serves nobody',
+  );
 });
 
 it('advertisements say which nodes announce a pool', () => {

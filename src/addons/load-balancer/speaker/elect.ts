@@ -1,5 +1,6 @@
 /** Which node announces which address. Every node computes the same from the same objects. Pure. */
 import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import type { EndpointSlice, Node, Service } from '#api/types.ts';
 import type { Stored } from '#machinery/object.ts';
 import type { L2Advertisement } from '../api.ts';
@@ -55,7 +56,7 @@ export function electAnnouncements(input: ElectInput): Announcement[] {
   for (const [address, { pool, services }] of announcedAddresses(input)) {
     const [service] = services;
     const candidates = announcersOf(pool.name).filter((one) =>
-      services.every((each) => isLocalTo(one, { service: each, slicesOf })),
+      services.every((each) => !isLocal(each) || isServedFrom(one, { service: each, address, slicesOf })),
     );
     if (!service || electedNode(candidates, address) !== node) continue;
     won.push({ address, service, interfaces: interfacesFor(pool, advertisements) });
@@ -72,18 +73,26 @@ function electedNode(candidates: readonly string[], address: string): string | u
   return ranked.toSorted((a, b) => (a.rank < b.rank ? 1 : -1))[0]?.node;
 }
 
-function isLocalTo(
-  node: string,
-  { service, slicesOf }: { readonly service: Service } & Pick<ElectInput, 'slicesOf'>,
-): boolean {
-  return (
-    service.spec?.externalTrafficPolicy !== 'Local' ||
-    slicesOf(service).some(({ endpoints = [] }) =>
+interface ServedInput extends Pick<ElectInput, 'slicesOf'> {
+  readonly service: Service;
+  readonly address: string;
+}
+
+/** An endpoint of the address's family serves, for a Service of policy Local on this node: others get its traffic from every node. */
+export function isServedFrom(node: string, { service, address, slicesOf }: ServedInput): boolean {
+  const family = isIPv6(address) ? 'IPv6' : 'IPv4';
+  return slicesOf(service).some(
+    ({ addressType, endpoints = [] }) =>
+      addressType === family &&
       endpoints.some(
-        ({ nodeName, conditions }) => nodeName === node && (conditions?.serving ?? conditions?.ready ?? true),
+        ({ nodeName, conditions }) =>
+          (!isLocal(service) || nodeName === node) && (conditions?.serving ?? conditions?.ready ?? true),
       ),
-    )
   );
+}
+
+function isLocal({ spec }: Service): boolean {
+  return spec?.externalTrafficPolicy === 'Local';
 }
 
 /** No load balancer should lead traffic to it. */

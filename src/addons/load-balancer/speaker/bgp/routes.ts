@@ -4,7 +4,7 @@ import { formatIP, parseCIDR, parseIP } from '#machinery/ip.ts';
 import type { Stored } from '#machinery/object.ts';
 import type { BGPAdvertisement, Community } from '../../bgp-api.ts';
 import { matchesAny, type AddressPool } from '../../pools.ts';
-import { announcedAddresses, isExcluded, selectsPool } from '../elect.ts';
+import { announcedAddresses, isExcluded, isServedFrom, selectsPool } from '../elect.ts';
 
 export interface RouteAttributes {
   readonly localPref: number | undefined;
@@ -71,25 +71,6 @@ export function computeRoutes(input: RoutesInput): Routes {
     }
   }
   return { ofPeer, announced, problems };
-}
-
-interface ServedInput extends Pick<RoutesInput, 'slicesOf'> {
-  readonly service: Service;
-  readonly address: string;
-}
-
-/** Cluster: any endpoint of the address's family serves, since every node leads to it. Local: one of this node. */
-function isServedFrom(node: string, { service, address, slicesOf }: ServedInput): boolean {
-  const isLocal = service.spec?.externalTrafficPolicy === 'Local';
-  const family = address.includes(':') ? 'IPv6' : 'IPv4';
-  return slicesOf(service).some(
-    ({ addressType, endpoints = [] }) =>
-      addressType === family &&
-      endpoints.some(
-        ({ nodeName, conditions }) =>
-          (!isLocal || nodeName === node) && (conditions?.serving ?? conditions?.ready ?? true),
-      ),
-  );
 }
 
 interface PrefixInput {
