@@ -72,6 +72,8 @@ describe('restore of etcd to a moment', { skip: program ? false : 'no etcd can b
       await a.api.create(configMaps, map('a', '1'));
       await a.api.create(configMaps, map('b', '1'));
       await createBackup({ ...flags, drill: false }, quiet);
+      // The moment below comes after the second of its name.
+      await sleep(1_000);
       await b.api.patch(configMaps, at('a'), { type: 'merge', patch: { data: { value: '2' } } });
       await a.api.create(configMaps, map('c', '1'));
       await b.api.delete(configMaps, at('b'));

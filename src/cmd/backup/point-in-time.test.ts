@@ -4,11 +4,13 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { configMaps } from '#api/refs.ts';
+import type { Backup } from '#backup/stored-backups.ts';
 import { temporaryDir } from '#backup/testing/cluster-store.ts';
 import { silentLogger } from '#stdx/log.ts';
 import { openStore } from '#storage/drivers/index.ts';
 import { startTestApi, type TestApi } from '#testing/start-test-api.ts';
 import { createBackup } from './create.ts';
+import { backupBefore } from './point-in-time.ts';
 import { restoreCluster } from './restore-cluster.ts';
 import { makeDataDir } from './testing/data-dir.ts';
 
@@ -87,4 +89,13 @@ describe('restore to a moment', () => {
       /History (does not reach back|has a hole|lacks)/,
     );
   });
+});
+
+test('a backup of the same second may be from after the moment', () => {
+  const backups = [1_000, 3_000].map((timeMs) => ({ name: `of ${timeMs}`, timeMs }) as Backup);
+  const newestBefore = (timeMs: number): string => backupBefore(backups, { timeMs }).name;
+  assert.equal(newestBefore(2_000), 'of 1000');
+  assert.equal(newestBefore(3_999), 'of 1000');
+  assert.equal(newestBefore(4_000), 'of 3000');
+  assert.throws(() => newestBefore(1_999), /There is no backup from before that moment/);
 });

@@ -18,6 +18,7 @@ import type { Store } from '#storage/store.ts';
 import { parseMoment } from '../history/moment.ts';
 import { Overlay, type PointInTime } from './overlay.ts';
 
+const SECOND_MS = 1_000;
 /** Of a data directory's change log. */
 const LOG_ARG = 'change-log-path=';
 const ENCRYPTION_ARG = 'encryption-provider-config=';
@@ -32,10 +33,10 @@ export function momentOf(text: string, nowMs: number): Moment {
   return { timeMs };
 }
 
-/** The newest backup before it; throws a UserError where there is none. */
+/** The newest backup before it, by the second in its name, which has to be over; throws a UserError where there is none. */
 export function backupBefore(backups: readonly Backup[], moment: Moment): Backup {
   const before = backups.filter((one) =>
-    'revision' in moment ? one.revision <= moment.revision : one.timeMs <= moment.timeMs,
+    'revision' in moment ? one.revision <= moment.revision : one.timeMs + SECOND_MS <= moment.timeMs,
   );
   const [newest] = before.toSorted((a, b) => b.timeMs - a.timeMs);
   if (!newest) throw new UserError('There is no backup from before that moment.');
