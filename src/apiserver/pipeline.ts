@@ -211,7 +211,8 @@ function authenticate(context: RequestContext, core: ServerCore): void | Promise
   if (
     request.clientCertificateError !== undefined &&
     request.headers['authorization'] === undefined &&
-    request.frontProxyCertificate === undefined
+    request.frontProxyCertificate === undefined &&
+    request.expiredNode === undefined
   )
     throw statusErrors.unauthorized();
   const { metrics, clock } = core,

@@ -180,7 +180,12 @@ const UPSTREAM = [
   'ttl-controller',
   'volumeattributesclass-protection-controller',
 ];
-const OWN = ['addon-controller', 'kubelet-serving-approving-controller', 'leased-endpointslice-controller'];
+const OWN = [
+  'addon-controller',
+  'expired-node-approving-controller',
+  'kubelet-serving-approving-controller',
+  'leased-endpointslice-controller',
+];
 
 it("every controller of upstream's is here, or its absence has a reason", () => {
   const { privateKey: serviceAccountKey } = generateKeyPairSync('ec', {

@@ -20,6 +20,7 @@ import {
   certificateSigningRequestSigningController,
   type SigningOptions,
 } from './certificates/certificatesigningrequest-signing-controller.ts';
+import { expiredNodeApprovingController } from './certificates/expired-node-approving-controller.ts';
 import { kubeletServingApprovingController } from './certificates/kubelet-serving-approving-controller.ts';
 import { garbageCollectorController } from './core/garbage-collector-controller.ts';
 import { namespaceController } from './core/namespace-controller.ts';
@@ -86,6 +87,7 @@ export function controllers(options: ControllersOptions): ControllerDefinition[]
     bootstrapSignerController,
     tokenCleanerController,
     certificateSigningRequestApprovingController,
+    expiredNodeApprovingController,
     kubeletServingApprovingController,
     certificateSigningRequestCleanerController,
     certificateSigningRequestSigningController(options),

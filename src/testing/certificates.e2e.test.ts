@@ -1,4 +1,4 @@
-/** Certificates as users and machines get them: OpenSSL and kubectl make a user; a second machine joins with nothing but a token and serves, then renews. */
+/** Certificates as users and machines get them: OpenSSL and kubectl make a user; a second machine joins with nothing but a token and serves, then renews, and returns when its certificate has ended. */
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
@@ -233,8 +233,8 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
   });
 
   it(
-    'a machine with only a token joins, runs pods, and renews its certificate',
-    { timeout: 120_000 },
+    'a machine with only a token joins, runs pods, renews its certificate, and returns after its end',
+    { timeout: 180_000 },
     async () => {
       const machine = await mkdtemp(join(tmpdir(), 'capstan-machine-'));
       try {
@@ -270,7 +270,7 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
         assert.equal(wrong.code, 1);
         assert.match(
           wrong.stderr,
-          /does not accept the credentials in .*bootstrap\.kubeconfig \(401 Unauthorized\): the token is expired, revoked or of another cluster/,
+          /does not accept the credentials in .*bootstrap\.kubeconfig \(401 Unauthorized\): they are expired, revoked or of another cluster/,
         );
         const encoded = {
           'token-id': TOKEN.id,
@@ -333,6 +333,46 @@ describe('certificates', { skip: 'missing' in tools && tools.missing }, () => {
         );
         part.child.kill('SIGTERM');
         assert.equal(await part.ended, 0, part.output());
+        // Off past the end of its certificate, without a token: it comes back by itself, once nothing runs as it.
+        await rm(bootstrap);
+        await until(
+          'the last certificate has ended',
+          async () => Date.parse(new X509Certificate(await readFile(current)).validTo) < Date.now(),
+        );
+        const ended = await readFile(current, 'utf8');
+        const back = start(...words);
+        const asksAgain = await until(`the request (${back.output()})`, async () =>
+          (await api.list(certificateSigningRequests)).items.find(
+            ({ spec }) => spec.username === 'capstan:expired-node:second',
+          ),
+        );
+        assert.equal(asksAgain.status?.conditions, undefined);
+        // What the node lifecycle controller writes after 50 seconds without a heartbeat.
+        const away = await api.get(nodes, { name: 'second' });
+        await api.updateStatus(nodes, {
+          ...away,
+          status: { ...away.status, conditions: [{ type: 'Ready', status: 'Unknown' }] },
+        });
+        await until(
+          `another certificate (${back.output()})`,
+          async () => (await readFile(current, 'utf8')) !== ended,
+        );
+        await until(`the node is ready (${back.output()})`, async () =>
+          (await api.get(nodes, { name: 'second' })).status?.conditions?.some(
+            ({ type, status }) => type === 'Ready' && status === 'True',
+          ),
+        );
+        back.child.kill('SIGTERM');
+        assert.equal(await back.ended, 0, back.output());
+        // A Node that was removed does not come back by a certificate that has ended.
+        await api.delete(nodes, { name: 'second' });
+        await writeFile(current, ended);
+        const removed = await runCommand([CAPSTAN, ...words]);
+        assert.equal(removed.code, 1);
+        assert.match(
+          removed.stderr,
+          /was denied: Node second was removed from the cluster; join the machine again with a new token\. The client certificate of node second ended on \S+ and does not bring it back: make a token/,
+        );
       } finally {
         await rm(machine, { recursive: true, force: true });
       }

@@ -180,6 +180,28 @@ test('a certificate that expires while its connection is open is refused from th
   await refused(at, asProxy);
 });
 
+test("a node's certificate that has ended is a user of its own, last and only for the time of grace", async () => {
+  const notAfterMs = START - 60_000;
+  const certificate: Partial<ApiRequest> = {
+    clientCertificateError: 'CERT_HAS_EXPIRED',
+    expiredNode: { nodeName: 'a', notAfterMs, fingerprint: 'AB:CD' },
+  };
+  const at = world({ expiredNodeGraceMs: 120_000 });
+  assert.deepEqual((await authenticate(at, request({}, certificate)))?.user, {
+    name: 'capstan:expired-node:a',
+    groups: ['capstan:expired-nodes', 'system:authenticated'],
+    extra: {
+      'authentication.kubernetes.io/credential-id': ['X509SHA256=abcd'],
+      'capstan.dev/certificate-expired-at': ['2026-01-14T23:59:00Z'],
+    },
+  });
+  const withToken = request({ authorization: `Bearer ${await issue(at)}` }, certificate);
+  assert.equal((await authenticate(at, withToken))?.user.name, 'system:serviceaccount:red:bot');
+  at.now += 60_000;
+  await refused(at, request({}, certificate));
+  await refused(world({ expiredNodeGraceMs: 0 }), request({}, certificate));
+});
+
 test('an in-process user is taken as it is', async () => {
   const user = { name: 'system:apiserver', groups: ['system:masters'] };
   assert.deepEqual(await authenticate(world(), request({ authorization: 'Bearer bad' }, { user })), { user });

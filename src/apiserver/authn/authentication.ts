@@ -1,7 +1,8 @@
 /**
  * Composition of authentication: every way in that is configured, in upstream's order, as the one authenticator of the pipeline.
  *
- *   in-process user → front proxy → client certificate → bearer token (static file, bootstrap, service account) → anonymous
+ *   in-process user → front proxy → client certificate → bearer token (static file, bootstrap, service account) → expired node certificate
+ *   → anonymous
  *
  * The first success wins. A credential that is wrong, with no other one right, is 401 and never anonymous.
  */
@@ -16,6 +17,7 @@ import { AuthenticationMetrics } from './authentication-metrics.ts';
 import { BootstrapTokens } from './bootstrap-tokens.ts';
 import {
   CertificateAuthenticator,
+  ExpiredNodeAuthenticator,
   RequestHeaderAuthenticator,
   type RequestHeaderOptions,
 } from './certificates.ts';
@@ -47,6 +49,8 @@ export interface AuthenticationOptions {
   /** Default true, as kubeadm's. */
   readonly bootstrapTokens?: boolean;
   readonly requestHeader?: RequestHeaderOptions;
+  /** How long after its end a node's certificate may ask for another one; 0: never. Default: a year. */
+  readonly expiredNodeGraceMs?: number;
   /** Default: enabled for every path. paths: exactly these only. Read for each anonymous request. */
   readonly anonymous?: { readonly enabled: boolean; readonly paths?: readonly string[] | undefined };
   /** Further token authenticators (OIDC, webhook): called after the built-in ones. */
@@ -68,6 +72,7 @@ export interface Authentication {
   close(): void;
 }
 
+const EXPIRED_NODE_GRACE_MS = 365 * 86_400_000;
 export const DEFAULT_ISSUER = 'https://kubernetes.default.svc.cluster.local';
 
 /** Throws an Error for keys or files that cannot be used. */
@@ -103,6 +108,7 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
     new CertificateAuthenticator(nowMs),
     new BearerAuthenticator(tokens, apiAudiences),
     ...(options.extraAuthenticators ?? []),
+    new ExpiredNodeAuthenticator({ graceMs: options.expiredNodeGraceMs ?? EXPIRED_NODE_GRACE_MS, nowMs }),
   ];
   const anonymous = options.anonymous ?? { enabled: true };
   return {

@@ -1,4 +1,8 @@
-/** Users by client certificate (CN = name, O = groups, 1.3.6.1.4.1.57683.2 = UID), and by the headers of an authenticating proxy that shows one of its own. */
+/**
+ * Users by client certificate (CN = name, O = groups, 1.3.6.1.4.1.57683.2 = UID), by a node's certificate that has expired, and by the headers of an
+ * authenticating proxy that shows one of its own.
+ */
+import { EXPIRED_AT, EXPIRED_NODES, expiredNodeUser } from '#component-helpers/expired-node.ts';
 import { decodePercent } from '#stdx/percent.ts';
 import type { UserInfo } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
@@ -33,17 +37,46 @@ export class CertificateAuthenticator implements Authenticator {
     requireValid(clientCertificate.notAfterMs, this.#nowMs());
     const known = this.#known.get(clientCertificate.fingerprint);
     if (known) return known;
-    const fingerprint = clientCertificate.fingerprint.replaceAll(':', '').toLowerCase();
     const user: UserInfo = {
       name: clientCertificate.commonName,
       groups: clientCertificate.organizations,
       ...(clientCertificate.uid ? { uid: clientCertificate.uid } : {}),
-      extra: { [CREDENTIAL_ID]: [`X509SHA256=${fingerprint}`] },
+      extra: { [CREDENTIAL_ID]: [credentialId(clientCertificate.fingerprint)] },
     };
     if (this.#known.size >= CACHE_LIMIT) this.#known.delete(this.#known.keys().next().value!);
     this.#known.set(clientCertificate.fingerprint, { user });
     return { user };
   }
+}
+
+/**
+ * The user capstan:expired-node:NAME for a node's certificate that has expired, for graceMs: a node that was off past its certificate's end asks for another
+ * one as that user, which has no other permission.
+ */
+export class ExpiredNodeAuthenticator implements Authenticator {
+  readonly #graceMs: number;
+  readonly #nowMs: () => number;
+
+  constructor({ graceMs, nowMs }: { readonly graceMs: number; readonly nowMs: () => number }) {
+    this.#graceMs = graceMs;
+    this.#nowMs = nowMs;
+  }
+
+  authenticate({ expiredNode }: ApiRequest): Authenticated | undefined {
+    if (!expiredNode || this.#nowMs() >= expiredNode.notAfterMs + this.#graceMs) return undefined;
+    const { nodeName, notAfterMs, fingerprint } = expiredNode;
+    return {
+      user: {
+        name: expiredNodeUser(nodeName),
+        groups: [EXPIRED_NODES],
+        extra: { [CREDENTIAL_ID]: [credentialId(fingerprint)], [EXPIRED_AT]: [formatTime(notAfterMs)] },
+      },
+    };
+  }
+}
+
+function credentialId(fingerprint: string): string {
+  return `X509SHA256=${fingerprint.replaceAll(':', '').toLowerCase()}`;
 }
 
 export interface RequestHeaderOptions {

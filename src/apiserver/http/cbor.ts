@@ -105,6 +105,9 @@ class TranslatedRequest implements ApiRequest {
   get clientCertificateError(): string | undefined {
     return this.#inner.clientCertificateError;
   }
+  get expiredNode(): ApiRequest['expiredNode'] {
+    return this.#inner.expiredNode;
+  }
   get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
     return this.#inner.frontProxyCertificate;
   }

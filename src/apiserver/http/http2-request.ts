@@ -31,6 +31,9 @@ export class Http2ApiRequest implements ApiRequest {
   get clientCertificateError(): string | undefined {
     return this.#peer.certificateError;
   }
+  get expiredNode(): ApiRequest['expiredNode'] {
+    return this.#peer.expiredNode;
+  }
   get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
     return this.#peer.frontProxy;
   }

@@ -18,6 +18,7 @@ import {
   X509CertificateGenerator,
   type X509Certificate,
 } from '@peculiar/x509';
+import { issueCertificate } from '#pki/certificate.ts';
 import type { ApiRequest } from './request.ts';
 import { startTestServer, type TestServer } from '../testing/server.ts';
 
@@ -233,6 +234,40 @@ test('HTTP/1.1 on the same port', async () => {
 test('a client certificate of a foreign CA is 401', async () => {
   const { status, body } = await http1Get('/version', { cert: stranger.cert, key: stranger.key });
   assert.deepEqual([status, (JSON.parse(body) as { reason: string }).reason], [401, 'Unauthorized']);
+});
+
+test("of certificates that have ended, a node's alone reaches authentication, as that, over both protocols", async () => {
+  const ended = (commonName: string, organization: string): { cert: string; key: string } => {
+    const { certificatePem, keyPem } = issueCertificate(
+      { certificatePem: ca.cert, keyPem: ca.key },
+      {
+        subject: { commonName, organizations: [organization] },
+        usages: ['clientAuth'],
+        nowMs: Date.now() - 60_000,
+        lifetimeMs: 1_000,
+      },
+    );
+    return { cert: certificatePem, key: keyPem };
+  };
+  const node = ended('system:node:a', 'system:nodes');
+  const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: ca.cert, ...node });
+  try {
+    for (const ask of [
+      () => http1Get('/version', node),
+      () => http2Request(session, { ':path': '/version' }),
+    ]) {
+      assert.equal((await ask()).status, 200);
+      const { expiredNode, clientCertificate, clientCertificateError } = seen!;
+      assert.deepEqual(
+        [expiredNode?.nodeName, clientCertificate, clientCertificateError],
+        ['a', undefined, 'CERT_HAS_EXPIRED'],
+      );
+      seen = undefined;
+    }
+  } finally {
+    session.close();
+  }
+  assert.equal((await http1Get('/version', ended('jane', 'devs'))).status, 401);
 });
 
 test('an upgrade that cannot be served is answered with a Status', async () => {

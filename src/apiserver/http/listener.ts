@@ -204,7 +204,7 @@ class UnderWay {
 
 /** Replaced with the certificates. */
 interface Trust {
-  authorities: Authorities | undefined;
+  authorities: Authorities;
   bundles: string;
   /** Counts changes of the bundles: connections of earlier ones end. */
   generation: number;
@@ -359,6 +359,9 @@ class Http1Request implements ApiRequest {
   }
   get clientCertificateError(): string | undefined {
     return this.#peer.certificateError;
+  }
+  get expiredNode(): ApiRequest['expiredNode'] {
+    return this.#peer.expiredNode;
   }
   get frontProxyCertificate(): ApiRequest['frontProxyCertificate'] {
     return this.#peer.frontProxy;

@@ -5,6 +5,8 @@ import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { isIssuedBy } from '#pki/chain.ts';
 import { certificatesIn } from '#pki/pem.ts';
+import { realClock } from '#stdx/clock.ts';
+import { expiredNodeOf, type ExpiredNode } from './expired-node.ts';
 import type { ApiRequest } from './request.ts';
 
 export type ClientCertificate = Exclude<ApiRequest['clientCertificate'], undefined>;
@@ -13,32 +15,35 @@ export interface Peer {
   readonly remoteAddress: string;
   readonly certificate: ClientCertificate | undefined;
   readonly certificateError: string | undefined;
+  readonly expiredNode?: ExpiredNode | undefined;
   readonly frontProxy: { readonly commonName: string; readonly notAfterMs: number } | undefined;
 }
 
-/** The two authorities separately, where a front-proxy CA is configured: the handshake verifies against both together. */
+/** The two authorities separately: the handshake verifies against both together. */
 export interface Authorities {
   readonly client: readonly X509Certificate[];
-  readonly frontProxy: readonly X509Certificate[];
+  /** Undefined where no front-proxy CA is configured. */
+  readonly frontProxy: readonly X509Certificate[] | undefined;
 }
 
-/** From PEM bundles; undefined without one of a front proxy. */
+/** From PEM bundles. */
 export function authoritiesFrom({
   clientCa,
   frontProxyCa,
 }: {
   readonly clientCa?: string | Buffer;
   readonly frontProxyCa?: string | Buffer;
-}): Authorities | undefined {
-  return frontProxyCa === undefined
-    ? undefined
-    : { client: certificatesIn(String(clientCa ?? '')), frontProxy: certificatesIn(String(frontProxyCa)) };
+}): Authorities {
+  return {
+    client: certificatesIn(String(clientCa ?? '')),
+    frontProxy: frontProxyCa === undefined ? undefined : certificatesIn(String(frontProxyCa)),
+  };
 }
 
 /** Upstream's object identifier of a user's UID in a subject. */
 const UID = '1.3.6.1.4.1.57683.2';
 
-export function peerOf(socket: TLSSocket, authorities: Authorities | undefined): Peer {
+export function peerOf(socket: TLSSocket, authorities: Authorities): Peer {
   const remoteAddress = socket.remoteAddress ?? '';
   const certificate = socket.getPeerCertificate();
   if (!certificate?.subject)
@@ -48,6 +53,7 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
       remoteAddress,
       certificate: undefined,
       certificateError: String(socket.authorizationError ?? 'client certificate is not trusted'),
+      expiredNode: expiredNodeAt(socket, authorities),
       frontProxy: undefined,
     };
   }
@@ -73,7 +79,7 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
     notAfterMs: Date.parse(certificate.valid_to),
     ...(uids ? { uid: uids } : {}),
   };
-  if (!authorities)
+  if (!authorities.frontProxy)
     return { remoteAddress, certificate: own, certificateError: undefined, frontProxy: undefined };
   const isClient = endsAt(socket, authorities.client),
     isFrontProxy = endsAt(socket, authorities.frontProxy);
@@ -83,6 +89,11 @@ export function peerOf(socket: TLSSocket, authorities: Authorities | undefined):
     certificateError: isClient ? undefined : 'certificate signed by unknown authority',
     frontProxy: isFrontProxy ? { commonName, notAfterMs: own.notAfterMs } : undefined,
   };
+}
+
+function expiredNodeAt(socket: TLSSocket, { client }: Authorities): ExpiredNode | undefined {
+  const certificate = socket.getPeerX509Certificate();
+  return certificate && expiredNodeOf(certificate, { authorities: client, nowMs: realClock.now() });
 }
 
 const MAX_CHAIN = 8;

@@ -40,6 +40,10 @@ export interface ApiRequest {
     | undefined;
   /** Why a presented client certificate was rejected: the response must be 401 unless another credential is valid. */
   readonly clientCertificateError?: string | undefined;
+  /** A rejected client certificate that is a node's, with nothing wrong but that it has expired. */
+  readonly expiredNode?:
+    | { readonly nodeName: string; readonly notAfterMs: number; readonly fingerprint: string }
+    | undefined;
   /** The same for a certificate of the front-proxy (request header) CA: its X-Remote-* headers are trusted. */
   readonly frontProxyCertificate?: { readonly commonName: string; readonly notAfterMs?: number } | undefined;
   /** Set only by in-process listeners, which are trusted: authentication uses this user. */

@@ -53,6 +53,37 @@ const METRICS_READER = role({
   rules: [{ apiGroups: ['metrics.k8s.io'], resources: ['pods', 'nodes'], verbs: READ }],
 });
 
+/** What a controller needs that approves certificate requests of one signer. */
+function approver({
+  name,
+  signer,
+  more = [],
+}: {
+  readonly name: string;
+  readonly signer: string;
+  readonly more?: Parameters<typeof granted>[0]['rules'];
+}): readonly PolicyObject[] {
+  return granted({
+    name: `capstan:controller:${name}`,
+    subjects: [serviceAccount(name)],
+    rules: [
+      {
+        apiGroups: ['certificates.k8s.io'],
+        resources: ['certificatesigningrequests/approval'],
+        verbs: ['update'],
+      },
+      {
+        apiGroups: ['certificates.k8s.io'],
+        resources: ['signers'],
+        resourceNames: [signer],
+        verbs: ['approve'],
+      },
+      { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
+      ...more,
+    ],
+  });
+}
+
 const OBJECTS: readonly PolicyObject[] = [
   ...DELEGATION,
   METRICS_READER,
@@ -99,23 +130,11 @@ const OBJECTS: readonly PolicyObject[] = [
       { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['delete'] },
     ],
   }),
-  ...granted({
-    name: 'capstan:controller:kubelet-serving-approver',
-    subjects: [serviceAccount('kubelet-serving-approver')],
-    rules: [
-      {
-        apiGroups: ['certificates.k8s.io'],
-        resources: ['certificatesigningrequests/approval'],
-        verbs: ['update'],
-      },
-      {
-        apiGroups: ['certificates.k8s.io'],
-        resources: ['signers'],
-        resourceNames: ['kubernetes.io/kubelet-serving'],
-        verbs: ['approve'],
-      },
-      { apiGroups: ['authorization.k8s.io'], resources: ['subjectaccessreviews'], verbs: ['create'] },
-    ],
+  ...approver({ name: 'kubelet-serving-approver', signer: 'kubernetes.io/kubelet-serving' }),
+  ...approver({
+    name: 'expired-node-approver',
+    signer: 'kubernetes.io/kube-apiserver-client-kubelet',
+    more: [{ apiGroups: [''], resources: ['nodes'], verbs: ['get'] }],
   }),
   ...granted({
     name: 'capstan:controller:local-path-provisioner',

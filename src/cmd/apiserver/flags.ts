@@ -227,6 +227,12 @@ export const AUTHENTICATION_FLAGS = {
     defaultText: 'the issuers',
     to: (apiAudiences) => ({ authentication: { apiAudiences } }),
   }),
+  'expired-node-certificate-grace': flag.duration({
+    help: "how long after its end a node's client certificate may still ask for another one; 0 turns it off",
+    defaultText: '8760h',
+    own: true,
+    to: (expiredNodeGraceMs) => ({ authentication: { expiredNodeGraceMs } }),
+  }),
   'authentication-config': flag.file({
     help: 'JWT authenticators from a file of kind AuthenticationConfiguration, reloaded when it changes',
   }),

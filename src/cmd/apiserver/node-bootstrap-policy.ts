@@ -1,9 +1,10 @@
 /**
- * Permissions of machines that join with a bootstrap token, and of nodes that renew their certificates: kubeadm's bindings under kubeadm's names; also the
+ * Permissions of machines that join with a bootstrap token, and of nodes that renew their certificates, before or after their end: kubeadm's bindings under kubeadm's names; also the
  * reads of a joined machine's service proxy and pod network, which act as its node. A deleted binding is recreated at the next start: bind another role
  * in its place to disable it. Bindings are never changed; Capstan's roles are completed at each start.
  */
 import type { PolicyObject } from '#apiserver/authz/reconcile-policy.ts';
+import { EXPIRED_NODE_CLIENT, EXPIRED_NODES } from '#component-helpers/expired-node.ts';
 import { binding, group, role } from './policy-objects.ts';
 
 /** In a bootstrap token's auth-extra-groups: the token of a machine that joins as a node. */
@@ -12,6 +13,8 @@ const NODES = 'system:nodes';
 const NODE_SERVICE_PROXY = 'capstan:node-service-proxy';
 const NODE_POD_NETWORK = 'capstan:node-pod-network';
 const NODE_NETWORK_POLICY = 'capstan:node-network-policy';
+const NODE_EXPIRED = 'capstan:node-autoapprove-expired';
+const EXPIRED_BOOTSTRAP = 'capstan:expired-node-bootstrap';
 const REQUESTS = 'system:certificates.k8s.io:certificatesigningrequests';
 
 /** kubeadm's have no labels. */
@@ -31,6 +34,18 @@ export const NODE_BOOTSTRAP: readonly PolicyObject[] = [
     role: `${REQUESTS}:selfnodeclient`,
     to: NODES,
   }),
+  bindGroup(EXPIRED_BOOTSTRAP, { role: 'system:node-bootstrapper', to: EXPIRED_NODES }),
+  role({
+    name: NODE_EXPIRED,
+    rules: [
+      {
+        apiGroups: ['certificates.k8s.io'],
+        resources: [`certificatesigningrequests/${EXPIRED_NODE_CLIENT}`],
+        verbs: ['create'],
+      },
+    ],
+  }),
+  bindGroup(NODE_EXPIRED, { role: NODE_EXPIRED, to: EXPIRED_NODES }),
   role({
     name: NODE_SERVICE_PROXY,
     // Less than system:node-proxier, which may read every node: a node reads its own by the Node authorizer.

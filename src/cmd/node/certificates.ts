@@ -1,7 +1,7 @@
 /**
  * Certificates of `capstan node`: a machine that joins with a bootstrap kubeconfig (a token) requests a client certificate as system:node:NAME, stores it in
  * the certificate directory, writes its kubeconfig, and renews it from then on as itself. The kubelet API uses a self-signed certificate until the
- * cluster has signed one.
+ * cluster has signed one. A machine that was off past its certificate's end asks for the next with the bootstrap kubeconfig, else with that certificate.
  *
  *   CERT-DIR/kubelet-client-current.pem  kubelet-server-current.pem     links to the current ones; kubelet.crt, kubelet.key: self-signed
  */
@@ -19,6 +19,7 @@ import { generateKeyPem } from '#pki/keys.ts';
 import { readIfPresent, writeFileAtomically, PUBLIC_MODE } from '#deploy/pki/files.ts';
 import { writeKubeconfig } from '#deploy/pki/kubeconfig.ts';
 import { isStatusError } from '#machinery/errors.ts';
+import { formatTime } from '#machinery/time.ts';
 import { CertificateFiles } from '#node/certificates/certificate-files.ts';
 import { CertificateManager } from '#node/certificates/certificate-manager.ts';
 import {
@@ -93,13 +94,18 @@ export async function joinCluster(flags: Flags, nodeName: string): Promise<void>
   const files = clientFiles(flags);
   if (await isStillGood(kubeconfig, files)) return;
   const log = loggerFrom(flags, 'bootstrap');
-  if (existsSync(kubeconfig) && !existsSync(bootstrapKubeconfig))
-    throw new UserError(
-      `The client certificate of node ${nodeName} (${files.currentPath}) is missing or over, and so is ${bootstrapKubeconfig}, which could ask for another: make a token on a control plane with \`capstan token create --print-join-command\`, then run \`capstan reset\` and that command here.`,
-    );
+  const isKnown = existsSync(kubeconfig);
+  if (isKnown && !existsSync(bootstrapKubeconfig))
+    return returnToCluster(kubeconfig, { files, nodeName, log });
   const options = bootstrapOptions(bootstrapKubeconfig);
   const caPem = requireAuthority({ options, file: bootstrapKubeconfig });
-  await getClientCertificate(options, { files, nodeName, log, from: bootstrapKubeconfig });
+  try {
+    await getClientCertificate(options, { files, nodeName, log, from: bootstrapKubeconfig });
+  } catch (error) {
+    if (!isKnown || !isOldToken(error)) throw error;
+    log.info('the token does not serve any more', { error: errorMessage(error) });
+    return returnToCluster(kubeconfig, { files, nodeName, log });
+  }
   await mkdir(dirname(resolve(kubeconfig)), { recursive: true });
   await writeKubeconfig(resolve(kubeconfig), {
     server: options.server,
@@ -109,6 +115,55 @@ export async function joinCluster(flags: Flags, nodeName: string): Promise<void>
     credentials: { certificateFile: files.currentPath },
   });
   log.info('joined the cluster', { node: nodeName, kubeconfig });
+}
+
+function isOldToken(error: unknown): boolean {
+  return (
+    error instanceof UserError &&
+    (isStatusError(error.cause, 'Unauthorized') || isStatusError(error.cause, 'Forbidden'))
+  );
+}
+
+/**
+ * Without a token, the certificate that has ended asks for the next one: the API server takes it for nothing else. Waits until the cluster has decided. Throws
+ * UserError where it does not let the node back.
+ */
+async function returnToCluster(
+  kubeconfig: string,
+  {
+    files,
+    nodeName,
+    log,
+  }: { readonly files: CertificateFiles; readonly nodeName: string; readonly log: Logger },
+): Promise<void> {
+  const joinAgain =
+    'make a token on a control plane with `capstan token create --print-join-command`, then run `capstan reset` and that command here';
+  const ended = await files.load().catch(() => undefined);
+  if (!ended)
+    throw new UserError(
+      `The client certificate of node ${nodeName} (${files.currentPath}) is missing or damaged, and there is no token to ask for another: ${joinAgain}.`,
+    );
+  log.info('the client certificate has ended: asking for another one with it', {
+    node: nodeName,
+    ended: formatTime(ended.validToMs),
+  });
+  try {
+    await getClientCertificate(bootstrapOptions(kubeconfig), {
+      files,
+      nodeName,
+      log,
+      from: kubeconfig,
+      // At the next start it meets the same answer, instead of asking again at each.
+      keepsRefused: true,
+    });
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(
+      `${errorMessage(error)} The client certificate of node ${nodeName} ended on ${formatTime(ended.validToMs)} and does not bring it back: ${joinAgain}.`,
+      error,
+    );
+  }
+  log.info('returned to the cluster', { node: nodeName });
 }
 
 /** A kubeconfig with other credentials is used unchanged. */
@@ -135,11 +190,13 @@ async function getClientCertificate(
     nodeName,
     log,
     from,
+    keepsRefused = false,
   }: {
     readonly files: CertificateFiles;
     readonly nodeName: string;
     readonly log: Logger;
     readonly from: string;
+    readonly keepsRefused?: boolean;
   },
 ): Promise<void> {
   const transport = createHttpsTransport(options);
@@ -168,8 +225,9 @@ async function getClientCertificate(
         await files.dropPendingKey();
         return;
       } catch (error) {
-        if (error instanceof RequestRefused || isStatusError(error, 'NotFound')) await files.dropPendingKey();
-        if (error instanceof RequestRefused) throw new UserError(`${errorMessage(error)}.`, error);
+        const isRefused = error instanceof RequestRefused;
+        if (isStatusError(error, 'NotFound') || (isRefused && !keepsRefused)) await files.dropPendingKey();
+        if (isRefused) throw new UserError(`${errorMessage(error)}.`, error);
         if (isTransportError(error, 'tls'))
           throw new UserError(
             `The certificate of ${options.server}, or ours, was not accepted (${errorMessage(error)}): is ${from} of this cluster?`,
@@ -177,7 +235,7 @@ async function getClientCertificate(
           );
         if (isStatusError(error, 'Unauthorized'))
           throw new UserError(
-            `The API server ${options.server} does not accept the credentials in ${from} (401 Unauthorized): the token is expired, revoked or of another cluster.`,
+            `The API server ${options.server} does not accept the credentials in ${from} (401 Unauthorized): they are expired, revoked or of another cluster.`,
             error,
           );
         if (isStatusError(error, 'Forbidden'))
@@ -228,11 +286,11 @@ export function withClientCertificate(
     return component;
   }
   const { api, clock, log } = context;
-  // Without it only the bootstrap kubeconfig can request one, which is used at a start.
+  // An expired one serves only to ask for the next, which is done at a start.
   const expired = (): void =>
     fail?.(
       new UserError(
-        `The client certificate of node ${nodeName} has expired before it could be renewed: start again to join with ${flags.bootstrapKubeconfig}.`,
+        `The client certificate of node ${nodeName} has expired before it could be renewed: start again to ask for another one.`,
       ),
     );
   let fail: ((error: Error) => void) | undefined;

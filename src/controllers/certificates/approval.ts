@@ -1,22 +1,41 @@
-/** What the controllers that approve certificate requests share: who may have one approved, and the condition that approves it. */
+/** What the controllers that approve certificate requests share: who may have one approved, and the condition that approves or denies it. */
 import type { CertificateSigningRequest } from '#api/types.ts';
 import type { Client } from '#client/client.ts';
 import { certificateSigningRequests, subjectAccessReviews } from '#client/refs.ts';
 import type { Stored } from '#machinery/object.ts';
 import { formatTime } from '#machinery/time.ts';
 import type { Clock } from '#stdx/clock.ts';
-import type { RequestedNames } from './requests.ts';
+import { conditionOf, type RequestedNames } from './requests.ts';
 import { parseRequest, UnsignableError } from './x509.ts';
 
-export async function approve(
+/** Whether it still waits for a decision. */
+export function isOpen(request: CertificateSigningRequest): boolean {
+  return !request.status?.certificate && !conditionOf(request, 'Approved') && !conditionOf(request, 'Denied');
+}
+
+interface Decision {
+  readonly api: Client;
+  readonly clock: Clock;
+  readonly message: string;
+}
+
+export function approve(request: Stored<CertificateSigningRequest>, decision: Decision): Promise<void> {
+  return decide(request, { ...decision, type: 'Approved', reason: 'AutoApproved' });
+}
+
+export function deny(request: Stored<CertificateSigningRequest>, decision: Decision): Promise<void> {
+  return decide(request, { ...decision, type: 'Denied', reason: 'AutoDenied' });
+}
+
+async function decide(
   request: Stored<CertificateSigningRequest>,
-  { api, clock, message }: { readonly api: Client; readonly clock: Clock; readonly message: string },
+  { api, clock, type, reason, message }: Decision & { readonly type: string; readonly reason: string },
 ): Promise<void> {
   const now = formatTime(clock.now());
   const condition = {
-    type: 'Approved',
+    type,
     status: 'True',
-    reason: 'AutoApproved',
+    reason,
     message,
     lastUpdateTime: now,
     lastTransitionTime: now,

@@ -1,18 +1,15 @@
 /**
  * Approves client certificates of kubelets whose requester is authorized: by SubjectAccessReviews on the subresources nodeclient
- * (a joining machine) and selfnodeclient (a node that renews its certificate). Serving certificates: kubelet-serving-approving-controller.ts.
+ * (a joining machine) and selfnodeclient (a node that renews its certificate). Others approve
+ * serving certificates (kubelet-serving-approving-controller.ts) and those of nodes whose certificate has ended (expired-node-approving-controller.ts).
  * After upstream's pkg/controller/certificates/approver.
  */
 import type { CertificateSigningRequest } from '#api/types.ts';
 import { certificateSigningRequests } from '#client/refs.ts';
-import { approve, mayHave, namesIn } from './approval.ts';
+import { expiredNodeName } from '#component-helpers/expired-node.ts';
+import { approve, isOpen, mayHave, namesIn } from './approval.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import {
-  conditionOf,
-  KUBE_APISERVER_CLIENT_KUBELET,
-  kubeletClientProblem,
-  type RequestedNames,
-} from './requests.ts';
+import { KUBE_APISERVER_CLIENT_KUBELET, kubeletClientProblem, type RequestedNames } from './requests.ts';
 
 interface Recognizer {
   readonly subresource: string;
@@ -44,14 +41,9 @@ export const certificateSigningRequestApprovingController = defineController({
 
 async function reconcile({ key, api, clock, log, informer }: ReconcileContext): Promise<ReconcileResult> {
   const request = informer(certificateSigningRequests).get(key);
-  if (
-    !request ||
-    request.status?.certificate ||
-    conditionOf(request, 'Approved') ||
-    conditionOf(request, 'Denied')
-  )
-    return;
-  if (request.spec.signerName !== KUBE_APISERVER_CLIENT_KUBELET) return;
+  if (!request || !isOpen(request) || request.spec.signerName !== KUBE_APISERVER_CLIENT_KUBELET) return;
+  // expired-node-approving-controller decides on these, whatever role lets others ask.
+  if (expiredNodeName(request.spec.username) !== undefined) return;
   const names = namesIn(request.spec.request);
   if (!names || kubeletClientProblem(names, request.spec.usages ?? []) !== undefined) return;
   const recognized = RECOGNIZERS.filter(({ recognizes }) => recognizes(request, names));

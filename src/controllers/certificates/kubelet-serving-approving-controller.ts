@@ -2,11 +2,11 @@
  * Approves serving certificates of kubelets: requested by the node itself, for names and addresses that its Node has and no other Node has, and
  * only where the requester may create certificatesigningrequests/selfnodeserver (`capstan init` lets nodes). Upstream leaves them to people.
  */
-import type { CertificateSigningRequest, Node } from '#api/types.ts';
+import type { Node } from '#api/types.ts';
 import { certificateSigningRequests, nodes } from '#client/refs.ts';
 import { defineController, watch, type ReconcileContext, type ReconcileResult } from '#runtime/controller.ts';
-import { approve, mayHave, namesIn } from './approval.ts';
-import { conditionOf, KUBELET_SERVING, kubeletServingProblem, type RequestedNames } from './requests.ts';
+import { approve, isOpen, mayHave, namesIn } from './approval.ts';
+import { KUBELET_SERVING, kubeletServingProblem, type RequestedNames } from './requests.ts';
 
 const NODE_PREFIX = 'system:node:';
 /** The Node gets its addresses, and the requester its role, after the request. */
@@ -37,10 +37,6 @@ async function reconcile({ key, api, clock, log, informer }: ReconcileContext): 
     problem: problem ?? 'the requester may not create certificatesigningrequests/selfnodeserver',
   });
   return { requeueAfterMs: RETRY_MS };
-}
-
-function isOpen(request: CertificateSigningRequest): boolean {
-  return !request.status?.certificate && !conditionOf(request, 'Approved') && !conditionOf(request, 'Denied');
 }
 
 /** Why the names are not this node's alone; undefined: they are. Exported for its test. */
