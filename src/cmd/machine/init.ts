@@ -20,6 +20,7 @@ import { UserError } from '#deploy/data-dir.ts';
 import { machinePaths, type MachinePaths } from '#deploy/machine/paths.ts';
 import { lockMachine, machineFile } from '#deploy/machine/record.ts';
 import { serviceAddress } from '#deploy/machine/service-address.ts';
+import { unusedVolumes } from '#deploy/machine/static-pods.ts';
 import { createCertificateKey } from '#deploy/phases/kubeadm-certs.ts';
 import type { EtcdConnectionOptions, InitContext, ProgramAround } from '#deploy/phases/init/context.ts';
 import { INIT_WORKFLOW } from '#deploy/phases/init/workflow.ts';
@@ -87,6 +88,7 @@ export async function runInit(
   const backup = await openBackupOf(flags);
   const documents = documentsFrom(flags, backup);
   for (const warning of documents.warnings) output.warn(warning);
+  if (!flags.staticPods) for (const warning of unusedVolumes(documents.cluster)) output.warn(warning);
   const addons = flags.config === undefined ? undefined : readConfigAddons(flags.config, documents);
   const { init, cluster } = await withDefaults(documents);
   const paths = machinePaths({

@@ -42,7 +42,15 @@ beforeEach(() => {
   paths = machinePaths({ rootfs });
   machine = machineFile(paths, { choose: CHOICE });
   const cluster = defaultCluster(
-    { apiServer: { extraArgs: [{ name: 'audit-log-path', value: join(rootfs, 'audit/audit.log') }] } },
+    {
+      apiServer: { extraArgs: [{ name: 'audit-log-path', value: join(rootfs, 'audit/audit.log') }] },
+      scheduler: {
+        extraVolumes: [
+          { name: 'usr-0', hostPath: '/srv/a', mountPath: '/opt/a', readOnly: true },
+          { name: 'own', hostPath: '/srv/usr', mountPath: '/usr', pathType: 'Directory' },
+        ],
+      },
+    },
     { kubernetesVersion: 'v1.36.0' },
   );
   const around = { paths, cluster };
@@ -117,6 +125,21 @@ describe('a control plane of static pods', () => {
     const etcd = (await pods()).get('etcd-m1')!.spec!.containers[0]!;
     assert.deepEqual(etcd.command?.slice(0, 2), ['/usr/bin/etcd', '--name=m1']);
     assert.equal(etcd.livenessProbe?.httpGet?.port, 2381);
+  });
+
+  it('has the extra volumes of the configuration, instead of its own at the same path and names', async () => {
+    record();
+    const { containers, volumes = [] } = (await pods()).get('kube-scheduler-m1')!.spec!;
+    const mounts = new Map(containers[0]!.volumeMounts!.map((mount) => [mount.mountPath, mount]));
+    assert.deepEqual(mounts.get('/opt/a'), { name: 'usr-0', mountPath: '/opt/a', readOnly: true });
+    assert.deepEqual(mounts.get('/usr'), { name: 'own', mountPath: '/usr' });
+    const named = (name: string) => volumes.filter((volume) => volume.name === name);
+    assert.deepEqual(named('own'), [{ name: 'own', hostPath: { path: '/srv/usr', type: 'Directory' } }]);
+    assert.deepEqual(
+      named('usr-0').map(({ hostPath }) => hostPath?.path),
+      ['/srv/a'],
+    );
+    assert.equal(new Set(volumes.map(({ name }) => name)).size, volumes.length);
   });
 
   it('sees the program and the directories that its flags name, and writes only where it has to', async () => {

@@ -125,6 +125,25 @@ test('fields without effect are reported by name', () => {
   ]);
 });
 
+test('extra volumes of components are what a pod may have', () => {
+  const problem = (volume: string, more = ''): string =>
+    listProblems(
+      parseConfigDocuments(document('ClusterConfiguration', `scheduler: {extraVolumes: [${volume}${more}]}`)),
+    ).join('\n');
+  const good = '{name: a, hostPath: /a, mountPath: /b, readOnly: true, pathType: File}';
+  assert.equal(problem(good), '');
+  for (const [volume, says] of [
+    ['{name: A, hostPath: /a, mountPath: /b}', /extraVolumes\[0\]\.name is "A"; it should be a DNS label/],
+    ['{name: a, hostPath: a, mountPath: /b}', /hostPath is "a"; it should be an absolute path/],
+    ['{name: a, hostPath: /a/../b, mountPath: /b}', /hostPath .* should not contain '\.\.'/],
+    ['{name: a, hostPath: /a, mountPath: /}', /mountPath is "\/"; it should not be \//],
+    ['{name: a, hostPath: /a, mountPath: "/b:c"}', /mountPath .* nor contain ':'/],
+    ['{name: a, hostPath: /a, mountPath: /b, pathType: Dir}', /pathType is "Dir"; it should be one of Dir/],
+  ] as const)
+    assert.match(problem(volume), says);
+  assert.match(problem(good, `, ${good}`), /extraVolumes\[1\]\.name is "a" a second time/);
+});
+
 describe('values', () => {
   const cases: readonly (readonly [content: string, says: RegExp])[] = [
     [

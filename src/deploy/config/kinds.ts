@@ -1,7 +1,7 @@
 /** The kinds of configuration documents with their fields, and the fields without effect here: the reader warns of each by name. */
 import { configKind } from '#machinery/config/read.ts';
 import { ADDON_SECTIONS } from '../addons/addon-files.ts';
-import { duration, flag, integer, listOf, mapOf, opaque, struct, text } from '#machinery/config/schema.ts';
+import { duration, flag, integer, listOf, mapOf, struct, text } from '#machinery/config/schema.ts';
 
 const arg = struct('Arg', { name: text, value: text });
 const args = listOf(arg);
@@ -27,7 +27,14 @@ const nodeRegistration = struct('NodeRegistrationOptions', {
   imagePullPolicy: text,
   imagePullSerial: flag,
 });
-const component = { extraArgs: args, extraVolumes: listOf(opaque), extraEnvs: environment };
+const hostPathMount = struct('HostPathMount', {
+  name: text,
+  hostPath: text,
+  mountPath: text,
+  readOnly: flag,
+  pathType: text,
+});
+const component = { extraArgs: args, extraVolumes: listOf(hostPathMount), extraEnvs: environment };
 
 const KUBEADM = { group: 'kubeadm.k8s.io', versions: ['v1beta4'] as const };
 
@@ -148,9 +155,6 @@ export const IGNORED: Readonly<Record<string, Readonly<Record<string, string>>>>
   ClusterConfiguration: {
     'etcd.local.imageRepository': 'etcd is a program of this machine, not an image',
     'etcd.local.imageTag': 'etcd is a program of this machine, not an image',
-    'apiServer.extraVolumes': 'components are programs of this machine and see its files',
-    'controllerManager.extraVolumes': 'components are programs of this machine and see its files',
-    'scheduler.extraVolumes': 'components are programs of this machine and see its files',
     'dns.imageRepository': 'DNS is a component of Capstan, not an image',
     'dns.imageTag': 'DNS is a component of Capstan, not an image',
     imageRepository: 'no image is needed to start a cluster',

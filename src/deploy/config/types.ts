@@ -56,9 +56,19 @@ export interface InitConfiguration {
   readonly timeouts?: Timeouts | undefined;
 }
 
+/** A path of the machine in a component that is a static pod. */
+export interface HostPathMount {
+  readonly name?: string;
+  readonly hostPath?: string;
+  readonly mountPath?: string;
+  readonly readOnly?: boolean;
+  /** Of a hostPath volume. Default: not checked. */
+  readonly pathType?: string;
+}
+
 interface ComponentConfiguration {
   readonly extraArgs?: readonly Arg[];
-  readonly extraVolumes?: readonly unknown[];
+  readonly extraVolumes?: readonly HostPathMount[];
   readonly extraEnvs?: readonly { readonly name?: string; readonly value?: string }[];
 }
 

@@ -16,6 +16,7 @@ import type {
   BootstrapToken,
   ClusterConfiguration,
   ExternalEtcd,
+  HostPathMount,
   KubeletConfiguration,
   NodeRegistration,
   Timeouts,
@@ -166,6 +167,7 @@ function checkCluster(cluster: ClusterConfiguration, report: Report): void {
   for (const [path, component] of Object.entries({ apiServer, ...componentsOf(cluster) })) {
     checkArgs(component?.extraArgs, `${path}.extraArgs`, report);
     checkArgs(component?.extraEnvs, `${path}.extraEnvs`, report);
+    checkVolumes(component?.extraVolumes, `${path}.extraVolumes`, report);
   }
   for (const name of apiServer?.certSANs ?? [])
     if (isIP(name) === 0 && !isDnsName(name.replace(/^\*\./, '')))
@@ -256,6 +258,40 @@ function checkArgs(args: readonly Arg[] = [], path: string, report: Report): voi
   args.forEach(({ name }, index) => {
     if (!name) report(`${path}[${index}].name`, 'is missing');
     else if (name.startsWith('-')) report(`${path}[${index}].name`, 'should have no leading dashes');
+  });
+}
+
+const PATH_TYPES = [
+  '',
+  'DirectoryOrCreate',
+  'Directory',
+  'FileOrCreate',
+  'File',
+  'Socket',
+  'CharDevice',
+  'BlockDevice',
+];
+
+/** What a pod would be refused for: a manifest that is refused leaves the machine without the component. */
+function checkVolumes(volumes: readonly HostPathMount[] = [], path: string, report: Report): void {
+  volumes.forEach(({ name = '', hostPath = '', mountPath = '', pathType = '' }, index) => {
+    const at = `${path}[${index}]`;
+    if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name))
+      report(`${at}.name`, `is ${JSON.stringify(name)}; it should be a DNS label: a-z, 0-9 and -`);
+    checkAbsolute(hostPath, `${at}.hostPath`, report);
+    if (hostPath.split('/').includes('..'))
+      report(`${at}.hostPath`, `is ${JSON.stringify(hostPath)}; it should not contain '..'`);
+    checkAbsolute(mountPath, `${at}.mountPath`, report);
+    if (mountPath === '/' || mountPath.includes(':'))
+      report(`${at}.mountPath`, `is ${JSON.stringify(mountPath)}; it should not be / nor contain ':'`);
+    if (!PATH_TYPES.includes(pathType))
+      report(
+        `${at}.pathType`,
+        `is ${JSON.stringify(pathType)}; it should be one of ${PATH_TYPES.filter(Boolean).join(', ')}`,
+      );
+    for (const [field, value] of Object.entries({ name, mountPath }))
+      if (volumes.findIndex((other) => other[field as 'name' | 'mountPath'] === value) < index)
+        report(`${at}.${field}`, `is ${JSON.stringify(value)} a second time; each should be another`);
   });
 }
 

@@ -84,6 +84,7 @@ export function apiServerService({
     run: { capstan: ['apiserver', ...withExtra(flags, onThisMachine(paths, cluster))] },
     health: { url: `https://127.0.0.1:${local.bindPort}/livez`, startSeconds },
     env: environment(cluster.apiServer?.extraEnvs),
+    volumes: cluster.apiServer?.extraVolumes,
   };
 }
 
@@ -124,6 +125,7 @@ export function controllerManagerService({ paths, cluster }: OnMachine): Service
     run: { capstan: ['controller-manager', ...withExtra(flags, cluster.controllerManager?.extraArgs)] },
     group: CONTROL_GROUP,
     env: environment(cluster.controllerManager?.extraEnvs),
+    volumes: cluster.controllerManager?.extraVolumes,
   };
 }
 
@@ -134,6 +136,7 @@ export function schedulerService({ paths, cluster }: OnMachine): ServiceSpec {
     run: { capstan: ['scheduler', ...withExtra(flags, cluster.scheduler?.extraArgs)] },
     group: CONTROL_GROUP,
     env: environment(cluster.scheduler?.extraEnvs),
+    volumes: cluster.scheduler?.extraVolumes,
   };
 }
 

@@ -1,5 +1,7 @@
 /** What the supervisor of a machine runs: one record a service, kept in machine.json. Data only. */
 
+import type { HostPathMount } from '../config/types.ts';
+
 /** In the order they start; they stop in reverse. */
 export const SERVICE_NAMES = [
   'balancer',
@@ -24,6 +26,8 @@ export interface ServiceSpec {
   readonly group?: string | undefined;
   readonly health?: HealthProbe | undefined;
   readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Of a component that is a static pod: a service sees the machine's files where they are. */
+  readonly volumes?: readonly HostPathMount[] | undefined;
   /** Directory of the Capstan that runs it, during an upgrade. Default: the supervisor's own. Services of a group have the same. */
   readonly checkout?: string | undefined;
 }

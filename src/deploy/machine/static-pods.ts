@@ -6,10 +6,11 @@
  */
 import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import type { Container, Pod, Probe } from '#api/types.ts';
+import type { Container, Pod, Probe, Volume, VolumeMount } from '#api/types.ts';
 import { stringifyYaml } from '#machinery/yaml.ts';
 import { MEMORY_ENV } from '../daemon.ts';
 import { writeFileAtomic } from '../data-dir.ts';
+import type { ClusterConfiguration } from '../config/types.ts';
 import type { MachinePaths } from './paths.ts';
 import { capstanCommand, PROGRAM_DIR } from './program.ts';
 import type { ServiceSpec } from './services.ts';
@@ -115,7 +116,12 @@ function manifestOf(service: ServiceSpec, machine: Machine): Pod {
     'capstan' in service.run
       ? capstanCommand(service.run.capstan, { checkout: program, node })
       : [service.run.program, ...service.run.args];
-  const mounts = mountsFor(command, 'capstan' in service.run ? program : undefined);
+  const given = givenVolumes(service);
+  const mounts = mountsFor(command, 'capstan' in service.run ? program : undefined)
+    // What is asked for a path replaces what would be there.
+    .filter(({ path }) => !given.some(({ mount }) => mount.mountPath === path))
+    .map((mount, index) => volumeOf(mount, { index, taken: given }));
+  const volumes = [...mounts, ...given].toSorted((a, b) => (a.mount.mountPath < b.mount.mountPath ? -1 : 1));
   const requests = { cpu, ...('memory' in rest ? { memory: rest.memory } : {}) };
   const container: Container = {
     name: pod,
@@ -131,11 +137,7 @@ function manifestOf(service: ServiceSpec, machine: Machine): Pod {
     }).map(([key, value]) => ({ name: key, value })),
     resources: { requests },
     ...probesOf(service, machine),
-    volumeMounts: mounts.map(({ path, readOnly }, index) => ({
-      name: volumeName(path, index),
-      mountPath: path,
-      ...(readOnly ? { readOnly } : {}),
-    })),
+    volumeMounts: volumes.map(({ mount }) => mount),
   };
   return {
     apiVersion: 'v1',
@@ -151,10 +153,7 @@ function manifestOf(service: ServiceSpec, machine: Machine): Pod {
       ...CRITICAL,
       securityContext: { runAsUser: 0, runAsGroup: 0, seccompProfile: { type: 'RuntimeDefault' } },
       containers: [container],
-      volumes: mounts.map(({ path, isMade }, index) => ({
-        name: volumeName(path, index),
-        hostPath: { path, ...(isMade ? { type: 'DirectoryOrCreate' } : {}) },
-      })),
+      volumes: volumes.map(({ volume }) => volume),
     },
   };
 }
@@ -241,6 +240,43 @@ interface Mount {
   readonly readOnly: boolean;
   /** Made where it is missing. */
   readonly isMade: boolean;
+}
+
+interface PodVolume {
+  readonly volume: Volume;
+  readonly mount: VolumeMount;
+}
+
+function volumeOf(
+  { path, readOnly, isMade }: Mount,
+  { index, taken }: { readonly index: number; readonly taken: readonly PodVolume[] },
+): PodVolume {
+  let name = volumeName(path, index);
+  while (taken.some(({ volume }) => volume.name === name)) name = `x${name}`;
+  return {
+    volume: { name, hostPath: { path, ...(isMade ? { type: 'DirectoryOrCreate' } : {}) } },
+    mount: { name, mountPath: path, ...(readOnly ? { readOnly } : {}) },
+  };
+}
+
+/** Of a machine whose components are services: one sentence for each component with extraVolumes. */
+export function unusedVolumes(cluster: ClusterConfiguration = {}): string[] {
+  const { apiServer, controllerManager, scheduler } = cluster;
+  return Object.entries({ apiServer, controllerManager, scheduler }).flatMap(([name, component]) =>
+    component?.extraVolumes?.length
+      ? [
+          `ClusterConfiguration: ${name}.extraVolumes is of --static-pods alone: the component of this machine sees its files where they are`,
+        ]
+      : [],
+  );
+}
+
+/** The extraVolumes of the configuration. */
+function givenVolumes({ volumes = [] }: ServiceSpec): readonly PodVolume[] {
+  return volumes.map(({ name = '', hostPath = '', mountPath = '', readOnly, pathType }) => ({
+    volume: { name, hostPath: { path: hostPath, ...(pathType ? { type: pathType } : {}) } },
+    mount: { name, mountPath, ...(readOnly ? { readOnly } : {}) },
+  }));
 }
 
 /** Each at its own path, parents first. program: directory of the Capstan that it is. */

@@ -17,12 +17,16 @@ test('flags and environments that change', () => {
   assert.deepEqual(plan(GIVEN).refused, []);
   const { changes, refused, wanted } = plan({
     apiServer: { extraArgs: [{ name: 'goaway-chance', value: '0.01' }], certSANs: ['a'] },
-    scheduler: { extraEnvs: [{ name: 'A', value: 'b' }] },
+    scheduler: {
+      extraEnvs: [{ name: 'A', value: 'b' }],
+      extraVolumes: [{ name: 'v', hostPath: '/a', mountPath: '/b', readOnly: true, pathType: 'File' }],
+    },
   });
   assert.deepEqual(changes, [
     'apiServer.extraArgs.v: 2 -> (none)',
     'apiServer.extraArgs.goaway-chance: (none) -> 0.01',
     'scheduler.extraEnvs.A: (none) -> b',
+    'scheduler.extraVolumes.v: (none) -> /a:/b read-only File',
   ]);
   assert.deepEqual(refused, []);
   assert.equal(wanted.controlPlaneEndpoint, 'a:6443');

@@ -3,7 +3,7 @@
  * grow, and what cannot be changed this way. Pure. Top-level fields that the new file leaves out, other than those components, stay as they are.
  */
 import type { DefaultedCluster } from '#deploy/config/defaults.ts';
-import type { Arg, ClusterConfiguration } from '#deploy/config/types.ts';
+import type { Arg, ClusterConfiguration, HostPathMount } from '#deploy/config/types.ts';
 import { differences, isSame } from './differences.ts';
 import { refusedNetworking } from './networking.ts';
 
@@ -64,6 +64,7 @@ function sectionChanges(section: Section, { current, wanted }: Pair): string[] {
   const lists = [
     { name: 'extraArgs', of: (cluster: DefaultedCluster) => cluster[section]?.extraArgs },
     { name: 'extraEnvs', of: (cluster: DefaultedCluster) => cluster[section]?.extraEnvs },
+    { name: 'extraVolumes', of: (cluster: DefaultedCluster) => cluster[section]?.extraVolumes?.map(asArg) },
   ];
   return lists.flatMap(({ name, of }) => {
     const before = valuesOf(of(current));
@@ -74,6 +75,15 @@ function sectionChanges(section: Section, { current, wanted }: Pair): string[] {
         (key) => `${section}.${name}.${key}: ${before.get(key) ?? '(none)'} -> ${after.get(key) ?? '(none)'}`,
       );
   });
+}
+
+function asArg({ name, hostPath = '', mountPath = '', readOnly, pathType }: HostPathMount): Arg {
+  const words = [
+    `${hostPath}:${mountPath}`,
+    ...(readOnly ? ['read-only'] : []),
+    ...(pathType ? [pathType] : []),
+  ];
+  return { ...(name === undefined ? {} : { name }), value: words.join(' ') };
 }
 
 /** One name may be given several times. */
